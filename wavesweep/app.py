@@ -1,0 +1,83 @@
+"""The command line: compose the settings, run one trial or a sweep, turn errors into one line."""
+
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from wavesweep.compose import explain, settings_from
+from wavesweep.config import Settings
+from wavesweep.errors import SettingsError, WavesweepError
+from wavesweep.sweep import GridSweeper, GridSweeperConfig
+from wavesweep.table import print_trials
+from wavesweep.trial import run_trial
+
+EXIT_FAILED, EXIT_SETTINGS, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def task(config: DictConfig) -> float:
+    """Run one trial and return its objective, the validation accuracy of the main arm."""
+    single = HydraConfig.get().mode == RunMode.RUN
+    try:
+        settings = settings_from(config)
+        record = run_trial(settings)
+    except WavesweepError as error:
+        if not single:
+            raise
+        # Hydra would print a line of its own before the exception; leave without it.
+        sys.exit(_report(error))
+    if single:
+        print_trials([({}, record)], settings)
+    return float(record["arms"][0]["validation"]["accuracy"])
+
+
+def main() -> int:
+    """Entry point of `python -m wavesweep` and of the console script; returns the exit status."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"wavesweep {version('wavesweep')}")
+        return 0
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # With this set Hydra raises its errors instead of printing several lines and leaving.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    register()
+    try:
+        hydra.main(config_path=str(config_directory()), config_name="config")(task)()
+    except KeyboardInterrupt:
+        print("\nStopped. Finished trials are kept; the same command goes on from here.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except (WavesweepError, HydraException, OmegaConfBaseException, OSError) as error:
+        if wants_traceback:
+            raise
+        return _report(error)
+    return 0
+
+
+def register() -> None:
+    """Make the schema, and the grid sweeper as the sweeper that is used when none is named, known to Hydra."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Settings)
+    Plugins.instance().register(GridSweeper)  # Hydra has stored its own sweepers by now
+    store.store(group="hydra/sweeper", name="basic", node=GridSweeperConfig, replace=True)
+
+
+def config_directory() -> Path:
+    """`conf/`: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def _report(error: Exception) -> int:
+    print(f"error: {explain(error)}", file=sys.stderr)
+    wrong_settings: tuple[Any, ...] = (SettingsError, HydraException, OmegaConfBaseException)
+    return EXIT_SETTINGS if isinstance(error, wrong_settings) else EXIT_FAILED

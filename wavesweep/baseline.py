@@ -1,0 +1,128 @@
+"""The trained network that every trial starts from: made once, stored, and shared by all processes."""
+
+import hashlib
+import time
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from wavesweep.config import Settings
+from wavesweep.data.datasets import load_dataset
+from wavesweep.data.splits import Dataset
+from wavesweep.errors import SettingsError
+from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates
+from wavesweep.measure.quality import evaluate
+from wavesweep.models.train import discard_checkpoint, train
+from wavesweep.models.zoo import build_model, load_checkpoint
+from wavesweep.store.keys import baseline_key
+from wavesweep.store.records import once_or_failure, write_atomically
+
+_WEIGHTS_FILE = "weights.safetensors"
+# The network of the last trial, which the next one of this process most likely uses again.
+_models: dict[tuple[object, ...], nn.Module] = {}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the settings say is to be compressed: data, network and the digests of files they name."""
+
+    dataset: Dataset
+    model: nn.Module
+    digests: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The trained weights (state dict on the CPU), and their record."""
+
+    state: dict[str, Tensor]
+    record: dict[str, Any]
+
+
+def load_subject(settings: Settings) -> Subject:
+    """Data set and untrained network; both are kept for the next call of this process.
+
+    Raises:
+        SettingsError: the data set, the model or the checkpoint cannot be had.
+    """
+    dataset = load_dataset(settings)
+    digests = {} if dataset.digest is None else {"dataset": dataset.digest}
+    if settings.model.checkpoint is not None:
+        digests["checkpoint"] = _file_digest(settings.model.checkpoint)
+    return Subject(dataset, _remembered_model(settings, dataset, digests), digests)
+
+
+def obtain_baseline(settings: Settings, subject: Subject, device: torch.device) -> Baseline:
+    """The baseline of `settings`: from memory, from disk, or trained now (by one process, the others wait).
+
+    Raises:
+        TrialError: its training diverged, now or earlier.
+    """
+    key = baseline_key(settings, subject.digests)
+    directory = Path(settings.paths.outputs) / "baselines" / key
+
+    def compute(into: Path) -> dict[str, Any]:
+        started = time.perf_counter()
+        model = _initial_model(settings, subject.dataset)
+        curve = train(
+            model, subject.dataset, settings.model.recipe, settings.seed, device, into, settings.progress
+        )
+        state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+        write_atomically(into / _WEIGHTS_FILE, save(state))
+        discard_checkpoint(into)
+        model.to(device)
+        return {
+            "key": key,
+            "settings": {"model": asdict(settings.model), "dataset": asdict(settings.dataset), "seed": settings.seed},
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            **measure(model, subject.dataset, device),
+            "macs": multiply_accumulates(model, subject.dataset.input_shape, device),
+            "dense_bytes": dense_bytes(model),
+            "training": curve,
+            "seconds": time.perf_counter() - started,
+        }
+
+    record = once_or_failure(directory / "baseline.json", compute, retry_failed=settings.retry_failed)
+    return Baseline(_weights(directory / _WEIGHTS_FILE), record)
+
+
+def measure(model: nn.Module, dataset: Dataset, device: torch.device) -> dict[str, Any]:
+    """Quality on validation and test, and inference time, of a network that is on `device`."""
+    return {
+        "validation": evaluate(model, dataset, dataset.validation, "validation", device),
+        "test": evaluate(model, dataset, dataset.test, "test", device),
+        "inference_ms": inference_ms(model, dataset.input_shape, device),
+    }
+
+
+def _initial_model(settings: Settings, dataset: Dataset) -> nn.Module:
+    model = build_model(settings.model, dataset.input_shape, dataset.classes, settings.seed)
+    if settings.model.checkpoint is not None:
+        load_checkpoint(model, settings.model.checkpoint)
+    return model
+
+
+def _remembered_model(settings: Settings, dataset: Dataset, digests: dict[str, str]) -> nn.Module:
+    key = (repr(settings.model), settings.seed, dataset.input_shape, dataset.classes, digests.get("checkpoint"))
+    if key not in _models:
+        _models.clear()
+        _models[key] = _initial_model(settings, dataset)
+    return _models[key]
+
+
+@lru_cache(maxsize=2)
+def _weights(path: Path) -> dict[str, Tensor]:
+    return load_file(path)
+
+
+def _file_digest(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise SettingsError("model.checkpoint", path, f"cannot be read ({error.strerror})", "give an existing file") from None

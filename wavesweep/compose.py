@@ -1,0 +1,125 @@
+"""From Hydra's composed configuration to `Settings`, and from Hydra's errors to one line."""
+
+import difflib
+import re
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from wavesweep.config import Settings, allowed_text
+from wavesweep.errors import SettingsError
+
+
+def settings_from(config: DictConfig) -> Settings:
+    """The typed settings of a composed configuration.
+
+    Raises:
+        SettingsError: it has a key that the schema does not know (Hydra accepts `+new=1`).
+    """
+    _refuse_unknown(config, "")
+    settings = OmegaConf.to_object(config)
+    assert isinstance(settings, Settings)
+    return settings
+
+
+class Composer:
+    """Composes the points of a grid.
+
+    Hydra needs some 20 ms to compose a configuration from its files. Points that choose the same options of all
+    groups differ in plain values only, so their common configuration is composed once and the values are set.
+    """
+
+    def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
+        self._loader, self._master = loader, master
+        self._groups = set(master.hydra.runtime.choices)
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def settings(self, overrides: list[Override]) -> Settings:
+        """The settings of one point, given its parsed overrides."""
+        plain = [o for o in overrides if self._is_plain_value(o)]
+        others = tuple(str(o.input_line) for o in overrides if not self._is_plain_value(o))
+        if others not in self._composed:
+            composed = self._loader.load_sweep_config(self._master, list(others))
+            with open_dict(composed):
+                del composed["hydra"]
+            self._composed[others] = composed
+        config = self._composed[others].copy()
+        for override in plain:
+            try:
+                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+            except OmegaConfBaseException as error:
+                raise _bad_value(str(override.input_line), error) from None
+        return settings_from(config)
+
+    def _is_plain_value(self, override: Override) -> bool:
+        line = str(override.input_line)
+        is_change = not (override.is_add() or override.is_force_add() or override.is_delete())
+        known = allowed_text(override.key_or_group) is not None
+        return is_change and known and override.key_or_group not in self._groups and "${" not in line
+
+
+def explain(error: BaseException) -> str:
+    """One line for an error of Hydra, OmegaConf or wavesweep: the key, the value, what is allowed, what to do."""
+    text = str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or ''}: {error.strerror or error}; choose another paths.outputs or mend its permissions"
+    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if found := re.search(r"Could not find '(\S+)/(\S+)'", text):
+        options = re.findall(r"^\t(\S+)$", text.partition("Available options")[2].partition("Config search")[0], re.M)
+        return f"{found[1]}={found[2]}: must be one of {', '.join(options)}"
+    if found := re.search(r"Error merging override (\S+)", text):
+        return str(_bad_value(found[1], cause))
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return str(_unknown_key(found[1]))
+    if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return f"{found[1]}: several values need a sweep; add -m: python -m wavesweep -m {found[1]}"
+    if found := re.search(r"no viable alternative|mismatched input|token recognition|extraneous input", text):
+        line = re.search(r"'([^']*)'\]", text)
+        return f"{line[1] if line else ''}: cannot be parsed; write key=value, and quote the argument for the shell"
+    return " ".join(re.sub(r"See https?://\S+.*", "", text).split())
+
+
+def _bad_value(override: str, cause: BaseException | None) -> SettingsError:
+    key, _, value = override.partition("=")
+    key = key.lstrip("+~")
+    if isinstance(cause, OmegaConfBaseException) and "not in" in str(cause):
+        return _unknown_key(key)
+    return SettingsError(key, value, allowed_text(key) or " ".join(str(cause).split()))
+
+
+def _unknown_key(key: str) -> SettingsError:
+    close = difflib.get_close_matches(key, _known_keys(Settings), n=1)
+    hint = f"did you mean {close[0]}?" if close else "see --help for all keys"
+    error = SettingsError(key, "", "")
+    Exception.__init__(error, f"{key}: there is no such key; {hint}")
+    return error
+
+
+def _known_keys(schema: type, prefix: str = "") -> list[str]:
+    keys = []
+    for entry in fields(schema):
+        keys.append(prefix + entry.name)
+        if is_dataclass(entry.type) and isinstance(entry.type, type):
+            keys += _known_keys(entry.type, f"{prefix}{entry.name}.")
+    return keys
+
+
+def _refuse_unknown(node: Any, prefix: str) -> None:
+    if isinstance(node, ListConfig):
+        for item in node:
+            _refuse_unknown(item, prefix)
+    if not isinstance(node, DictConfig):
+        return
+    schema = OmegaConf.get_type(node)
+    if not is_dataclass(schema):
+        return
+    known = {entry.name for entry in fields(schema)}
+    for name in node:
+        if name not in known:
+            raise _unknown_key(f"{prefix}{name}")
+        if OmegaConf.is_config(node._get_node(name)):
+            _refuse_unknown(node[name], f"{prefix}{name}.")

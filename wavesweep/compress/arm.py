@@ -1,0 +1,190 @@
+"""One arm: a method applied to all tensors of a network. The five steps of the design in one place.
+
+weight -> signal -> coefficients -> score and select -> mask -> synthesis -> weight
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from wavesweep.compress import select
+from wavesweep.compress.basis import (
+    Band,
+    Basis,
+    dct_basis,
+    identity_basis,
+    rotation_basis,
+    shuffled,
+    wavelet_basis,
+)
+from wavesweep.compress.layers import TensorPlan
+from wavesweep.config import ThresholdSettings
+from wavesweep.errors import TrialError
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table of methods: which basis, which score."""
+
+    basis: str
+    score: str
+
+
+METHODS: Mapping[str, Method] = {
+    "wavelet": Method(basis="wavelet", score="magnitude"),
+    "magnitude": Method(basis="identity", score="magnitude"),
+    "random": Method(basis="identity", score="random"),
+    "unit": Method(basis="identity", score="unit"),
+    "dct": Method(basis="dct", score="magnitude"),
+    "rotation": Method(basis="rotation", score="magnitude"),
+    "shuffled": Method(basis="shuffled", score="magnitude"),
+}
+
+_BASES: Mapping[str, Callable[[TensorPlan, str, int], Basis]] = {
+    "identity": lambda plan, mode, seed: identity_basis(plan.view),
+    "wavelet": lambda plan, mode, seed: wavelet_basis(plan.view, plan.axes, plan.levels, plan.wavelet, mode),
+    "dct": lambda plan, mode, seed: dct_basis(plan.view, plan.axes),
+    "rotation": lambda plan, mode, seed: rotation_basis(plan.view, plan.axes, seed, plan.name),
+    "shuffled": lambda plan, mode, seed: shuffled(
+        wavelet_basis(plan.view, plan.axes, plan.levels, plan.wavelet, mode),
+        plan.view,
+        plan.axes,
+        seed,
+        plan.name,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ArmSpec:
+    """Everything besides the weights that decides an arm's result.
+
+    `kept` is the number of coefficients to keep per selection group (see `selection_groups`), or None to let
+    the threshold rule decide; arms that are compared get the numbers of the main arm.
+    """
+
+    method: str
+    plans: tuple[TensorPlan, ...]
+    boundary: str
+    threshold: ThresholdSettings
+    seed: int
+    kept: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class PrunedTensor:
+    """One tensor after pruning: its coefficients (flat, pruned ones zero), their mask, and the weight."""
+
+    plan: TensorPlan
+    bands: tuple[Band, ...]
+    coefficients: Tensor
+    mask: Tensor
+    weight: Tensor
+    error: float
+
+
+@dataclass(frozen=True)
+class PrunedArm:
+    """All pruned tensors of a network, and the number kept per selection group."""
+
+    tensors: tuple[PrunedTensor, ...]
+    kept: tuple[int, ...]
+    shrinkage: str
+
+
+def selection_groups(plans: Sequence[TensorPlan], scope: str) -> list[list[int]]:
+    """Positions of the plans that share one threshold: each alone, or all that have no percentile of their own."""
+    alone = [[index] for index, plan in enumerate(plans) if scope == "layer" or plan.percentile is not None]
+    shared = [index for index, plan in enumerate(plans) if [index] not in alone]
+    return [*alone, shared] if shared else alone
+
+
+def build_basis(method: str, plan: TensorPlan, boundary: str, seed: int) -> Basis:
+    """The basis that `method` uses for one tensor."""
+    return _BASES[METHODS[method].basis](plan, boundary, seed)
+
+
+def prune(weights: Mapping[str, Tensor], spec: ArmSpec) -> PrunedArm:
+    """Prune the tensors of `spec.plans` and synthesise their weights from what is kept.
+
+    Args:
+        weights: tensor name to weight, on the CPU.
+        spec: method, plans, threshold and seed.
+
+    Raises:
+        TrialError: a weight is not finite.
+    """
+    method = METHODS[spec.method]
+    bases, coefficients, scores = [], [], []
+    for plan in spec.plans:
+        weight = weights[plan.name]
+        if not bool(torch.isfinite(weight).all()):
+            raise TrialError(f"tensor {plan.name} holds NaN or infinity; check the training of the baseline")
+        basis = build_basis(spec.method, plan, spec.boundary, spec.seed)
+        values = basis.analyse(weight.reshape(plan.view))
+        bases.append(basis)
+        coefficients.append(values)
+        scores.append(_scores(method.score, weight, values, basis, plan.name, spec))
+    masks: dict[int, Tensor] = {}
+    edges: dict[int, float] = {}
+    kept = []
+    for number, group in enumerate(selection_groups(spec.plans, spec.threshold.scope)):
+        group_scores = torch.cat([scores[i] for i in group])
+        wanted = _cut(group, group_scores, scores, bases, spec) if spec.kept is None else select.Cut(spec.kept[number])
+        count = min(wanted.kept, group_scores.numel())
+        group_mask = _mask(method.score, group_scores, count, [weights[spec.plans[i].name] for i in group])
+        kept.append(count)
+        pruned_scores = group_scores[~group_mask]
+        largest_pruned = float(pruned_scores.max()) if pruned_scores.numel() else 0.0
+        for i, mask in zip(group, group_mask.split([scores[i].numel() for i in group]), strict=True):
+            masks[i], edges[i] = mask, largest_pruned if wanted.threshold is None else wanted.threshold
+    # Soft thresholding moves coefficients by a magnitude, so it needs a score that is one.
+    soft = spec.threshold.shrinkage == "soft" and method.score == "magnitude"
+    tensors = []
+    for i, (plan, basis) in enumerate(zip(spec.plans, bases, strict=True)):
+        pruned = coefficients[i] * masks[i]
+        if soft:
+            pruned = select.soften(pruned, scores[i], edges[i])
+        original = weights[plan.name]
+        weight = basis.synthesise(pruned).reshape(plan.shape)
+        tensors.append(PrunedTensor(plan, basis.bands, pruned, masks[i], weight, _relative_error(original, weight)))
+    return PrunedArm(tuple(tensors), tuple(kept), "soft" if soft else "hard")
+
+
+def _cut(
+    group: list[int], group_scores: Tensor, scores: list[Tensor], bases: list[Basis], spec: ArmSpec
+) -> select.Cut:
+    own = spec.plans[group[0]].percentile
+    finest = torch.cat([_finest(scores[i], bases[i]) for i in group])
+    return select.cut(group_scores, spec.threshold, spec.threshold.percentile if own is None else own, finest)
+
+
+def _mask(kind: str, scores: Tensor, kept: int, weights: list[Tensor]) -> Tensor:
+    if kind != "unit":
+        return select.keep_top(scores, kept)
+    # Scores repeat over each unit's weights; a unit is kept whole or not at all.
+    sizes = torch.cat([torch.full((len(weight),), prod(weight.shape[1:])) for weight in weights])
+    first_weights = sizes.cumsum(0) - sizes
+    return select.keep_top_units(scores[first_weights], sizes, kept).repeat_interleave(sizes)
+
+
+def _relative_error(original: Tensor, weight: Tensor) -> float:
+    norm = torch.linalg.vector_norm(original)
+    return float(torch.linalg.vector_norm(original - weight) / norm) if norm > 0 else 0.0
+
+
+def _scores(kind: str, weight: Tensor, values: Tensor, basis: Basis, name: str, spec: ArmSpec) -> Tensor:
+    if kind == "random":
+        return select.random_scores(values.numel(), spec.seed, name)
+    if kind == "unit":
+        return select.unit_scores(weight).repeat_interleave(prod(weight.shape[1:]))
+    return select.magnitude_scores(values, basis.bands, spec.threshold.atom_norm)
+
+
+def _finest(scores: Tensor, basis: Basis) -> Tensor:
+    """Scores of the finest diagonal details, or all scores where the basis has no levels."""
+    finest = [band for band in basis.bands if band.level == 1 and "a" not in band.orientation]
+    return torch.cat([scores[band.slice] for band in finest]) if finest else scores

@@ -1,0 +1,247 @@
+"""Bases: analysis and synthesis of a signal, exact inverses of each other.
+
+A basis turns a signal (a tensor of a fixed shape) into one vector of coefficients and back. `bands` say which
+slice of the vector is which subband, so that thresholds, statistics and entropy coding can use the structure.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from math import prod
+
+import numpy as np
+import pywt
+import scipy.fft
+import scipy.stats
+import torch
+from torch import Tensor
+
+from wavesweep.compress.dwt import analyse_axis, synthesise_axis
+
+# A random rotation of n points needs n * n numbers, so longer axes are rotated in blocks of this many.
+ROTATION_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Band:
+    """A subband: a contiguous slice of the coefficient vector.
+
+    `level` is 0 for a basis without levels. `orientation` has one letter per transformed axis: `a` for
+    approximation, `d` for detail, `-` where that axis was not split at this level.
+    """
+
+    level: int
+    orientation: str
+    shape: tuple[int, ...]
+    start: int
+    atom_norm: float = 1.0
+
+    @property
+    def slice(self) -> slice:
+        """Where the band lies in the coefficient vector."""
+        return slice(self.start, self.start + prod(self.shape))
+
+    @property
+    def is_approximation(self) -> bool:
+        """Whether this is the coarse band of a wavelet transform."""
+        return self.level > 0 and "d" not in self.orientation
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Analysis (signal to coefficient vector), synthesis (back), and the bands of the vector."""
+
+    analyse: Callable[[Tensor], Tensor]
+    synthesise: Callable[[Tensor], Tensor]
+    bands: tuple[Band, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of coefficients; with odd axes or some boundary modes more than the signal has samples."""
+        return sum(prod(band.shape) for band in self.bands)
+
+
+def identity_basis(shape: Sequence[int]) -> Basis:
+    """The coefficients are the samples themselves."""
+    shape = tuple(shape)
+    return Basis(
+        analyse=lambda signal: signal.reshape(-1),
+        synthesise=lambda coefficients: coefficients.reshape(shape),
+        bands=(Band(0, "", shape, 0),),
+    )
+
+
+def wavelet_basis(
+    shape: Sequence[int], axes: Sequence[int], levels: Sequence[int], wavelet_name: str, mode: str
+) -> Basis:
+    """Multilevel N-D DWT; equal to `pywt.wavedecn` where all `axes` have the same number of `levels`.
+
+    An axis whose levels are used up is left alone while the others go on. Bands run from the approximation
+    through the details of the coarsest level to those of the finest, as in PyWavelets.
+    """
+    shape, axes, levels = tuple(shape), tuple(axes), tuple(levels)
+    if not any(levels):
+        return identity_basis(shape)
+    wavelet = pywt.Wavelet(wavelet_name)
+    # Per level, finest first: which axes are split, and the sizes before the split.
+    steps: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    sizes = list(shape)
+    details: list[list[tuple[int, str, tuple[int, ...]]]] = []
+    for level in range(1, max(levels) + 1):
+        active = tuple(axis for axis, most in zip(axes, levels, strict=True) if most >= level)
+        steps.append((active, tuple(sizes)))
+        for axis in active:
+            sizes[axis] = pywt.dwt_coeff_len(sizes[axis], wavelet.dec_len, mode)
+        orientations = ["".join(o) for o in product(*("ad" if axis in active else "-" for axis in axes))]
+        details.append([(level, o, tuple(sizes)) for o in orientations if "d" in o])
+    coarsest = "".join("a" if most == max(levels) else "-" for most in levels)
+    bands, start = [], 0
+    for level, orientation, band_shape in [
+        (max(levels), coarsest, tuple(sizes)),
+        *(entry for entries in reversed(details) for entry in entries),
+    ]:
+        norm = _atom_norm(wavelet_name, level, orientation, levels)
+        bands.append(Band(level, orientation, band_shape, start, norm))
+        start += prod(band_shape)
+
+    def analyse(signal: Tensor) -> Tensor:
+        approximation, pieces = signal, []
+        for active, _ in steps:
+            blocks = {"": approximation}
+            for axis in axes:
+                if axis not in active:
+                    blocks = {key + "-": block for key, block in blocks.items()}
+                    continue
+                split = {}
+                for key, block in blocks.items():
+                    split[key + "a"], split[key + "d"] = analyse_axis(block, axis, wavelet, mode)
+                blocks = split
+            approximation = next(iter(blocks.values()))
+            pieces.append([block for key, block in blocks.items() if "d" in key])
+        ordered = [approximation, *(block for level_blocks in reversed(pieces) for block in level_blocks)]
+        return torch.cat([block.reshape(-1) for block in ordered])
+
+    def synthesise(coefficients: Tensor) -> Tensor:
+        blocks = [coefficients[band.slice].reshape(band.shape) for band in bands]
+        approximation, position = blocks[0], 1
+        for active, sizes_before in reversed(steps):
+            keys = ["".join(o) for o in product(*("ad" if axis in active else "-" for axis in axes))]
+            count = len(keys) - 1
+            level_blocks = dict(zip(keys, [approximation, *blocks[position : position + count]], strict=True))
+            position += count
+            for index, axis in reversed(list(enumerate(axes))):
+                if axis not in active:
+                    level_blocks = {key[:index]: block for key, block in level_blocks.items()}
+                    continue
+                level_blocks = {
+                    key[:index]: synthesise_axis(
+                        block, level_blocks[key[:index] + "d"], axis, wavelet, mode, sizes_before[axis]
+                    )
+                    for key, block in level_blocks.items()
+                    if key[index] == "a"
+                }
+            approximation = level_blocks[""]
+        return approximation
+
+    return Basis(analyse, synthesise, tuple(bands))
+
+
+def dct_basis(shape: Sequence[int], axes: Sequence[int]) -> Basis:
+    """Orthonormal DCT-II over the whole length of each of `axes` (Ahmed et al. 1974)."""
+    shape, axes = tuple(shape), tuple(axes)
+    if not axes:
+        return identity_basis(shape)
+    return Basis(
+        analyse=lambda signal: _apply_numpy(lambda x: scipy.fft.dctn(x, axes=axes, norm="ortho"), signal).reshape(-1),
+        synthesise=lambda coefficients: _apply_numpy(
+            lambda x: scipy.fft.idctn(x, axes=axes, norm="ortho"), coefficients.reshape(shape)
+        ),
+        bands=(Band(0, "", shape, 0),),
+    )
+
+
+def rotation_basis(shape: Sequence[int], axes: Sequence[int], seed: int, name: str) -> Basis:
+    """A random orthogonal matrix along each of `axes`, in blocks of at most 1,024 points (Haar measure).
+
+    The matrices follow from the seed and the tensor's name alone.
+    """
+    shape, axes = tuple(shape), tuple(axes)
+    seeds = [derived_seed(seed, "rotation", name, str(axis)) for axis in axes]
+
+    def rotate(signal: Tensor, inverse: bool) -> Tensor:
+        for axis, axis_seed in zip(axes, seeds, strict=True):
+            rows = signal.movedim(axis, 0)
+            blocks = []
+            for number, block in enumerate(rows.split(ROTATION_BLOCK)):
+                matrix = torch.from_numpy(_orthogonal(block.shape[0], axis_seed + number)).to(block)
+                blocks.append(torch.tensordot(matrix.T if inverse else matrix, block, dims=1))
+            signal = torch.cat(blocks).movedim(0, axis)
+        return signal
+
+    return Basis(
+        analyse=lambda signal: rotate(signal, inverse=False).reshape(-1),
+        synthesise=lambda coefficients: rotate(coefficients.reshape(shape), inverse=True),
+        bands=(Band(0, "", shape, 0),),
+    )
+
+
+def shuffled(basis: Basis, shape: Sequence[int], axes: Sequence[int], seed: int, name: str) -> Basis:
+    """`basis` after a fixed random permutation of each of `axes`: same transform, no locality."""
+    orders = {
+        axis: torch.randperm(
+            shape[axis], generator=torch.Generator().manual_seed(derived_seed(seed, "shuffle", name, str(axis)))
+        )
+        for axis in axes
+    }
+
+    def permute(signal: Tensor, inverse: bool) -> Tensor:
+        for axis, order in orders.items():
+            index = order.argsort() if inverse else order
+            signal = signal.index_select(axis, index.to(signal.device))
+        return signal
+
+    return Basis(
+        analyse=lambda signal: basis.analyse(permute(signal, inverse=False)),
+        synthesise=lambda coefficients: permute(basis.synthesise(coefficients), inverse=True),
+        bands=basis.bands,
+    )
+
+
+def derived_seed(seed: int, *parts: str) -> int:
+    """A seed of its own for each purpose and tensor, so that they are independent of each other's order."""
+    digest = hashlib.sha256("/".join([str(seed), *parts]).encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def _apply_numpy(transform: Callable[[np.ndarray], np.ndarray], tensor: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(transform(tensor.cpu().numpy()))).to(tensor)
+
+
+@lru_cache(maxsize=16)
+def _orthogonal(size: int, seed: int) -> np.ndarray:
+    if size == 1:
+        return np.ones((1, 1))
+    matrix: np.ndarray = scipy.stats.ortho_group.rvs(size, random_state=np.random.default_rng(seed))
+    return matrix
+
+
+def _atom_norm(wavelet_name: str, level: int, orientation: str, levels: Sequence[int]) -> float:
+    """L2 norm of a synthesis atom of a band, away from the boundary; the axes' norms multiply."""
+    norm = 1.0
+    for letter, most in zip(orientation, levels, strict=True):
+        axis_level = min(level, most)
+        if axis_level:
+            norm *= _atom_norm_1d(wavelet_name, axis_level, "d" if letter == "d" else "a")
+    return norm
+
+
+@lru_cache(maxsize=4096)
+def _atom_norm_1d(wavelet_name: str, level: int, part: str) -> float:
+    atom = np.ones(1)
+    for step in range(level):
+        filtered = (atom, None) if step or part == "a" else (None, atom)
+        atom = pywt.idwt(*(None if f is None else np.pad(f, 64) for f in filtered), wavelet_name, mode="zero")
+        atom = np.trim_zeros(atom)
+    return float(np.linalg.norm(atom))

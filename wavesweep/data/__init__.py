@@ -1,0 +1,1 @@
+"""Data sets as tensors in memory, with splits that are fixed by the seed."""

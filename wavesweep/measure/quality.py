@@ -1,0 +1,63 @@
+"""Accuracy, loss, and macro precision, recall and F1 of a network on a split."""
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wavesweep.data.splits import Dataset, Split
+from wavesweep.errors import TrialError
+
+# Values of a batch's images: large enough for speed, small enough for any image size.
+_BATCH_VALUES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Fractions from 0 to 1, and the mean cross-entropy; precision, recall and F1 are macro averages."""
+
+    accuracy: float
+    loss: float
+    precision: float
+    recall: float
+    f1: float
+
+
+def evaluate(model: nn.Module, dataset: Dataset, split: Split, name: str, device: torch.device) -> dict[str, float]:
+    """Quality of `model`, already on `device`, on the split that is called `name`.
+
+    Raises:
+        TrialError: the loss is not finite.
+    """
+    inputs = dataset.inputs(split, device)
+    batch = max(1, min(2048, _BATCH_VALUES // math.prod(dataset.input_shape)))
+    model.eval()
+    with torch.inference_mode():
+        if inputs is not None:
+            outputs = [model(images) for images in inputs.split(batch)]
+        else:
+            outputs = [model(dataset.normalise(images.to(device))) for images in split.images.split(batch)]
+        logits = torch.cat(outputs).float().cpu()
+    quality = quality_of(logits, split.labels, dataset.classes)
+    if not math.isfinite(quality.loss):
+        raise TrialError(f"the {name} loss is {quality.loss}; lower model.recipe.learning_rate or prune less")
+    return asdict(quality)
+
+
+def quality_of(logits: Tensor, labels: Tensor, classes: int) -> Quality:
+    """Quality from logits (count, classes) and labels (count,); a class that never occurs counts as 0."""
+    predicted = logits.argmax(1)
+    confusion = torch.bincount(labels * classes + predicted, minlength=classes * classes).view(classes, classes)
+    hits, actual, claimed = confusion.diag().double(), confusion.sum(1).double(), confusion.sum(0).double()
+    seen = (actual + claimed) > 0  # scikit-learn averages over the classes that occur in either
+    precision, recall = hits / claimed.clamp_min(1), hits / actual.clamp_min(1)
+    f1 = 2 * hits / (actual + claimed).clamp_min(1)
+    return Quality(
+        accuracy=float(hits.sum() / len(labels)),
+        loss=float(F.cross_entropy(logits.double(), labels)),
+        precision=float(precision[seen].mean()),
+        recall=float(recall[seen].mean()),
+        f1=float(f1[seen].mean()),
+    )

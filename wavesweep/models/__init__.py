@@ -1,0 +1,1 @@
+"""The model zoo, and loading of a user's own networks."""

@@ -1,0 +1,132 @@
+"""Training of the baseline: deterministic given the seed, and resumed from its last epoch after a kill."""
+
+import io
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wavesweep.config import Recipe
+from wavesweep.data.splits import Dataset
+from wavesweep.errors import TrialError
+from wavesweep.measure.quality import evaluate
+from wavesweep.progress import Meter
+from wavesweep.store.records import write_atomically
+
+_CROP_PADDING = 4
+_CHECKPOINT = "checkpoint.pt"
+
+
+def train(
+    model: nn.Module, dataset: Dataset, recipe: Recipe, seed: int, device: torch.device, directory: Path, shown: bool
+) -> list[dict[str, float]]:
+    """Train `model` in place by `recipe` and return one row per epoch.
+
+    After every epoch a checkpoint is written to `directory`; the next call goes on from there and gives the same
+    weights as an uninterrupted run, because the order of the images follows from the seed and the epoch.
+
+    Raises:
+        TrialError: the loss became NaN or infinite.
+    """
+    model.to(device)
+    optimizer = _optimizer(model, recipe)
+    checkpoint = directory / _CHECKPOINT
+    curve = _resume(checkpoint, model, optimizer)
+    images, labels = dataset.train.images.to(device), dataset.train.labels.to(device)
+    with Meter((recipe.epochs - len(curve)) * len(labels), "training the baseline", shown) as meter:
+        for epoch in range(len(curve), recipe.epochs):
+            started = time.perf_counter()
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+            torch.manual_seed(seed * 1_000_003 + epoch)  # dropout and the like of a user's own model
+            order = torch.randperm(len(labels), generator=generator)
+            model.train()
+            total_loss, batches = torch.zeros((), dtype=torch.float64, device=device), 0
+            for start in range(0, len(order), recipe.batch_size):
+                index = order[start : start + recipe.batch_size]
+                if len(index) == 1 and len(order) > 1:
+                    continue  # batch normalisation cannot train on a single image
+                rate = recipe.learning_rate * _rate_factor(recipe, (epoch + start / len(order)) / recipe.epochs)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                batch = images[index.to(device)]
+                if recipe.augment:
+                    batch = _augment(batch, generator)
+                loss = F.cross_entropy(model(dataset.normalise(batch)), labels[index.to(device)])
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                total_loss += loss.detach()
+                batches += 1
+                meter.advance(len(index))
+            mean_loss = float(total_loss) / max(batches, 1)
+            if not math.isfinite(mean_loss):
+                raise TrialError(
+                    f"training diverged: the loss is {mean_loss} in epoch {epoch + 1}; lower model.recipe.learning_rate"
+                )
+            accuracy = evaluate(model, dataset, dataset.validation, "validation", device)["accuracy"]
+            seconds = time.perf_counter() - started
+            curve.append({"epoch": epoch + 1, "loss": mean_loss, "validation_accuracy": accuracy, "seconds": seconds})
+            _save(checkpoint, model, optimizer, curve)
+            meter.advance(
+                0,
+                f"epoch {epoch + 1}/{recipe.epochs}, loss {mean_loss:.3f}, validation {accuracy:.2%}, "
+                f"{len(labels) / seconds:,.0f} images/s",
+            )
+    return curve
+
+
+def discard_checkpoint(directory: Path) -> None:
+    """Remove the checkpoint of a finished training."""
+    (directory / _CHECKPOINT).unlink(missing_ok=True)
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        )
+    return torch.optim.Adam(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+
+def _rate_factor(recipe: Recipe, progress: float) -> float:
+    """Factor of the learning rate when the share `progress` of the training is done."""
+    if recipe.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * progress))
+    if recipe.schedule == "multistep":
+        return 0.1 ** ((progress >= 0.5) + (progress >= 0.75))
+    return 1.0
+
+
+def _augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Random crop after padding by 4 pixels of zero, and random horizontal flip; shape (n, c, h, w)."""
+    count, _, height, width = images.shape
+    padded = F.pad(images, (_CROP_PADDING,) * 4)
+    shifts = torch.randint(0, 2 * _CROP_PADDING + 1, (2, count), generator=generator).to(images.device)
+    flips = torch.rand(count, generator=generator).to(images.device) < 0.5
+    rows = shifts[0, :, None] + torch.arange(height, device=images.device)
+    columns = torch.arange(width, device=images.device).expand(count, width)
+    columns = shifts[1, :, None] + torch.where(flips[:, None], columns.flip(1), columns)
+    batch = torch.arange(count, device=images.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, curve: list[dict[str, float]]) -> None:
+    buffer = io.BytesIO()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "curve": curve}, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[dict[str, float]]:
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return []
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    curve: list[dict[str, float]] = state["curve"]
+    return curve

@@ -1,0 +1,199 @@
+"""The networks by name. Input channels, size and classes come from the data set."""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from math import prod
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from wavesweep.config import ModelSettings
+from wavesweep.errors import SettingsError
+from wavesweep.models.resnet import cifar_resnet
+
+# Images up to this size get ResNet-18's small stem: 3x3, stride 1, no pooling.
+_SMALL_IMAGE = 64
+
+Factory = Callable[[Sequence[int], int], nn.Module]
+
+
+def build_model(settings: ModelSettings, input_shape: Sequence[int], classes: int, seed: int) -> nn.Module:
+    """An untrained network whose initial weights follow from the seed.
+
+    Raises:
+        SettingsError: the name or the target is unknown, or the network does not accept the images.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if settings.name == "custom":
+            model = _custom(settings)
+        elif settings.name in FACTORIES:
+            model = _from_zoo(settings, input_shape, classes)
+        else:
+            raise SettingsError("model", settings.name, f"must be one of {', '.join([*FACTORIES, 'custom'])}")
+    _check_output(model, settings, input_shape, classes)
+    return model
+
+
+def load_checkpoint(model: nn.Module, path: str) -> None:
+    """Fill `model` from a safetensors file or a PyTorch state dict; nothing is unpickled beyond tensors.
+
+    Raises:
+        SettingsError: the file is missing or broken, or its tensors do not fit the model.
+    """
+    key = "model.checkpoint"
+    try:
+        if path.endswith(".safetensors"):
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise SettingsError(key, path, "must be an existing file") from None
+    except Exception as error:
+        reason = str(error).split("\n", 1)[0][:200]
+        raise SettingsError(key, path, f"cannot be read ({reason})", "give a .safetensors file or a state dict") from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise SettingsError(key, path, "must hold a state dict: names and tensors")
+    own = model.state_dict()
+    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    wrong = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
+    if missing or extra or wrong:
+        parts = {"missing": missing, "unexpected": extra, "of another shape": sorted(wrong)}
+        text = "; ".join(f"{what}: {', '.join(names[:5])}" for what, names in parts.items() if names)
+        raise SettingsError(key, path, f"does not fit the model ({text})")
+    model.load_state_dict(state)
+
+
+def mlp(input_shape: Sequence[int], classes: int, hidden: Sequence[int] = (256, 128), bias: bool = True) -> nn.Module:
+    """Fully connected network with ReLU between the layers."""
+    sizes = [prod(input_shape), *hidden, classes]
+    layers: list[nn.Module] = [nn.Flatten()]
+    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [nn.Linear(inputs, outputs, bias=bias), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def lenet300(input_shape: Sequence[int], classes: int) -> nn.Module:
+    """LeNet-300-100 (LeCun et al. 1998): two hidden layers of 300 and 100 units."""
+    return mlp(input_shape, classes, hidden=(300, 100))
+
+
+def mlp5(input_shape: Sequence[int], classes: int) -> nn.Module:
+    """Four hidden layers of 1000, 1000, 500 and 200 units, no biases."""
+    return mlp(input_shape, classes, hidden=(1000, 1000, 500, 200), bias=False)
+
+
+def lenet5(input_shape: Sequence[int], classes: int) -> nn.Module:
+    """LeNet-5 as in Caffe: 20 and 50 filters of 5x5, each pooled by 2, then 500 hidden units."""
+    channels, height, width = input_shape
+    after = [((size - 4) // 2 - 4) // 2 for size in (height, width)]
+    return nn.Sequential(
+        nn.Conv2d(channels, 20, 5),
+        nn.MaxPool2d(2),
+        nn.Conv2d(20, 50, 5),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(50 * prod(after), 500),
+        nn.ReLU(),
+        nn.Linear(500, classes),
+    )
+
+
+def fashion_cnn(input_shape: Sequence[int], classes: int) -> nn.Module:
+    """Two 3x3 convolutions of 32 and 64 filters, each pooled by 2, then 128 hidden units."""
+    channels, height, width = input_shape
+    return nn.Sequential(
+        nn.Conv2d(channels, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(64 * (height // 4) * (width // 4), 128),
+        nn.ReLU(),
+        nn.Linear(128, classes),
+    )
+
+
+def resnet18(input_shape: Sequence[int], classes: int) -> nn.Module:
+    """ResNet-18 (He et al. 2016): the 3x3 stem for images up to 64 pixels, the ImageNet stem above."""
+    model: nn.Module = torchvision.models.resnet18(num_classes=classes)
+    channels, height, width = input_shape
+    if max(height, width) <= _SMALL_IMAGE:
+        model.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
+        model.maxpool = nn.Identity()
+    elif channels != 3:
+        model.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+    return model
+
+
+FACTORIES: dict[str, Factory] = {
+    "mlp": mlp,
+    "lenet300": lenet300,
+    "lenet5": lenet5,
+    "mlp5": mlp5,
+    "fashion_cnn": fashion_cnn,
+    "resnet18": resnet18,
+    "resnet20": lambda input_shape, classes: cifar_resnet(20, input_shape[0], classes),
+    "resnet56": lambda input_shape, classes: cifar_resnet(56, input_shape[0], classes),
+}
+
+
+def _from_zoo(settings: ModelSettings, input_shape: Sequence[int], classes: int) -> nn.Module:
+    try:
+        return FACTORIES[settings.name](input_shape, classes, **settings.arguments)
+    except TypeError as error:
+        raise SettingsError("model.arguments", settings.arguments, f"model {settings.name}: {error}") from None
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError("model", settings.name, f"does not fit images of shape {tuple(input_shape)} ({reason})") from None
+
+
+def _custom(settings: ModelSettings) -> nn.Module:
+    key, target = "model.target", settings.target
+    if not target or "." not in target:
+        raise SettingsError(key, target, "must be package.module.factory", "set it to a function that returns the model")
+    # A console script does not put the working directory on the path; `python -m` does.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    module_name, _, attribute = target.rpartition(".")
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(key, target, f"cannot be imported ({error})", "give a name importable from here") from None
+    try:
+        model = factory(**settings.arguments)
+    except Exception as error:
+        raise SettingsError(key, target, f"failed ({type(error).__name__}: {error})", "see model.arguments") from None
+    if not isinstance(model, nn.Module):
+        raise SettingsError(key, target, f"must return a torch.nn.Module, returned {type(model).__name__}")
+    return model
+
+
+def _check_output(model: nn.Module, settings: ModelSettings, input_shape: Sequence[int], classes: int) -> None:
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            shape = tuple(model(torch.zeros(2, *input_shape)).shape)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError(
+            "model",
+            settings.name,
+            f"does not accept images of shape {tuple(input_shape)} ({reason})",
+            "choose another dataset or model",
+        ) from None
+    model.train(was_training)
+    if shape != (2, classes):
+        raise SettingsError(
+            "model", settings.name, f"gives outputs of shape {shape[1:]} where the data set has {classes} classes"
+        )

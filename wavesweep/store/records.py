@@ -1,0 +1,153 @@
+"""Atomic files, locks, and results that are computed once.
+
+A result file is written last and atomically, so a directory without it is unfinished work. A lock is held by
+the kernel for the process and goes with it, so a killed process blocks nobody.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from wavesweep.errors import BusyError, SettingsError, StoreError, TrialError
+
+FAILURE_FILE = "failure.json"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is either complete or absent, also after a kill or a power cut.
+
+    Raises:
+        StoreError: the disk is full or the directory cannot be written; an older file stays as it was.
+    """
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON, atomically; NaN and infinity are refused."""
+    write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The record at `path`, or None where there is none that can be read."""
+    try:
+        with path.open("rb") as file:
+            content = json.load(file)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; check the permissions of paths.outputs") from None
+    return content if isinstance(content, dict) else None
+
+
+@contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write into one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StoreError(
+            f"cannot write {path}: {reason}; finished trials are kept, so make room or choose another "
+            "paths.outputs and run the same command again"
+        ) from None
+
+
+@contextmanager
+def locked(directory: Path, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of `directory` against other processes.
+
+    Raises:
+        BusyError: `wait` is false and another process holds it.
+    """
+    with storing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(directory / ".lock")
+        try:
+            lock.acquire(timeout=-1 if wait else 0)
+        except Timeout:
+            raise BusyError(f"{directory.name} is being computed by another process") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def once(path: Path, compute: Callable[[Path], dict[str, Any]], *, wait: bool = True) -> dict[str, Any]:
+    """The record at `path`; where there is none, `compute(directory)` makes it, in one process only."""
+    record = read_json(path)
+    if record is not None:
+        return record
+    with locked(path.parent, wait):
+        record = read_json(path)
+        if record is None:
+            record = compute(path.parent)
+            write_json(path, record)
+    return record
+
+
+def once_or_failure(
+    path: Path, compute: Callable[[Path], dict[str, Any]], *, wait: bool = True, retry_failed: bool = False
+) -> dict[str, Any]:
+    """Like `once`; a failure of `compute` is recorded too, and raised again until `retry_failed`.
+
+    Raises:
+        TrialError: it failed, now or earlier.
+    """
+    failure_path = path.parent / FAILURE_FILE
+    failure = None if retry_failed else read_json(failure_path)
+    if failure is not None and read_json(path) is None:
+        raise TrialError(f"{failure['reason']} (failed earlier; retry_failed=true runs it again)")
+
+    def guarded(directory: Path) -> dict[str, Any]:
+        try:
+            record = compute(directory)
+        except (StoreError, SettingsError):
+            raise
+        except TrialError as error:
+            write_json(failure_path, {"reason": str(error)})
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            write_json(failure_path, {"reason": reason})
+            raise TrialError(reason) from error
+        failure_path.unlink(missing_ok=True)
+        return record
+
+    return once(path, guarded, wait=wait)
+
+
+def check_writable(outputs: Path) -> None:
+    """Refuse an output directory that cannot be written, before anything is computed.
+
+    Raises:
+        SettingsError: it cannot be made or written.
+    """
+    try:
+        outputs.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=outputs) as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+    except OSError as error:
+        raise SettingsError(
+            "paths.outputs",
+            outputs,
+            f"must be a directory that can be written ({error.strerror})",
+            "make room or choose another one",
+        ) from None

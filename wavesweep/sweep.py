@@ -1,0 +1,162 @@
+"""The grid sweep: check every point first, run what is not there yet, then show all of it.
+
+It takes the place of Hydra's basic sweeper: same command line, same launchers. Records decide what is done, so a
+killed sweep goes on where it stopped, and several processes can share one.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+
+from wavesweep.baseline import load_subject
+from wavesweep.compose import Composer
+from wavesweep.config import Settings, check
+from wavesweep.errors import BusyError, TrialError
+from wavesweep.store.keys import hash_of, trial_key
+from wavesweep.store.records import FAILURE_FILE, check_writable, read_json, write_atomically
+from wavesweep.table import Entry, print_trials, rows_as_csv, table_rows
+from wavesweep.trial import RESULT_FILE, choose_device, trial_directory
+
+
+@dataclass
+class GridSweeperConfig:
+    """Hydra's description of `GridSweeper`; `params` may hold a sweep, so that an experiment file can."""
+
+    _target_: str = "wavesweep.sweep.GridSweeper"
+    params: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the grid: its overrides as given, the settings they make, and the trial's key."""
+
+    overrides: tuple[str, ...]
+    settings: Settings
+    key: str
+
+    @property
+    def directory(self) -> Path:
+        """Where the trial's record lies."""
+        return trial_directory(self.settings, self.key)
+
+    def record(self) -> dict[str, Any] | None:
+        """The trial's record, or its failure, or None while there is neither."""
+        result = read_json(self.directory / RESULT_FILE)
+        failure = None if result else read_json(self.directory / FAILURE_FILE)
+        return {"failed": failure["reason"]} if failure else result
+
+
+class GridSweeper(BasicSweeper):
+    """Runs the Cartesian product of all lists of values on the command line."""
+
+    def __init__(self, params: dict[str, str] | None = None) -> None:
+        super().__init__(max_batch_size=None, params=params)
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run all points of the grid and print their table.
+
+        Raises:
+            SettingsError: a point's settings are wrong; nothing was trained.
+            TrialError: some trials failed; all others are done and shown.
+            StoreError: records cannot be written.
+        """
+        points = self._points(arguments)
+        finished = [point for point in points if self._is_finished(point)]
+        keys_to_run = {point.key: point for point in points if point not in finished}
+        self._run(list(keys_to_run.values()))
+        _summarise(points, len({point.key for point in finished}))
+
+    def _points(self, arguments: list[str]) -> list[Point]:
+        assert self.hydra_context is not None
+        assert self.config is not None
+        loader = self.hydra_context.config_loader
+        parser = OverridesParser.create(config_loader=loader)
+        lines = [*self._parse_config(), *arguments]
+        grid = self.split_arguments(parser.parse_overrides(lines), None)[0]
+        composer = Composer(loader, self.config)
+        parsed = {line: parser.parse_override(line) for point in grid for line in point}
+        all_settings = [composer.settings([parsed[line] for line in point]) for point in grid]
+        for settings in all_settings:
+            check(settings)
+        for outputs in {settings.paths.outputs for settings in all_settings}:
+            check_writable(Path(outputs))
+        points = []
+        for overrides, settings in zip(grid, all_settings, strict=True):
+            choose_device(settings.device)
+            subject = load_subject(settings)
+            points.append(Point(tuple(overrides), settings, trial_key(settings, subject.digests)))
+        return points
+
+    def _is_finished(self, point: Point) -> bool:
+        record = point.record()
+        return record is not None and not ("failed" in record and point.settings.retry_failed)
+
+    def _run(self, points: list[Point]) -> None:
+        # First what nobody else is computing, then wait for the rest: so processes share the work.
+        self._launch(points, "skip")
+        left = [point for point in points if point.record() is None]
+        returns = self._launch(left, "wait")
+        for point, job in zip(left, returns, strict=True):
+            if point.record() is None:
+                _ = job.return_value  # raises what ended the job without a record, such as a full disk
+
+    def _launch(self, points: list[Point], on_busy: str) -> list[JobReturn]:
+        assert self.launcher is not None
+        started, returns = time.perf_counter(), []
+        # The launcher in this process runs one trial at a time, so progress can be shown between them.
+        size = 1 if isinstance(self.launcher, BasicLauncher) else max(1, len(points))
+        for start in range(0, len(points), size):
+            batch = points[start : start + size]
+            overrides = [[*point.overrides, f"on_busy={on_busy}"] for point in batch]
+            returns += self.launcher.launch(overrides, initial_job_idx=start)
+            if any(point.settings.progress for point in batch):
+                _print_progress(points, start + len(batch), returns[-1], time.perf_counter() - started)
+        return returns
+
+
+def _print_progress(points: Sequence[Point], done: int, last: JobReturn, seconds: float) -> None:
+    if last.status == JobStatus.COMPLETED:
+        outcome = f"validation {100 * last.return_value:.2f} %"
+    else:
+        outcome = "busy elsewhere, later" if isinstance(last._return_value, BusyError) else "failed"
+    each = seconds / done
+    print(
+        f"[{done}/{len(points)}] {' '.join(points[done - 1].overrides)}: {outcome} "
+        f"({each:.2f} s per trial, {each * (len(points) - done):.0f} s left)",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _summarise(points: Sequence[Point], finished_before: int) -> None:
+    """Print the table of all points and write it; raise if some failed."""
+    entries: list[Entry] = []
+    for point in points:
+        swept = dict(line.partition("=")[::2] for line in point.overrides)
+        entries.append((swept, point.record() or {"failed": "no record was written"}))
+    settings = points[0].settings
+    print_trials(entries, settings)
+    outputs = Path(settings.paths.outputs)
+    table_path = outputs / "sweeps" / hash_of([point.key for point in points]) / "trials.csv"
+    rows = table_rows(entries)
+    write_atomically(table_path, rows_as_csv(rows).encode())
+    keys = {point.key for point in points}
+    failed = {point.key for point, (_, record) in zip(points, entries, strict=True) if "failed" in record}
+    same = sum(row.get("note", "").startswith("=") for row in rows)
+    print(
+        f"{len(keys)} trials: {len(keys) - len(failed)} done ({finished_before} of them before this run), "
+        f"{len(failed)} failed" + (f"; {same} equal to another, not computed again" if same else "")
+    )
+    print(f"records: {outputs / 'runs'}   table: {table_path}")
+    if failed:
+        raise TrialError(
+            f"{len(failed)} of {len(keys)} trials failed, see the table; retry_failed=true runs them again"
+        )

@@ -1,0 +1,116 @@
+"""The table that ends a sweep or a single run: pure rows first, then the drawing."""
+
+import csv
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from wavesweep.config import Settings
+
+Entry = tuple[Mapping[str, str], Mapping[str, Any]]
+
+
+def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
+    """One row of texts per trial.
+
+    Args:
+        entries: per trial the swept keys with their values, and the trial's record, or `{"failed": reason}`.
+    """
+    varying = _varying(entries)
+    controls = _controls(entries)
+    first_with: dict[str, int] = {}
+    rows = []
+    for number, (swept, record) in enumerate(entries, start=1):
+        row = {"#": str(number), **{key: swept.get(key, "") for key in varying}}
+        if "arms" not in record:
+            rows.append(row | {"note": f"failed: {record['failed']}"})
+            continue
+        main = record["arms"][0]
+        same = first_with.setdefault(main["arm_key"], number)
+        row |= {
+            "method": main["method"],
+            "effective level": _level_range(main),
+            "kept": f"{main['kept_coefficients']:,}",
+            "sparsity %": _percent(main["coefficient_sparsity"]),
+            "validation %": _percent(main["validation"]["accuracy"]),
+            "test %": _percent(main["test"]["accuracy"]),
+        }
+        by_method = {arm["method"]: arm for arm in record["arms"][1:]}
+        for name in controls:
+            arm = by_method.get(name)
+            row[f"{name} test %"] = "" if arm is None else _percent(arm["test"]["accuracy"])
+        if same != number:
+            row["note"] = f"= #{same}"
+        rows.append(row)
+    return rows
+
+
+def print_trials(entries: Sequence[Entry], settings: Settings) -> None:
+    """Print the table of trials, their baselines, and where the records are, to standard output."""
+    # A pipe has no width; give it room enough that no column is cut.
+    console = Console() if sys.stdout.isatty() else Console(width=200, no_color=True)
+    for line in _baseline_lines(entries):
+        console.print(line, highlight=False)
+    rows = table_rows(entries)
+    columns = list(dict.fromkeys(name for row in rows for name in row if name != "note"))
+    if any("note" in row for row in rows):
+        columns.append("note")
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("wavelet", "method", "note") else "right")
+    for row in rows:
+        table.add_row(*(row.get(name, "") for name in columns))
+    console.print(table)
+    if len(entries) == 1 and "arms" in entries[0][1]:
+        record = entries[0][1]
+        for note in record["notes"]:
+            console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"record: {settings.paths.outputs}/runs/{record['key']}/result.json", soft_wrap=True)
+
+
+def rows_as_csv(rows: Sequence[Mapping[str, str]]) -> str:
+    """The same rows as CSV."""
+    buffer = io.StringIO()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(buffer, fieldnames=names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _varying(entries: Sequence[Entry]) -> list[str]:
+    keys = dict.fromkeys(key for swept, _ in entries for key in swept)
+    return [key for key in keys if len({swept.get(key) for swept, _ in entries}) > 1]
+
+
+def _controls(entries: Sequence[Entry]) -> list[str]:
+    names = (arm["method"] for _, record in entries for arm in record.get("arms", [])[1:])
+    return list(dict.fromkeys(names))
+
+
+def _baseline_lines(entries: Sequence[Entry]) -> list[str]:
+    lines = {}
+    for _, record in entries:
+        if "baseline" in record:
+            baseline, chosen = record["baseline"], record["settings"]
+            lines[baseline["key"]] = (
+                f"baseline {chosen['model']['name']} on {chosen['dataset']['name']}, seed {chosen['seed']}: "
+                f"validation {_percent(baseline['validation']['accuracy'])} %, "
+                f"test {_percent(baseline['test']['accuracy'])} %, {baseline['parameters']:,} parameters"
+            )
+    return list(lines.values())
+
+
+def _level_range(arm: Mapping[str, Any]) -> str:
+    levels = [level for layer in arm["layers"] for level in layer["levels"] or ()]
+    if not levels:
+        return "-"
+    return str(levels[0]) if min(levels) == max(levels) else f"{min(levels)}-{max(levels)}"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f}"

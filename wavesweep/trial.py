@@ -1,0 +1,221 @@
+"""One trial, top to bottom: baseline, prune every arm, evaluate, record."""
+
+import csv
+import io
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from wavesweep.arms import Bench, obtain_arm, rule_number
+from wavesweep.baseline import Subject, load_subject, obtain_baseline
+from wavesweep.compress.arm import METHODS, ArmSpec
+from wavesweep.compress.layers import TensorPlan, plan_tensors, transforms_nothing
+from wavesweep.config import Settings, check
+from wavesweep.errors import SettingsError, TrialError
+from wavesweep.store.keys import trial_key
+from wavesweep.store.records import check_writable, once_or_failure, storing, write_atomically
+
+SCHEMA_VERSION = 1
+RESULT_FILE = "result.json"
+_log = logging.getLogger("wavesweep.trial")
+
+
+def run_trial(settings: Settings) -> dict[str, Any]:
+    """The record of the trial that `settings` describe: from disk, or computed now.
+
+    Raises:
+        SettingsError: a setting is wrong; nothing was trained.
+        TrialError: the trial failed, now or earlier; the reason is recorded beside it.
+        StoreError: the record cannot be written.
+        BusyError: another process computes it, and `on_busy` is skip.
+    """
+    check(settings)
+    check_writable(Path(settings.paths.outputs))
+    device = choose_device(settings.device)
+    subject = load_subject(settings)
+    key = trial_key(settings, subject.digests)
+    return once_or_failure(
+        trial_directory(settings, key) / RESULT_FILE,
+        lambda directory: _compute(settings, subject, key, device, directory),
+        wait=settings.on_busy == "wait",
+        retry_failed=settings.retry_failed,
+    )
+
+
+def trial_directory(settings: Settings, key: str) -> Path:
+    """Where the record of the trial `key` lies."""
+    return Path(settings.paths.outputs) / "runs" / key
+
+
+def plan_trial(settings: Settings, subject: Subject) -> tuple[list[TensorPlan], list[TensorPlan]]:
+    """The tensors that are pruned, and all others with the reason why not.
+
+    Raises:
+        TrialError: nothing would be pruned, or nothing transformed; the message says what to change.
+    """
+    plans = plan_tensors(subject.model, settings, subject.dataset.input_shape)
+    pruned = [plan for plan in plans if plan.pruned]
+    if not pruned:
+        raise TrialError("no tensor is selected for pruning; change layers.types, layers.include or layers.exclude")
+    if METHODS[settings.method.name].basis in ("wavelet", "shuffled") and transforms_nothing(pruned):
+        longest = max((plan.view[axis] for plan in pruned for axis in plan.axes), default=0)
+        raise TrialError(
+            f"wavelet {settings.wavelet} at level {settings.level} with layout {settings.layout} transforms nothing: "
+            f"its longest axis has {longest} values, too short for one level; use a shorter wavelet (wavelet=haar), "
+            "another layout (layout=channel or layout=flat), or method=magnitude"
+        )
+    return pruned, [plan for plan in plans if not plan.pruned]
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that `device` names; `auto` takes CUDA where there is one.
+
+    Raises:
+        SettingsError: CUDA is asked for and absent.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise SettingsError("device", name, "no CUDA device is available", "use device=cpu or device=auto")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def _compute(settings: Settings, subject: Subject, key: str, device: torch.device, directory: Path) -> dict[str, Any]:
+    started = time.perf_counter()
+    with _logged(directory):
+        write_atomically(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(settings)).encode())
+        plans, others = plan_trial(settings, subject)
+        for note in _notes(plans, settings):
+            _log.info(note)
+        baseline = obtain_baseline(settings, subject, device)
+        baseline_seconds = time.perf_counter() - started
+        _log.info("baseline %s: test accuracy %.4f", baseline.record["key"], baseline.record["test"]["accuracy"])
+
+        bench = Bench(subject, baseline, device, Path(settings.paths.outputs))
+        main = ArmSpec(settings.method.name, tuple(plans), settings.boundary, settings.threshold, settings.seed)
+        arms = [_arm_row(main, bench)]
+        kept = tuple(arms[0].pop("kept_per_group"))
+        for name in settings.compare:
+            if name != main.method:
+                arms.append(_arm_row(ArmSpec(name, main.plans, main.boundary, main.threshold, main.seed, kept), bench))
+                arms[-1].pop("kept_per_group")
+        for arm in arms:
+            _log.info("%s: test accuracy %.4f", arm["method"], arm["test"]["accuracy"])
+        record = {
+            "schema_version": SCHEMA_VERSION,
+            "key": key,
+            "settings": asdict(settings),
+            "environment": _environment(device),
+            "seconds": {"baseline": baseline_seconds, "total": time.perf_counter() - started},
+            "baseline": baseline.record,
+            "arms": arms,
+            "not_pruned": [{"name": p.name, "shape": p.shape, "reason": p.reason} for p in others],
+            "notes": _notes(plans, settings) + _arm_notes(arms),
+        }
+        write_atomically(directory / "layers.csv", _layers_csv(arms))
+    return record
+
+
+def _arm_row(spec: ArmSpec, bench: Bench) -> dict[str, Any]:
+    """The arm's measures, and what follows from them and the settings."""
+    arm = dict(obtain_arm(spec, bench))
+    measured = arm.pop("tensors")
+    requested: dict[str, Any] = {"kept_coefficients": sum(spec.kept)} if spec.kept is not None else {
+        "rule": spec.threshold.rule, "value": rule_number(spec), "scope": spec.threshold.scope
+    }
+    uses_levels = METHODS[spec.method].basis in ("wavelet", "shuffled")
+    layers = []
+    for plan in spec.plans:
+        row = {**plan.row(), **measured[plan.name]}
+        if not uses_levels:
+            row |= {"wavelet": None, "requested_level": None, "levels": None}
+        layers.append(row)
+    return {
+        "method": spec.method,
+        "requested": requested,
+        **arm,
+        "dense_bytes": bench.baseline.record["dense_bytes"],
+        # The file format comes later; until then there is no stored size to report.
+        "stored_bytes": None,
+        "compression_ratio": None,
+        "bits_per_weight": None,
+        "macs": bench.baseline.record["macs"],
+        "layers": layers,
+    }
+
+
+def _notes(plans: Sequence[TensorPlan], settings: Settings) -> list[str]:
+    """What a reader must know about the transform: levels that were clamped, tensors left alone."""
+    if METHODS[settings.method.name].basis not in ("wavelet", "shuffled"):
+        return []
+    notes = []
+    for plan in plans:
+        wanted = plan.requested_level
+        if not any(plan.levels):
+            notes.append(f"{plan.name}: not transformed, no axis of layout {plan.layout} allows a level of {plan.wavelet}")
+        elif wanted != "max" and min(plan.levels) < int(wanted):
+            notes.append(f"{plan.name}: level {wanted} was asked for, its axes allow {list(plan.levels)}")
+    return notes
+
+
+def _arm_notes(arms: Sequence[dict[str, Any]]) -> list[str]:
+    notes = []
+    for arm in arms:
+        if arm["kept_coefficients"] == arm["total_coefficients"]:
+            notes.append(f"{arm['method']}: nothing was pruned")
+        wanted = arm["requested"].get("kept_coefficients")
+        if wanted is not None and arm["kept_coefficients"] != wanted:
+            notes.append(f"{arm['method']}: keeps {arm['kept_coefficients']} coefficients where {wanted} were asked for")
+    return notes
+
+
+def _layers_csv(arms: Sequence[dict[str, Any]]) -> bytes:
+    """One row per arm and tensor; lists are written with spaces between their numbers."""
+    buffer = io.StringIO()
+    rows = [{"method": arm["method"], **layer} for arm in arms for layer in arm["layers"]]
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        lists = {name: " ".join(map(str, value)) for name, value in row.items() if isinstance(value, list | tuple)}
+        writer.writerow(row | lists)
+    return buffer.getvalue().encode()
+
+
+def _environment(device: torch.device) -> dict[str, Any]:
+    packages = ("wavesweep", "torch", "torchvision", "numpy", "PyWavelets", "scipy", "hydra-core")
+    return {
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+@contextmanager
+def _logged(directory: Path) -> Iterator[None]:
+    """Write the log of this trial to `trial.log`, with the traceback of what ends it."""
+    with storing(directory):
+        handler = logging.FileHandler(directory / "trial.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    _log.addHandler(handler)
+    _log.setLevel(logging.INFO)
+    _log.propagate = False
+    try:
+        yield
+    except BaseException:
+        _log.exception("the trial did not finish")
+        raise
+    finally:
+        _log.removeHandler(handler)
+        handler.close()
