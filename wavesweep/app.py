@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wavesweep.compose import explain, settings_from
@@ -65,7 +65,10 @@ def main() -> int:
 def register() -> None:
     """Make the schema, and the grid sweeper as the sweeper that is used when none is named, known to Hydra."""
     store = ConfigStore.instance()
-    store.store(name="schema", node=Settings)
+    schema = OmegaConf.structured(Settings)
+    # A factory's arguments are the user's own names, so new keys are welcome in this one place.
+    OmegaConf.set_struct(schema.model.arguments, False)
+    store.store(name="schema", node=schema)
     Plugins.instance().register(GridSweeper)  # Hydra has stored its own sweepers by now
     store.store(group="hydra/sweeper", name="basic", node=GridSweeperConfig, replace=True)
 

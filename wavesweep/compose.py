@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from wavesweep.config import Settings, allowed_text
 from wavesweep.errors import SettingsError
@@ -65,10 +65,11 @@ class Composer:
 def explain(error: BaseException) -> str:
     """One line for an error of Hydra, OmegaConf or wavesweep: the key, the value, what is allowed, what to do."""
     text = str(error)
-    if isinstance(error, OSError):
-        return f"{error.filename or ''}: {error.strerror or error}; choose another paths.outputs or mend its permissions"
+    # Some of Hydra's own errors are OSErrors too, without an errno.
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.filename}: {error.strerror}; choose another paths.outputs or mend its permissions"
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
-    if found := re.search(r"Could not find '(\S+)/(\S+)'", text):
+    if found := re.search(r"Could not find '(\S+)/([^'/]+)'", text):
         options = re.findall(r"^\t(\S+)$", text.partition("Available options")[2].partition("Config search")[0], re.M)
         return f"{found[1]}={found[2]}: must be one of {', '.join(options)}"
     if found := re.search(r"Error merging override (\S+)", text):
@@ -86,8 +87,8 @@ def explain(error: BaseException) -> str:
 def _bad_value(override: str, cause: BaseException | None) -> SettingsError:
     key, _, value = override.partition("=")
     key = key.lstrip("+~")
-    if isinstance(cause, OmegaConfBaseException) and "not in" in str(cause):
-        return _unknown_key(key)
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        return _unknown_key(str(cause.full_key or key))
     return SettingsError(key, value, allowed_text(key) or " ".join(str(cause).split()))
 
 

@@ -179,6 +179,8 @@ def check(settings: Settings) -> None:
         raise SettingsError("boundary", settings.boundary, _one_of(tuple(pywt.Modes.modes)))
     _member("layout", settings.layout, LAYOUTS)
     _check_layers(settings.layers)
+    if settings.model.name == "custom" and settings.model.target is None:
+        raise SettingsError("model.target", None, _text("model.target"), "set it to a function that returns the model")
     recipe = settings.model.recipe
     _member("model.recipe.optimizer", recipe.optimizer, OPTIMIZERS)
     _member("model.recipe.schedule", recipe.schedule, SCHEDULES)

@@ -69,10 +69,10 @@ class GridSweeper(BasicSweeper):
             StoreError: records cannot be written.
         """
         points = self._points(arguments)
-        finished = [point for point in points if self._is_finished(point)]
-        keys_to_run = {point.key: point for point in points if point not in finished}
-        self._run(list(keys_to_run.values()))
-        _summarise(points, len({point.key for point in finished}))
+        by_key = {point.key: point for point in points}
+        found = {key: self._found(point) for key, point in by_key.items()}
+        self._run([by_key[key] for key, record in found.items() if record is None])
+        _summarise(points, sum(record is not None and "failed" not in record for record in found.values()))
 
     def _points(self, arguments: list[str]) -> list[Point]:
         assert self.hydra_context is not None
@@ -95,9 +95,10 @@ class GridSweeper(BasicSweeper):
             points.append(Point(tuple(overrides), settings, trial_key(settings, subject.digests)))
         return points
 
-    def _is_finished(self, point: Point) -> bool:
+    def _found(self, point: Point) -> dict[str, Any] | None:
+        """The record that spares the computation."""
         record = point.record()
-        return record is not None and not ("failed" in record and point.settings.retry_failed)
+        return None if record and "failed" in record and point.settings.retry_failed else record
 
     def _run(self, points: list[Point]) -> None:
         # First what nobody else is computing, then wait for the rest: so processes share the work.
@@ -128,8 +129,10 @@ def _print_progress(points: Sequence[Point], done: int, last: JobReturn, seconds
     else:
         outcome = "busy elsewhere, later" if isinstance(last._return_value, BusyError) else "failed"
     each = seconds / done
+    constant = set.intersection(*(set(point.overrides) for point in points)) if len(points) > 1 else set()
+    what = " ".join(line for line in points[done - 1].overrides if line not in constant)
     print(
-        f"[{done}/{len(points)}] {' '.join(points[done - 1].overrides)}: {outcome} "
+        f"[{done}/{len(points)}] {what}: {outcome} "
         f"({each:.2f} s per trial, {each * (len(points) - done):.0f} s left)",
         file=sys.stderr,
         flush=True,

@@ -27,6 +27,8 @@ from wavesweep.store.records import check_writable, once_or_failure, storing, wr
 
 SCHEMA_VERSION = 1
 RESULT_FILE = "result.json"
+# How a trial was run, not what it is.
+_NOT_RECORDED = ("progress", "retry_failed", "on_busy")
 _log = logging.getLogger("wavesweep.trial")
 
 
@@ -113,7 +115,7 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
         record = {
             "schema_version": SCHEMA_VERSION,
             "key": key,
-            "settings": asdict(settings),
+            "settings": {name: value for name, value in asdict(settings).items() if name not in _NOT_RECORDED},
             "environment": _environment(device),
             "seconds": {"baseline": baseline_seconds, "total": time.perf_counter() - started},
             "baseline": baseline.record,

@@ -1,5 +1,7 @@
 """Residual networks for CIFAR-sized images (He et al. 2016, section 4.2)."""
 
+from collections import OrderedDict
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,14 +28,18 @@ class _Block(nn.Module):
 def cifar_resnet(depth: int, channels: int, classes: int) -> nn.Module:
     """ResNet of 6n + 2 layers with 16, 32 and 64 filters: depth 20 has 0.27 M parameters, 56 has 0.85 M."""
     blocks_per_stage = (depth - 2) // 6
-    layers: list[nn.Module] = [nn.Conv2d(channels, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    layers: dict[str, nn.Module] = {
+        "conv1": nn.Conv2d(channels, 16, 3, padding=1, bias=False),
+        "bn1": nn.BatchNorm2d(16),
+        "relu": nn.ReLU(),
+    }
     inputs = 16
     for stage, outputs in enumerate((16, 32, 64)):
         for block in range(blocks_per_stage):
-            layers.append(_Block(inputs, outputs, stride=2 if stage and not block else 1))
+            layers[f"stage{stage + 1}_block{block + 1}"] = _Block(inputs, outputs, 2 if stage and not block else 1)
             inputs = outputs
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes)]
-    model = nn.Sequential(*layers)
+    layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "fc": nn.Linear(64, classes)}
+    model = nn.Sequential(OrderedDict(layers))
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from math import prod
 from pathlib import Path
@@ -74,10 +75,12 @@ def load_checkpoint(model: nn.Module, path: str) -> None:
 def mlp(input_shape: Sequence[int], classes: int, hidden: Sequence[int] = (256, 128), bias: bool = True) -> nn.Module:
     """Fully connected network with ReLU between the layers."""
     sizes = [prod(input_shape), *hidden, classes]
-    layers: list[nn.Module] = [nn.Flatten()]
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
-        layers += [nn.Linear(inputs, outputs, bias=bias), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+    layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
+    for number, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
+        layers[f"fc{number}"] = nn.Linear(inputs, outputs, bias=bias)
+        layers[f"relu{number}"] = nn.ReLU()
+    layers.popitem()  # the last layer gives logits
+    return nn.Sequential(OrderedDict(layers))
 
 
 def lenet300(input_shape: Sequence[int], classes: int) -> nn.Module:
@@ -95,14 +98,16 @@ def lenet5(input_shape: Sequence[int], classes: int) -> nn.Module:
     channels, height, width = input_shape
     after = [((size - 4) // 2 - 4) // 2 for size in (height, width)]
     return nn.Sequential(
-        nn.Conv2d(channels, 20, 5),
-        nn.MaxPool2d(2),
-        nn.Conv2d(20, 50, 5),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(50 * prod(after), 500),
-        nn.ReLU(),
-        nn.Linear(500, classes),
+        OrderedDict(
+            conv1=nn.Conv2d(channels, 20, 5),
+            pool1=nn.MaxPool2d(2),
+            conv2=nn.Conv2d(20, 50, 5),
+            pool2=nn.MaxPool2d(2),
+            flatten=nn.Flatten(),
+            fc1=nn.Linear(50 * prod(after), 500),
+            relu=nn.ReLU(),
+            fc2=nn.Linear(500, classes),
+        )
     )
 
 
@@ -110,16 +115,18 @@ def fashion_cnn(input_shape: Sequence[int], classes: int) -> nn.Module:
     """Two 3x3 convolutions of 32 and 64 filters, each pooled by 2, then 128 hidden units."""
     channels, height, width = input_shape
     return nn.Sequential(
-        nn.Conv2d(channels, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(64 * (height // 4) * (width // 4), 128),
-        nn.ReLU(),
-        nn.Linear(128, classes),
+        OrderedDict(
+            conv1=nn.Conv2d(channels, 32, 3, padding=1),
+            relu1=nn.ReLU(),
+            pool1=nn.MaxPool2d(2),
+            conv2=nn.Conv2d(32, 64, 3, padding=1),
+            relu2=nn.ReLU(),
+            pool2=nn.MaxPool2d(2),
+            flatten=nn.Flatten(),
+            fc1=nn.Linear(64 * (height // 4) * (width // 4), 128),
+            relu3=nn.ReLU(),
+            fc2=nn.Linear(128, classes),
+        )
     )
 
 
