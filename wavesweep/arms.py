@@ -44,6 +44,7 @@ def arm_key(spec: ArmSpec, baseline_key: str) -> str:
     method = METHODS[spec.method]
     uses_wavelet = method.basis in ("wavelet", "shuffled")
     seeded = method.basis in ("rotation", "shuffled") or method.score == "random"
+    rule: dict[str, Any]
     if spec.kept is None:
         rule = {"rule": spec.threshold.rule, "number": rule_number(spec)}
     else:
@@ -79,7 +80,10 @@ def _plan_content(plan: TensorPlan, basis: str) -> dict[str, Any]:
     content |= {"view": plan.view, "axes": plan.axes}
     if basis in ("wavelet", "shuffled"):
         # db1, haar and bior1.1 are one wavelet; what counts are the filters.
-        content |= {"levels": plan.levels, "filters": pywt.Wavelet(plan.wavelet).filter_bank if any(plan.levels) else None}
+        content |= {
+            "levels": plan.levels,
+            "filters": pywt.Wavelet(plan.wavelet).filter_bank if any(plan.levels) else None,
+        }
     return content
 
 
@@ -87,12 +91,18 @@ def _compute(spec: ArmSpec, bench: Bench) -> dict[str, Any]:
     started = time.perf_counter()
     pruned = prune(bench.baseline.state, spec)
     compressed_seconds = time.perf_counter() - started
-    state = bench.baseline.state | {tensor.plan.name: tensor.weight for tensor in pruned.tensors}
     model = bench.subject.model
-    model.load_state_dict(state)
+    model.load_state_dict(bench.baseline.state)
+    with torch.no_grad():
+        # After the whole state, so that a tied weight is pruned under all its names.
+        for tensor in pruned.tensors:
+            model.get_parameter(tensor.plan.name).copy_(tensor.weight)
     model.to(bench.device)
     record = {**_counts(pruned), **measure(model, bench.subject.dataset, bench.device)}
-    record["seconds"] = {"prune": compressed_seconds, "measure": time.perf_counter() - started - compressed_seconds}
+    record["seconds"] = {
+        "prune": compressed_seconds,
+        "measure": time.perf_counter() - started - compressed_seconds,
+    }
     return record
 
 
@@ -105,7 +115,10 @@ def _counts(pruned: PrunedArm) -> dict[str, Any]:
             "zero_weights": int((tensor.weight == 0).sum()),
             "error": tensor.error,
         }
-    kept, total = sum(row["kept"] for row in tensors.values()), sum(row["coefficients"] for row in tensors.values())
+    kept, total = (
+        sum(row["kept"] for row in tensors.values()),
+        sum(row["coefficients"] for row in tensors.values()),
+    )
     weights = sum(tensor.weight.numel() for tensor in pruned.tensors)
     zero_weights = sum(row["zero_weights"] for row in tensors.values())
     return {

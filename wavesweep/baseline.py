@@ -69,16 +69,19 @@ def obtain_baseline(settings: Settings, subject: Subject, device: torch.device) 
     def compute(into: Path) -> dict[str, Any]:
         started = time.perf_counter()
         model = _initial_model(settings, subject.dataset)
-        curve = train(
-            model, subject.dataset, settings.model.recipe, settings.seed, device, into, settings.progress
-        )
-        state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+        curve = train(model, subject.dataset, settings.model.recipe, settings.seed, device, into, settings.progress)
+        # Copies, because safetensors refuses tensors that share memory, as tied weights do.
+        state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
         write_atomically(into / _WEIGHTS_FILE, save(state))
         discard_checkpoint(into)
         model.to(device)
         return {
             "key": key,
-            "settings": {"model": asdict(settings.model), "dataset": asdict(settings.dataset), "seed": settings.seed},
+            "settings": {
+                "model": asdict(settings.model),
+                "dataset": asdict(settings.dataset),
+                "seed": settings.seed,
+            },
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             **measure(model, subject.dataset, device),
             "macs": multiply_accumulates(model, subject.dataset.input_shape, device),
@@ -108,7 +111,13 @@ def _initial_model(settings: Settings, dataset: Dataset) -> nn.Module:
 
 
 def _remembered_model(settings: Settings, dataset: Dataset, digests: dict[str, str]) -> nn.Module:
-    key = (repr(settings.model), settings.seed, dataset.input_shape, dataset.classes, digests.get("checkpoint"))
+    key = (
+        repr(settings.model),
+        settings.seed,
+        dataset.input_shape,
+        dataset.classes,
+        digests.get("checkpoint"),
+    )
     if key not in _models:
         _models.clear()
         _models[key] = _initial_model(settings, dataset)
@@ -125,4 +134,6 @@ def _file_digest(path: str) -> str:
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:
-        raise SettingsError("model.checkpoint", path, f"cannot be read ({error.strerror})", "give an existing file") from None
+        raise SettingsError(
+            "model.checkpoint", path, f"cannot be read ({error.strerror})", "give an existing file"
+        ) from None

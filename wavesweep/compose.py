@@ -119,7 +119,7 @@ def _refuse_unknown(node: Any, prefix: str) -> None:
     if not is_dataclass(schema):
         return
     known = {entry.name for entry in fields(schema)}
-    for name in node:
+    for name in map(str, node):
         if name not in known:
             raise _unknown_key(f"{prefix}{name}")
         if OmegaConf.is_config(node._get_node(name)):

@@ -105,15 +105,11 @@ class LayerOverride:
 class LayersSettings:
     """Which tensors may be pruned."""
 
-    types: list[str] = field(
-        default_factory=lambda: ["conv", "linear"], metadata={"allowed": _one_of(LAYER_TYPES)}
-    )
+    types: list[str] = field(default_factory=lambda: ["conv", "linear"], metadata={"allowed": _one_of(LAYER_TYPES)})
     include: list[str] = field(
         default_factory=lambda: ["*"], metadata={"allowed": "must be glob patterns of tensor names"}
     )
-    exclude: list[str] = field(
-        default_factory=list, metadata={"allowed": "must be glob patterns of tensor names"}
-    )
+    exclude: list[str] = field(default_factory=list, metadata={"allowed": "must be glob patterns of tensor names"})
     overrides: list[LayerOverride] = field(
         default_factory=list,
         metadata={"allowed": "must be a list such as [{match: 'fc1*', percentile: 90}]"},
@@ -244,7 +240,10 @@ def _check_level(key: str, level: object) -> None:
     if level == "max" or (isinstance(level, int) and not isinstance(level, bool) and level >= 1):
         return
     raise SettingsError(
-        key, level, "must be an integer >= 1, or max", "level 0 transforms nothing: use method=magnitude for that"
+        key,
+        level,
+        "must be an integer >= 1, or max",
+        "level 0 transforms nothing: use method=magnitude for that",
     )
 
 

@@ -18,7 +18,7 @@ class Meter:
 
     def __init__(self, total: int, title: str, shown: bool) -> None:
         self._title, self._total, self._done = title, total, 0
-        self._shown = shown
+        self._shown, self._text = shown, ""
         self._bar: Progress | None = None
         self._started = self._last_line = time.monotonic()
 
@@ -44,8 +44,9 @@ class Meter:
     def advance(self, units: int = 1, text: str = "") -> None:
         """Note that `units` more are done."""
         self._done += units
+        self._text = text or self._text
         if self._bar is not None:
-            self._bar.update(self._task, advance=units, **({"text": text} if text else {}))
+            self._bar.update(self._task, advance=units, text=self._text)
             return
         now = time.monotonic()
         if self._shown and (now - self._last_line >= _LINE_SECONDS):
@@ -53,7 +54,7 @@ class Meter:
             rate = self._done / (now - self._started)
             left = (self._total - self._done) / rate if rate else float("inf")
             print(
-                f"{self._title}: {self._done}/{self._total} {text} ({left:.0f} s left)",
+                f"{self._title}: {self._done}/{self._total} {self._text} ({left:.0f} s left)",
                 file=sys.stderr,
                 flush=True,
             )

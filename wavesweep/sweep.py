@@ -111,7 +111,8 @@ class GridSweeper(BasicSweeper):
 
     def _launch(self, points: list[Point], on_busy: str) -> list[JobReturn]:
         assert self.launcher is not None
-        started, returns = time.perf_counter(), []
+        started = time.perf_counter()
+        returns: list[JobReturn] = []
         # The launcher in this process runs one trial at a time, so progress can be shown between them.
         size = 1 if isinstance(self.launcher, BasicLauncher) else max(1, len(points))
         for start in range(0, len(points), size):
@@ -132,8 +133,7 @@ def _print_progress(points: Sequence[Point], done: int, last: JobReturn, seconds
     constant = set.intersection(*(set(point.overrides) for point in points)) if len(points) > 1 else set()
     what = " ".join(line for line in points[done - 1].overrides if line not in constant)
     print(
-        f"[{done}/{len(points)}] {what}: {outcome} "
-        f"({each:.2f} s per trial, {each * (len(points) - done):.0f} s left)",
+        f"[{done}/{len(points)}] {what}: {outcome} ({each:.2f} s per trial, {each * (len(points) - done):.0f} s left)",
         file=sys.stderr,
         flush=True,
     )

@@ -131,9 +131,11 @@ def _arm_row(spec: ArmSpec, bench: Bench) -> dict[str, Any]:
     """The arm's measures, and what follows from them and the settings."""
     arm = dict(obtain_arm(spec, bench))
     measured = arm.pop("tensors")
-    requested: dict[str, Any] = {"kept_coefficients": sum(spec.kept)} if spec.kept is not None else {
-        "rule": spec.threshold.rule, "value": rule_number(spec), "scope": spec.threshold.scope
-    }
+    requested: dict[str, Any] = (
+        {"kept_coefficients": sum(spec.kept)}
+        if spec.kept is not None
+        else {"rule": spec.threshold.rule, "value": rule_number(spec), "scope": spec.threshold.scope}
+    )
     uses_levels = METHODS[spec.method].basis in ("wavelet", "shuffled")
     layers = []
     for plan in spec.plans:
@@ -163,7 +165,9 @@ def _notes(plans: Sequence[TensorPlan], settings: Settings) -> list[str]:
     for plan in plans:
         wanted = plan.requested_level
         if not any(plan.levels):
-            notes.append(f"{plan.name}: not transformed, no axis of layout {plan.layout} allows a level of {plan.wavelet}")
+            notes.append(
+                f"{plan.name}: not transformed, no axis of layout {plan.layout} allows a level of {plan.wavelet}"
+            )
         elif wanted != "max" and min(plan.levels) < int(wanted):
             notes.append(f"{plan.name}: level {wanted} was asked for, its axes allow {list(plan.levels)}")
     return notes
@@ -176,7 +180,9 @@ def _arm_notes(arms: Sequence[dict[str, Any]]) -> list[str]:
             notes.append(f"{arm['method']}: nothing was pruned")
         wanted = arm["requested"].get("kept_coefficients")
         if wanted is not None and arm["kept_coefficients"] != wanted:
-            notes.append(f"{arm['method']}: keeps {arm['kept_coefficients']} coefficients where {wanted} were asked for")
+            notes.append(
+                f"{arm['method']}: keeps {arm['kept_coefficients']} coefficients where {wanted} were asked for"
+            )
     return notes
 
 

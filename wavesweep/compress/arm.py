@@ -5,7 +5,6 @@ weight -> signal -> coefficients -> score and select -> mask -> synthesis -> wei
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 
 import torch
 from torch import Tensor
@@ -127,7 +126,7 @@ def prune(weights: Mapping[str, Tensor], spec: ArmSpec) -> PrunedArm:
         values = basis.analyse(weight.reshape(plan.view))
         bases.append(basis)
         coefficients.append(values)
-        scores.append(_scores(method.score, weight, values, basis, plan.name, spec))
+        scores.append(_scores(method.score, weight, values, basis, plan, spec))
     masks: dict[int, Tensor] = {}
     edges: dict[int, float] = {}
     kept = []
@@ -135,11 +134,15 @@ def prune(weights: Mapping[str, Tensor], spec: ArmSpec) -> PrunedArm:
         group_scores = torch.cat([scores[i] for i in group])
         wanted = _cut(group, group_scores, scores, bases, spec) if spec.kept is None else select.Cut(spec.kept[number])
         count = min(wanted.kept, group_scores.numel())
-        group_mask = _mask(method.score, group_scores, count, [weights[spec.plans[i].name] for i in group])
-        kept.append(count)
+        if method.score == "unit":
+            group_mask = _unit_mask([weights[spec.plans[i].name] for i in group], [spec.plans[i] for i in group], count)
+        else:
+            group_mask = select.keep_top(group_scores, count)
+        # Whole units seldom fit the count exactly; what is compared gets the number that was really kept.
+        kept.append(int(group_mask.sum()))
         pruned_scores = group_scores[~group_mask]
         largest_pruned = float(pruned_scores.max()) if pruned_scores.numel() else 0.0
-        for i, mask in zip(group, group_mask.split([scores[i].numel() for i in group]), strict=True):
+        for i, mask in zip(group, torch.split(group_mask, [scores[i].numel() for i in group]), strict=True):
             masks[i], edges[i] = mask, largest_pruned if wanted.threshold is None else wanted.threshold
     # Soft thresholding moves coefficients by a magnitude, so it needs a score that is one.
     soft = spec.threshold.shrinkage == "soft" and method.score == "magnitude"
@@ -154,21 +157,25 @@ def prune(weights: Mapping[str, Tensor], spec: ArmSpec) -> PrunedArm:
     return PrunedArm(tuple(tensors), tuple(kept), "soft" if soft else "hard")
 
 
-def _cut(
-    group: list[int], group_scores: Tensor, scores: list[Tensor], bases: list[Basis], spec: ArmSpec
-) -> select.Cut:
+def _cut(group: list[int], group_scores: Tensor, scores: list[Tensor], bases: list[Basis], spec: ArmSpec) -> select.Cut:
     own = spec.plans[group[0]].percentile
     finest = torch.cat([_finest(scores[i], bases[i]) for i in group])
     return select.cut(group_scores, spec.threshold, spec.threshold.percentile if own is None else own, finest)
 
 
-def _mask(kind: str, scores: Tensor, kept: int, weights: list[Tensor]) -> Tensor:
-    if kind != "unit":
-        return select.keep_top(scores, kept)
-    # Scores repeat over each unit's weights; a unit is kept whole or not at all.
-    sizes = torch.cat([torch.full((len(weight),), prod(weight.shape[1:])) for weight in weights])
-    first_weights = sizes.cumsum(0) - sizes
-    return select.keep_top_units(scores[first_weights], sizes, kept).repeat_interleave(sizes)
+def _unit_mask(weights: Sequence[Tensor], plans: Sequence[TensorPlan], kept: int) -> Tensor:
+    """Mask over all weights of the tensors, in which each unit is kept whole or not at all."""
+    norms = [select.unit_scores(weight, plan.unit_axis) for weight, plan in zip(weights, plans, strict=True)]
+    sizes = [torch.full((len(norm),), weight.numel() // len(norm)) for norm, weight in zip(norms, weights, strict=True)]
+    kept_units = select.keep_top_units(torch.cat(norms), torch.cat(sizes), kept)
+    masks = [_per_weight(units, weight, plan) for units, weight, plan in zip(kept_units, weights, plans, strict=True)]
+    return torch.cat(masks)
+
+
+def _per_weight(units: Tensor, weight: Tensor, plan: TensorPlan) -> Tensor:
+    """One value per unit, repeated for each of its weights, as a flat vector in the weight's own order."""
+    shape = [-1 if axis == plan.unit_axis else 1 for axis in range(weight.dim())]
+    return units.view(shape).expand(weight.shape).reshape(-1)
 
 
 def _relative_error(original: Tensor, weight: Tensor) -> float:
@@ -176,11 +183,11 @@ def _relative_error(original: Tensor, weight: Tensor) -> float:
     return float(torch.linalg.vector_norm(original - weight) / norm) if norm > 0 else 0.0
 
 
-def _scores(kind: str, weight: Tensor, values: Tensor, basis: Basis, name: str, spec: ArmSpec) -> Tensor:
+def _scores(kind: str, weight: Tensor, values: Tensor, basis: Basis, plan: TensorPlan, spec: ArmSpec) -> Tensor:
     if kind == "random":
-        return select.random_scores(values.numel(), spec.seed, name)
+        return select.random_scores(values.numel(), spec.seed, plan.name)
     if kind == "unit":
-        return select.unit_scores(weight).repeat_interleave(prod(weight.shape[1:]))
+        return _per_weight(select.unit_scores(weight, plan.unit_axis), weight, plan)
     return select.magnitude_scores(values, basis.bands, spec.threshold.atom_norm)
 
 

@@ -174,7 +174,7 @@ def rotation_basis(shape: Sequence[int], axes: Sequence[int], seed: int, name: s
         for axis, axis_seed in zip(axes, seeds, strict=True):
             rows = signal.movedim(axis, 0)
             blocks = []
-            for number, block in enumerate(rows.split(ROTATION_BLOCK)):
+            for number, block in enumerate(torch.split(rows, ROTATION_BLOCK)):
                 matrix = torch.from_numpy(_orthogonal(block.shape[0], axis_seed + number)).to(block)
                 blocks.append(torch.tensordot(matrix.T if inverse else matrix, block, dims=1))
             signal = torch.cat(blocks).movedim(0, axis)
@@ -191,7 +191,8 @@ def shuffled(basis: Basis, shape: Sequence[int], axes: Sequence[int], seed: int,
     """`basis` after a fixed random permutation of each of `axes`: same transform, no locality."""
     orders = {
         axis: torch.randperm(
-            shape[axis], generator=torch.Generator().manual_seed(derived_seed(seed, "shuffle", name, str(axis)))
+            shape[axis],
+            generator=torch.Generator().manual_seed(derived_seed(seed, "shuffle", name, str(axis))),
         )
         for axis in axes
     }

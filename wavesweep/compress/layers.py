@@ -6,7 +6,7 @@ axis really gets beside the level that was asked for.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from math import prod
 from typing import Any
@@ -20,8 +20,10 @@ from wavesweep.config import LayerOverride, LayersSettings, Settings
 # no level at all, and their odd lengths grow by a fifth or more at each level.
 USEFUL_SPATIAL_LENGTH = 16
 
+# Their weights are (in, out, ...), all others' are (out, in, ...).
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _LAYER_TYPES: dict[str, tuple[type[nn.Module], ...]] = {
-    "conv": (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+    "conv": (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED),
     "linear": (nn.Linear,),
     "embedding": (nn.Embedding,),
 }
@@ -32,7 +34,7 @@ class TensorPlan:
     """One parameter of the network: whether it is pruned and why, and how it is transformed.
 
     `view` is the shape as a signal, `axes` the axes of it that the layout transforms, `levels` the effective
-    wavelet level of each of those axes, at most `requested_level`.
+    wavelet level of each of those axes, at most `requested_level`. `unit_axis` counts the output units (filters).
     """
 
     name: str
@@ -46,6 +48,7 @@ class TensorPlan:
     requested_level: int | str = 0
     levels: tuple[int, ...] = ()
     percentile: float | None = None
+    unit_axis: int = 0
 
     @property
     def weights(self) -> int:
@@ -66,17 +69,23 @@ def plan_tensors(model: nn.Module, settings: Settings, input_shape: Sequence[int
         input_shape: (channels, height, width) of the images, for the first linear layer's grid.
     """
     grid_layer = _input_grid_layer(model, input_shape)
-    plans = []
+    plans: list[TensorPlan] = []
+    first_names: dict[int, str] = {}
     for module_name, module in model.named_modules():
         for parameter_name, parameter in module.named_parameters(recurse=False):
             name = f"{module_name}.{parameter_name}" if module_name else parameter_name
             shape = tuple(parameter.shape)
+            first_name = first_names.setdefault(id(parameter), name)
+            if first_name != name:
+                plans.append(TensorPlan(name, shape, False, f"is the same tensor as {first_name}"))
+                continue
             pruned, reason = _choose(module, parameter_name, name, settings.layers)
             if not pruned:
                 plans.append(TensorPlan(name, shape, pruned, reason))
                 continue
             grid = tuple(input_shape) if module is grid_layer else ()
-            plans.append(_plan_signal(name, shape, reason, grid, settings))
+            plan = _plan_signal(name, shape, reason, grid, settings)
+            plans.append(replace(plan, unit_axis=1) if isinstance(module, _TRANSPOSED) else plan)
     return plans
 
 
@@ -88,7 +97,10 @@ def transforms_nothing(plans: Sequence[TensorPlan]) -> bool:
 def _choose(module: nn.Module, parameter_name: str, name: str, layers: LayersSettings) -> tuple[bool, str]:
     kind = next((kind for kind, types in _LAYER_TYPES.items() if isinstance(module, types)), None)
     if parameter_name != "weight" or kind is None:
-        return False, f"{type(module).__name__} {parameter_name}: only weights of {', '.join(layers.types)} layers"
+        return (
+            False,
+            f"{type(module).__name__} {parameter_name}: only weights of {', '.join(layers.types)} layers",
+        )
     if kind not in layers.types:
         return False, f"{kind} is not among layers.types"
     for pattern in layers.exclude:
@@ -96,7 +108,10 @@ def _choose(module: nn.Module, parameter_name: str, name: str, layers: LayersSet
             return False, f"matches layers.exclude {pattern!r}"
     for pattern in layers.include:
         if fnmatchcase(name, pattern):
-            return True, f"{kind} weight" if pattern == "*" else f"{kind} weight, matches layers.include {pattern!r}"
+            return (
+                True,
+                f"{kind} weight" if pattern == "*" else f"{kind} weight, matches layers.include {pattern!r}",
+            )
     return False, "matches no pattern of layers.include"
 
 
@@ -113,14 +128,10 @@ def _plan_signal(
     for axis in axes:
         most = pywt.dwt_max_level(view[axis], taps)
         levels.append(most if level == "max" else min(level, most))
-    return TensorPlan(
-        name, shape, True, reason, layout, view, axes, wavelet, level, tuple(levels), override.percentile
-    )
+    return TensorPlan(name, shape, True, reason, layout, view, axes, wavelet, level, tuple(levels), override.percentile)
 
 
-def _layout(
-    layout: str, shape: tuple[int, ...], view: tuple[int, ...]
-) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
+def _layout(layout: str, shape: tuple[int, ...], view: tuple[int, ...]) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
     """The layout's name once `auto` is decided, the signal's shape, and the axes to transform.
 
     Dimensions of a signal are (out, in, *spatial); a tensor of two dimensions has no spatial axes unless it is

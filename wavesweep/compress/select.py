@@ -42,9 +42,13 @@ def random_scores(count: int, seed: int, name: str) -> Tensor:
     return torch.rand(count, generator=generator)
 
 
-def unit_scores(weight: Tensor) -> Tensor:
-    """L2 norm of each output unit (row of a linear layer, filter of a convolution): shape (out,)."""
-    return torch.linalg.vector_norm(weight.reshape(weight.shape[0], -1), dim=1)
+def unit_scores(weight: Tensor, axis: int = 0) -> Tensor:
+    """L2 norm of each output unit (row of a linear layer, filter of a convolution): shape (out,).
+
+    `axis` is the one that counts the units: 0, and 1 for a transposed convolution.
+    """
+    norms: Tensor = torch.linalg.vector_norm(weight.movedim(axis, 0).flatten(1), dim=1)
+    return norms
 
 
 def cut(scores: Tensor, threshold: ThresholdSettings, percentile: float, finest: Tensor) -> Cut:

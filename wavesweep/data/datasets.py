@@ -1,5 +1,6 @@
 """The data sets by name. Each is read once per process; the network is used only where no copy exists."""
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -67,15 +68,22 @@ def _load(
     if name not in load_parts:
         raise SettingsError("dataset", name, f"must be one of {', '.join(load_parts)}")
     train, test, classes, digest = load_parts[name]()
-    smallest_class = int(torch.bincount(train.labels).min())
-    if smallest_class < 2 or len(train) * validation_fraction < classes:
-        raise SettingsError(
-            "dataset.validation_fraction",
-            validation_fraction,
-            f"leaves no validation image for some of the {classes} classes of {len(train)} training images",
-            "raise it, or add images",
-        )
+    _check_split(train, classes, validation_fraction)
     return make_dataset(train.images, train.labels, test, classes, validation_fraction, seed, digest)
+
+
+def _check_split(train: Split, classes: int, validation_fraction: float) -> None:
+    """Refuse what cannot be split with at least one image of each class on both sides."""
+    validation = math.ceil(len(train) * validation_fraction)
+    if int(torch.bincount(train.labels).min()) >= 2 and classes <= validation <= len(train) - classes:
+        return
+    raise SettingsError(
+        "dataset.validation_fraction",
+        validation_fraction,
+        f"takes {validation} of {len(train)} training images; both parts need at least one of each of "
+        f"the {classes} classes, and every class two images",
+        f"choose from {classes / len(train):.3g} to {1 - classes / len(train):.3g}, or add images",
+    )
 
 
 def _digits() -> tuple[Split, Split, int, None]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from wavesweep.data.splits import Split
@@ -15,6 +15,8 @@ from wavesweep.errors import SettingsError
 from wavesweep.progress import steps
 from wavesweep.store.records import once, storing
 
+# What Pillow raises for files that are broken, hostile or no images at all.
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 _LAYOUT_TEXT = "must be a directory that holds train/<class>/* and test/<class>/*"
 
 
@@ -61,24 +63,36 @@ def folder_dataset(
 def _decode_part(part: str, files: list[str], into: Path, image_size: int, channels: int, progress: bool) -> None:
     def decode_file(file: str) -> np.ndarray:
         try:
-            with Image.open(file) as image:
-                image = image.convert("RGB" if channels == 3 else "L")
+            with Image.open(file) as opened:
+                image = _eight_bits(opened).convert("RGB" if channels == 3 else "L")
                 if image.size != (image_size, image_size):
                     image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
                 return np.asarray(image).reshape(image_size, image_size, channels).transpose(2, 0, 1)
-        except (UnidentifiedImageError, OSError) as error:
+        except _UNREADABLE as error:
             raise SettingsError(
                 "dataset.path", file, "cannot be read as an image", f"remove or mend it ({error})"
             ) from None
 
     with storing(into):
         images = np.lib.format.open_memmap(
-            into / f"{part}.npy", mode="w+", dtype=np.uint8, shape=(len(files), channels, image_size, image_size)
+            into / f"{part}.npy",
+            mode="w+",
+            dtype=np.uint8,
+            shape=(len(files), channels, image_size, image_size),
         )
         with ThreadPoolExecutor() as pool:
-            for index, image in steps(enumerate(pool.map(decode_file, files)), len(files), f"decoding {part}", progress):
+            for index, image in steps(
+                enumerate(pool.map(decode_file, files)), len(files), f"decoding {part}", progress
+            ):
                 images[index] = image
         images.flush()
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Pillow clips 16-bit greys at 255 when it converts them; scale them instead."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
 
 
 def _listing_digest(folders: dict[str, ImageFolder], image_size: int, channels: int) -> str:

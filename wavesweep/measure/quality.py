@@ -36,9 +36,9 @@ def evaluate(model: nn.Module, dataset: Dataset, split: Split, name: str, device
     model.eval()
     with torch.inference_mode():
         if inputs is not None:
-            outputs = [model(images) for images in inputs.split(batch)]
+            outputs = [model(images) for images in torch.split(inputs, batch)]
         else:
-            outputs = [model(dataset.normalise(images.to(device))) for images in split.images.split(batch)]
+            outputs = [model(dataset.normalise(images.to(device))) for images in torch.split(split.images, batch)]
         logits = torch.cat(outputs).float().cpu()
     quality = quality_of(logits, split.labels, dataset.classes)
     if not math.isfinite(quality.loss):

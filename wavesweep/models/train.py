@@ -22,7 +22,13 @@ _CHECKPOINT = "checkpoint.pt"
 
 
 def train(
-    model: nn.Module, dataset: Dataset, recipe: Recipe, seed: int, device: torch.device, directory: Path, shown: bool
+    model: nn.Module,
+    dataset: Dataset,
+    recipe: Recipe,
+    seed: int,
+    device: torch.device,
+    directory: Path,
+    shown: bool,
 ) -> list[dict[str, float]]:
     """Train `model` in place by `recipe` and return one row per epoch.
 

@@ -4,8 +4,10 @@ import importlib
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -50,14 +52,16 @@ def load_checkpoint(model: nn.Module, path: str) -> None:
         if path.endswith(".safetensors"):
             from safetensors.torch import load_file
 
-            state = load_file(path)
+            state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise SettingsError(key, path, "must be an existing file") from None
     except Exception as error:
         reason = str(error).split("\n", 1)[0][:200]
-        raise SettingsError(key, path, f"cannot be read ({reason})", "give a .safetensors file or a state dict") from None
+        raise SettingsError(
+            key, path, f"cannot be read ({reason})", "give a .safetensors file or a state dict"
+        ) from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
@@ -76,7 +80,7 @@ def mlp(input_shape: Sequence[int], classes: int, hidden: Sequence[int] = (256, 
     """Fully connected network with ReLU between the layers."""
     sizes = [prod(input_shape), *hidden, classes]
     layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
-    for number, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
+    for number, (inputs, outputs) in enumerate(pairwise(sizes), start=1):
         layers[f"fc{number}"] = nn.Linear(inputs, outputs, bias=bias)
         layers[f"relu{number}"] = nn.ReLU()
     layers.popitem()  # the last layer gives logits
@@ -161,13 +165,17 @@ def _from_zoo(settings: ModelSettings, input_shape: Sequence[int], classes: int)
         raise SettingsError("model.arguments", settings.arguments, f"model {settings.name}: {error}") from None
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise SettingsError("model", settings.name, f"does not fit images of shape {tuple(input_shape)} ({reason})") from None
+        raise SettingsError(
+            "model", settings.name, f"does not fit images of shape {tuple(input_shape)} ({reason})"
+        ) from None
 
 
 def _custom(settings: ModelSettings) -> nn.Module:
     key, target = "model.target", settings.target
     if not target or "." not in target:
-        raise SettingsError(key, target, "must be package.module.factory", "set it to a function that returns the model")
+        raise SettingsError(
+            key, target, "must be package.module.factory", "set it to a function that returns the model"
+        )
     # A console script does not put the working directory on the path; `python -m` does.
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -202,5 +210,7 @@ def _check_output(model: nn.Module, settings: ModelSettings, input_shape: Sequen
     model.train(was_training)
     if shape != (2, classes):
         raise SettingsError(
-            "model", settings.name, f"gives outputs of shape {shape[1:]} where the data set has {classes} classes"
+            "model",
+            settings.name,
+            f"gives outputs of shape {shape[1:]} where the data set has {classes} classes",
         )

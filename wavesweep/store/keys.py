@@ -24,8 +24,8 @@ def hash_of(content: Any) -> str:
 def trial_key(settings: Settings, input_digests: dict[str, str] | None = None) -> str:
     """Key of a trial's record.
 
-    `input_digests` stand for files that the settings only name (a checkpoint, a folder of images): their
-    content counts, their place does not.
+    `input_digests` stand for files that the settings only name: of a checkpoint the content counts, of a folder
+    of images the names and sizes of its files; the place of neither does.
     """
     content = _differences(settings)
     for name in VOLATILE:
@@ -60,7 +60,10 @@ def _differences(node: Any) -> dict[str, Any]:
             nested = _differences(value)
             if nested:
                 found[entry.name] = nested
-        elif value != _default(entry):
+            continue
+        if entry.type in (float, "float", float | None) and value is not None:
+            value = float(value)  # 90 and 90.0 are one setting; Hydra converts, a Python caller may not
+        if value != _default(entry):
             found[entry.name] = _plain(value)
     return found
 

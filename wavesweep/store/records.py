@@ -111,11 +111,14 @@ def once_or_failure(
         TrialError: it failed, now or earlier.
     """
     failure_path = path.parent / FAILURE_FILE
-    failure = None if retry_failed else read_json(failure_path)
-    if failure is not None and read_json(path) is None:
-        raise TrialError(f"{failure['reason']} (failed earlier; retry_failed=true runs it again)")
+
+    def raise_earlier_failure() -> None:
+        failure = None if retry_failed else read_json(failure_path)
+        if failure is not None and read_json(path) is None:
+            raise TrialError(f"{failure['reason']} (failed earlier; retry_failed=true runs it again)")
 
     def guarded(directory: Path) -> dict[str, Any]:
+        raise_earlier_failure()  # of the process that held the lock until now
         try:
             record = compute(directory)
         except (StoreError, SettingsError):
@@ -130,6 +133,7 @@ def once_or_failure(
         failure_path.unlink(missing_ok=True)
         return record
 
+    raise_earlier_failure()
     return once(path, guarded, wait=wait)
 
 

@@ -1,0 +1,299 @@
+"""Networks by name, checkpoints that cannot run code, and training that goes on where it stopped."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from wavesweep.config import ModelSettings, Recipe
+from wavesweep.data.splits import Split, make_dataset
+from wavesweep.errors import SettingsError, TrialError
+from wavesweep.models import train as training
+from wavesweep.models.train import discard_checkpoint, train
+from wavesweep.models.zoo import FACTORIES, build_model, load_checkpoint
+
+CPU = torch.device("cpu")
+GREY28, COLOUR32, COLOUR224 = (1, 28, 28), (3, 32, 32), (3, 224, 224)
+
+
+def build(name="mlp", shape=GREY28, classes=10, seed=0, **settings):
+    return build_model(ModelSettings(name=name, **settings), shape, classes, seed)
+
+
+def parameters(model):
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def assert_same_tensors(model, other):
+    mine, others = model.state_dict(), other.state_dict()
+    assert mine.keys() == others.keys()
+    assert all(torch.equal(mine[name], others[name]) for name in mine)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "count"),
+    [
+        ("lenet300", GREY28, 266_610),
+        ("lenet5", GREY28, 431_080),
+        ("mlp", GREY28, 784 * 256 + 256 + 256 * 128 + 128 + 128 * 10 + 10),
+        ("mlp5", GREY28, 784_000 + 1_000_000 + 500_000 + 100_000 + 2_000),
+        ("fashion_cnn", GREY28, 9 * 32 + 32 + 9 * 32 * 64 + 64 + 49 * 64 * 128 + 128 + 1290),
+        ("resnet20", COLOUR32, 269_722),
+        ("resnet56", COLOUR32, 853_018),
+        ("resnet18", COLOUR32, 11_173_962),
+        ("resnet18", COLOUR224, 11_181_642),
+    ],
+)
+def test_numbers_of_parameters(name, shape, count):
+    assert parameters(build(name, shape)) == count
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_every_network_takes_other_images_and_classes(name):
+    model = build(name, (2, 20, 24), classes=3)
+    assert model(torch.zeros(2, 2, 20, 24)).shape == (2, 3)
+
+
+def test_mlp5_has_no_biases():
+    assert [name for name, _ in build("mlp5").named_parameters()] == [f"fc{n}.weight" for n in range(1, 6)]
+
+
+def test_resnet18_has_a_small_stem_for_small_images():
+    small, large, grey = (build("resnet18", shape) for shape in (COLOUR32, COLOUR224, (1, 224, 224)))
+    assert (small.conv1.weight.shape, small.conv1.stride) == ((64, 3, 3, 3), (1, 1))
+    assert isinstance(small.maxpool, nn.Identity)
+    assert (large.conv1.weight.shape, large.conv1.stride) == ((64, 3, 7, 7), (2, 2))
+    assert isinstance(large.maxpool, nn.MaxPool2d)
+    assert (grey.conv1.weight.shape, grey.conv1.stride) == ((64, 1, 7, 7), (2, 2))
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet56"])
+def test_cifar_resnets_halve_the_image_twice(name):
+    model, sizes = build(name, COLOUR32), []
+    for module in (model.relu, model.stage1_block1, model.stage2_block1, model.stage3_block1):
+        module.register_forward_hook(lambda _module, _inputs, output: sizes.append(tuple(output.shape[1:])))
+    model(torch.zeros(1, *COLOUR32))
+    assert sizes == [(16, 32, 32), (16, 32, 32), (32, 16, 16), (64, 8, 8)]
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert len(convolutions) + 1 == int(name.removeprefix("resnet"))
+
+
+def test_initial_weights_follow_from_the_seed_and_leave_the_generator_alone():
+    state = torch.get_rng_state()
+    first = build(seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert_same_tensors(first, build(seed=1))
+    assert not torch.equal(first.fc1.weight, build(seed=2).fc1.weight)
+
+
+def flat_network(units=10):
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, units))
+
+
+FLAT = f"{__name__}.flat_network"
+
+
+def test_arguments_reach_the_factory():
+    assert build("mlp", arguments={"hidden": [32], "bias": False}).fc1.weight.shape == (32, 784)
+    assert build("custom", classes=7, target=FLAT, arguments={"units": 7})[1].weight.shape == (7, 784)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("resnet19", {}, r"model=resnet19: must be one of mlp, lenet300"),
+        ("mlp", {"arguments": {"hiden": [32]}}, r"model\.arguments=.*unexpected keyword argument 'hiden'"),
+        ("lenet5", {"shape": (1, 8, 8)}, r"model=lenet5: does not (fit|accept) images of shape \(1, 8, 8\)"),
+        ("custom", {}, r"model\.target=None: must be package\.module\.factory"),
+        ("custom", {"target": "nowhere.factory"}, r"model\.target=nowhere\.factory: cannot be imported"),
+        ("custom", {"target": "torch.nn.nothing"}, r"model\.target=torch\.nn\.nothing: cannot be imported"),
+        ("custom", {"target": "builtins.dict"}, r"must return a torch\.nn\.Module, returned dict"),
+        ("custom", {"target": "torch.nn.Linear"}, r"model\.target=torch\.nn\.Linear: failed \(TypeError"),
+        ("custom", {"target": FLAT, "arguments": {"units": 7}}, "has 10 classes"),
+        ("custom", {"target": FLAT, "shape": COLOUR32}, "does not accept images"),
+    ],
+)
+def test_a_wrong_network_is_one_line(name, settings, message):
+    with pytest.raises(SettingsError, match=message) as raised:
+        build(name, **settings)
+    assert "\n" not in str(raised.value)
+
+
+def write_wrapped(state, path):
+    torch.save({"state_dict": state, "epoch": torch.tensor(3)}, path)
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (save_file, "m.safetensors"),
+        (torch.save, "m.pt"),
+        (torch.save, "m.pth"),
+        (write_wrapped, "m.ckpt"),
+    ],
+)
+def test_checkpoints_are_loaded(tmp_path, write, name):
+    trained, model = build("resnet20", COLOUR32, seed=1), build("resnet20", COLOUR32, seed=2)
+    trained.bn1.running_mean.fill_(3)
+    write(trained.state_dict(), tmp_path / name)
+    load_checkpoint(model, str(tmp_path / name))
+    assert_same_tensors(model, trained)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("fc1.bias"), r"does not fit the model \(missing: fc1\.bias\)"),
+        (lambda s: s.update({"fc9.bias": torch.zeros(1)}), r"\(unexpected: fc9\.bias\)"),
+        (lambda s: s.update({"fc1.bias": torch.zeros(3)}), r"\(of another shape: fc1\.bias\)"),
+        (lambda s: s.update({"fc1.bias": "no tensor"}), "must hold a state dict: names and tensors"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_and_changes_nothing(tmp_path, change, message):
+    state, model = build(seed=1).state_dict(), build(seed=2)
+    change(state)
+    torch.save(state, tmp_path / "m.pt")
+    with pytest.raises(SettingsError, match=r"^model\.checkpoint=.*" + message):
+        load_checkpoint(model, str(tmp_path / "m.pt"))
+    assert_same_tensors(model, build(seed=2))
+
+
+class _Hostile:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, write):
+    proof = tmp_path / "ran"
+    write({"fc1.weight": _Hostile(proof)}, tmp_path / "m.pt")
+    with pytest.raises(
+        SettingsError, match=r"cannot be read .*give a \.safetensors file or a state dict"
+    ) as raised:
+        load_checkpoint(build(), str(tmp_path / "m.pt"))
+    assert "\n" not in str(raised.value)
+    assert not proof.exists()
+    pickle.loads(pickle.dumps(_Hostile(proof)))
+    assert proof.exists()  # the trap works where it is not refused
+
+
+@pytest.mark.parametrize("name", ["m.pt", "m.safetensors"])
+@pytest.mark.parametrize("content", [None, b"", b"\x80\x04K\x01.", b"random bytes" * 9])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, name, content):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(
+        SettingsError, match="must be an existing file" if content is None else "cannot be read|must hold"
+    ):
+        load_checkpoint(build(), str(tmp_path / name))
+
+
+RECIPE = Recipe(epochs=4, batch_size=16, learning_rate=0.01)
+
+
+def small_dataset():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(120) % 4
+    images = torch.randint(0, 128, (120, 1, 6, 6), generator=generator) + 32 * labels[:, None, None, None]
+    test = Split(images[:20].to(torch.uint8), labels[:20])
+    return make_dataset(images.to(torch.uint8), labels, test, 4, 0.2, seed=0)
+
+
+def small_model(seed=0):
+    """A network with everything that has a state: normalisation, and dropout's random numbers."""
+    torch.manual_seed(seed)
+    layers = (
+        nn.Conv2d(1, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Dropout(0.3),
+        nn.Flatten(),
+        nn.Linear(128, 4),
+    )
+    return nn.Sequential(*layers)
+
+
+def trained(directory, recipe=RECIPE, model=None, seed=0):
+    model = small_model() if model is None else model
+    curve = train(model, small_dataset(), recipe, seed, CPU, directory, False)
+    return model, [{name: value for name, value in row.items() if name != "seconds"} for row in curve]
+
+
+@pytest.mark.parametrize("moment", ["between epochs", "within an epoch"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("schedule", ["cosine", "multistep"])
+def test_an_interrupted_training_gives_the_same_bits(tmp_path, monkeypatch, moment, optimizer, schedule):
+    recipe = replace(RECIPE, optimizer=optimizer, schedule=schedule, augment=True, weight_decay=1e-4)
+    expected, expected_curve = trained(tmp_path / "whole", recipe)
+    owner, name = (training, "evaluate") if moment == "between epochs" else (training.Meter, "advance")
+    original, calls = getattr(owner, name), []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        # Six batches and the epoch's own line make seven calls of advance per epoch.
+        if len(calls) == (3 if moment == "between epochs" else 2 * 7 + 3):
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path / "cut", recipe)
+    assert len(torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)["curve"]) == 2
+    # Whatever the new process starts with, the checkpoint decides.
+    resumed, curve = trained(tmp_path / "cut", recipe, small_model(seed=9))
+    assert curve == expected_curve
+    assert_same_tensors(resumed, expected)
+
+
+def test_a_finished_training_is_not_repeated(tmp_path, monkeypatch):
+    model, curve = trained(tmp_path)
+    monkeypatch.setattr(training, "evaluate", lambda *_: pytest.fail("trained again"))
+    again, same_curve = trained(tmp_path, model=small_model(seed=9))
+    assert same_curve == curve
+    assert_same_tensors(again, model)
+    discard_checkpoint(tmp_path)
+    discard_checkpoint(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_learns_and_follows_from_the_seed(tmp_path):
+    model, curve = trained(tmp_path / "a")
+    same, other = trained(tmp_path / "b")[0], trained(tmp_path / "c", seed=1)[0]
+    assert_same_tensors(model, same)
+    assert not torch.equal(model[0].weight, other[0].weight)
+    assert [row["epoch"] for row in curve] == [1, 2, 3, 4]
+    assert curve[-1]["loss"] < curve[0]["loss"]
+    assert curve[-1]["validation_accuracy"] > 0.5
+
+
+def test_the_learning_rate_follows_the_share_of_the_whole_training(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(training, "_rate_factor", lambda _, share: done.append(share) or 1.0)
+    trained(tmp_path)
+    assert done == pytest.approx([step / 24 for step in range(24)])
+
+
+def test_a_training_that_diverges_says_so(tmp_path):
+    with pytest.raises(
+        TrialError, match=r"training diverged: the loss is .* in epoch 1; lower model\.recipe\.learning"
+    ):
+        trained(tmp_path, replace(RECIPE, optimizer="sgd", learning_rate=1e30))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_augmentation_shifts_by_up_to_four_pixels_and_flips():
+    image = torch.arange(1, 26).reshape(1, 1, 5, 5).expand(300, 1, 5, 5)
+    batch = training._augment(image, torch.Generator().manual_seed(0))
+    windows = nn.functional.pad(image[0, 0], (4,) * 4).unfold(0, 5, 1).unfold(1, 5, 1).reshape(81, 5, 5)
+    possible = {tuple(window.flatten().tolist()) for window in [*windows, *windows.flip(2)]}
+    seen = {tuple(crop.flatten().tolist()) for crop in batch[:, 0]}
+    assert seen <= possible
+    assert len(seen) > 100
