@@ -175,9 +175,7 @@ def test_an_override_has_a_percentile_of_its_own():
         arm = prune(noise(plans), spec_of("magnitude", plans, scope=scope, percentile=90.0))
         others = [arm.tensors[0].mask.numel(), arm.tensors[2].mask.numel()]
         assert counts(arm)[1] == 22 * 45 // 2
-        expected = (
-            sum(map(half_up, np.multiply(others, 0.1))) if scope == "layer" else half_up(sum(others) * 0.1)
-        )
+        expected = sum(map(half_up, np.multiply(others, 0.1))) if scope == "layer" else half_up(sum(others) * 0.1)
         assert counts(arm)[0] + counts(arm)[2] == expected
 
 
@@ -221,8 +219,7 @@ def test_soft_shrinkage_is_pywavelets_at_the_largest_pruned_magnitude(method, sc
     soft = prune(weights, spec_of(method, plans, scope=scope, percentile=70.0, shrinkage="soft"))
     assert (hard.shrinkage, soft.shrinkage) == ("hard", "soft")
     full = [
-        build_basis(method, plan, "periodization", 0).analyse(weights[plan.name].reshape(plan.view))
-        for plan in plans
+        build_basis(method, plan, "periodization", 0).analyse(weights[plan.name].reshape(plan.view)) for plan in plans
     ]
     pruned = [values[~tensor.mask].abs().max() for values, tensor in zip(full, hard.tensors, strict=True)]
     for values, edge, tensor in zip(full, pruned, soft.tensors, strict=True):
@@ -257,10 +254,7 @@ def test_random_masks_follow_from_the_seed_and_are_nested():
     plans = plans_of(MODEL)
     masks = [
         torch.cat(
-            [
-                t.mask
-                for t in prune(noise(plans, data), spec_of("random", plans, seed=seed, percentile=p)).tensors
-            ]
+            [t.mask for t in prune(noise(plans, data), spec_of("random", plans, seed=seed, percentile=p)).tensors]
         )
         for data, seed, p in ((0, 0, 50.0), (1, 0, 50.0), (0, 1, 50.0), (0, 0, 90.0))
     ]

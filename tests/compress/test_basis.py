@@ -216,15 +216,16 @@ def test_rotation_follows_from_seed_and_name_alone():
     assert all((first - other).norm() > 0.1 * first.norm() for other in (rotated(1, "a"), rotated(0, "b")))
 
 
-def test_axes_and_blocks_of_one_tensor_have_matrices_of_their_own():
+def test_axes_have_matrices_of_their_own_and_blocks_of_an_axis_share_one():
     basis = rotation_basis((12, 12), (0, 1), 0, "fc1.weight")
     rows = basis.analyse(torch.eye(12)).reshape(12, 12)
     assert (rows - torch.eye(12)).norm() > 1  # A I B^T is the identity only where A and B are equal
-    long = rotation_basis((2 * ROTATION_BLOCK,), (0,), 0, "fc1.weight")
-    units = torch.zeros(2, ROTATION_BLOCK)
-    units[:, 0] = 1
-    first, second = long.analyse(units.flatten()).split(ROTATION_BLOCK)
-    assert (first - second).norm() > 0.1
+    long = rotation_basis((2 * ROTATION_BLOCK + 3,), (0,), 0, "fc1.weight")
+    units = torch.zeros(2 * ROTATION_BLOCK + 3)
+    units[[0, ROTATION_BLOCK]] = 1
+    first, second, rest = torch.split(long.analyse(units), ROTATION_BLOCK)
+    assert torch.equal(first, second)
+    assert not rest.any()
 
 
 def test_shuffled_is_the_same_transform_of_a_permuted_signal():

@@ -34,9 +34,7 @@ def assert_as_pywt(signal, axis, name, mode):
     norm = np.linalg.norm(signal) + np.linalg.norm(expected_bands)
     for band, expected in zip(bands, expected_bands, strict=True):
         assert_close(band, expected, norm, dtype)
-    noise = [
-        signal_of((*band.shape, part), dtype)[..., 0] for part, band in enumerate(expected_bands, start=1)
-    ]
+    noise = [signal_of((*band.shape, part), dtype)[..., 0] for part, band in enumerate(expected_bands, start=1)]
     full = pywt.idwt(*noise, wavelet, mode, axis=axis)
     length = signal.shape[axis]
     expected = full.take(range(length), axis)
@@ -52,9 +50,7 @@ def test_periodization_is_that_of_pywavelets(name, dtype):
 
 
 @pytest.mark.parametrize("mode", OTHER_MODES)
-@pytest.mark.parametrize(
-    "name", ["haar", "db2", "db7", "sym4", "coif2", "bior2.2", "bior3.1", "rbio3.3", "bior6.8"]
-)
+@pytest.mark.parametrize("name", ["haar", "db2", "db7", "sym4", "coif2", "bior2.2", "bior3.1", "rbio3.3", "bior6.8"])
 def test_other_modes_are_those_of_pywavelets(name, mode):
     for length in (2, 3, 4, 5, 8, 13, 21, 40):
         assert_as_pywt(signal_of((2, length)), 1, name, mode)
@@ -118,9 +114,7 @@ def test_tensors_that_are_not_contiguous_give_the_same_bands():
 
 
 @pytest.mark.parametrize("mode", ["periodization", "symmetric", "zero"])
-@pytest.mark.parametrize(
-    ("name", "length"), [("haar", 2), ("haar", 7), ("bior2.2", 12), ("rbio3.3", 9), ("db4", 5)]
-)
+@pytest.mark.parametrize(("name", "length"), [("haar", 2), ("haar", 7), ("bior2.2", 12), ("rbio3.3", 9), ("db4", 5)])
 def test_synthesis_has_gradients(name, length, mode):
     wavelet = pywt.Wavelet(name)
     bands = [

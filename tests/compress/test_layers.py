@@ -202,3 +202,11 @@ def test_a_plan_is_a_row_of_plain_values():
         row["percentile"],
     )
     assert values == ("fc1.weight", (300, 784), "spatial", 3, (2, 2), None)
+
+
+def test_a_tied_weight_is_pruned_once():
+    first, second = nn.Linear(8, 8), nn.Linear(8, 8)
+    second.weight = first.weight
+    plans = plan_tensors(nn.Sequential(first, second), Settings(), (1, 2, 4))
+    assert [plan.name for plan in plans if plan.pruned] == ["0.weight"]
+    assert {plan.name: plan.reason for plan in plans}["1.weight"] == "is the same tensor as 0.weight"

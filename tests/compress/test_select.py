@@ -113,9 +113,7 @@ def test_energy_keeps_the_fewest_that_hold_it(scores, energy):
         assert squares.sum() == 0
 
 
-@pytest.mark.parametrize(
-    ("energy", "kept"), [(0.0, 0), (0.5, 1), (0.64, 1), (0.65, 2), (0.96, 3), (0.97, 4), (1, 4)]
-)
+@pytest.mark.parametrize(("energy", "kept"), [(0.0, 0), (0.5, 1), (0.64, 1), (0.65, 2), (0.96, 3), (0.97, 4), (1, 4)])
 def test_energy_of_four_coefficients(energy, kept):
     assert cut([1, 2, 4, 2], rule="energy", energy=energy).kept == kept
 
@@ -146,9 +144,7 @@ def test_absolute_keeps_what_reaches_the_value(scores, value):
 
 
 @quick
-@given(
-    units=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 6)), min_size=1, max_size=20), data=st.data()
-)
+@given(units=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 6)), min_size=1, max_size=20), data=st.data())
 def test_units_are_kept_whole_best_first_and_never_exceed_the_count(units, data):
     scores, sizes = (torch.tensor(column) for column in zip(*units, strict=True))
     kept = data.draw(st.integers(0, int(sizes.sum())))

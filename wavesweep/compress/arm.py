@@ -167,7 +167,8 @@ def _unit_mask(weights: Sequence[Tensor], plans: Sequence[TensorPlan], kept: int
     """Mask over all weights of the tensors, in which each unit is kept whole or not at all."""
     norms = [select.unit_scores(weight, plan.unit_axis) for weight, plan in zip(weights, plans, strict=True)]
     sizes = [torch.full((len(norm),), weight.numel() // len(norm)) for norm, weight in zip(norms, weights, strict=True)]
-    kept_units = select.keep_top_units(torch.cat(norms), torch.cat(sizes), kept)
+    units_mask = select.keep_top_units(torch.cat(norms), torch.cat(sizes), kept)
+    kept_units = torch.split(units_mask, [len(norm) for norm in norms])
     masks = [_per_weight(units, weight, plan) for units, weight, plan in zip(kept_units, weights, plans, strict=True)]
     return torch.cat(masks)
 

@@ -163,9 +163,9 @@ def dct_basis(shape: Sequence[int], axes: Sequence[int]) -> Basis:
 
 
 def rotation_basis(shape: Sequence[int], axes: Sequence[int], seed: int, name: str) -> Basis:
-    """A random orthogonal matrix along each of `axes`, in blocks of at most 1,024 points (Haar measure).
+    """A random orthogonal matrix (Haar measure) along each of `axes`, in blocks of at most 1,024 points.
 
-    The matrices follow from the seed and the tensor's name alone.
+    The matrices follow from the seed and the tensor's name alone; all blocks of an axis have the same one.
     """
     shape, axes = tuple(shape), tuple(axes)
     seeds = [derived_seed(seed, "rotation", name, str(axis)) for axis in axes]
@@ -174,8 +174,8 @@ def rotation_basis(shape: Sequence[int], axes: Sequence[int], seed: int, name: s
         for axis, axis_seed in zip(axes, seeds, strict=True):
             rows = signal.movedim(axis, 0)
             blocks = []
-            for number, block in enumerate(torch.split(rows, ROTATION_BLOCK)):
-                matrix = torch.from_numpy(_orthogonal(block.shape[0], axis_seed + number)).to(block)
+            for block in torch.split(rows, ROTATION_BLOCK):
+                matrix = torch.from_numpy(_orthogonal(block.shape[0], axis_seed)).to(block)
                 blocks.append(torch.tensordot(matrix.T if inverse else matrix, block, dims=1))
             signal = torch.cat(blocks).movedim(0, axis)
         return signal
