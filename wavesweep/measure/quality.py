@@ -31,6 +31,15 @@ def evaluate(model: nn.Module, dataset: Dataset, split: Split, name: str, device
     Raises:
         TrialError: the loss is not finite.
     """
+    logits = forward(model, dataset, split, device)
+    quality = quality_of(logits, split.labels, dataset.classes)
+    if not math.isfinite(quality.loss):
+        raise TrialError(f"the {name} loss is {quality.loss}; lower model.recipe.learning_rate or prune less")
+    return asdict(quality)
+
+
+def forward(model: nn.Module, dataset: Dataset, split: Split, device: torch.device) -> Tensor:
+    """Logits of all images of a split, shape (count, classes), on the CPU."""
     inputs = dataset.inputs(split, device)
     batch = max(1, min(2048, _BATCH_VALUES // math.prod(dataset.input_shape)))
     model.eval()
@@ -39,11 +48,7 @@ def evaluate(model: nn.Module, dataset: Dataset, split: Split, name: str, device
             outputs = [model(images) for images in torch.split(inputs, batch)]
         else:
             outputs = [model(dataset.normalise(images.to(device))) for images in torch.split(split.images, batch)]
-        logits = torch.cat(outputs).float().cpu()
-    quality = quality_of(logits, split.labels, dataset.classes)
-    if not math.isfinite(quality.loss):
-        raise TrialError(f"the {name} loss is {quality.loss}; lower model.recipe.learning_rate or prune less")
-    return asdict(quality)
+        return torch.cat(outputs).float().cpu()
 
 
 def quality_of(logits: Tensor, labels: Tensor, classes: int) -> Quality:
