@@ -55,6 +55,10 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nStopped. Finished trials are kept; the same command goes on from here.", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); give Python's last flush somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
     except (WavesweepError, HydraException, OmegaConfBaseException, OSError) as error:
         if wants_traceback:
             raise
