@@ -118,7 +118,8 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
             "settings": {name: value for name, value in asdict(settings).items() if name not in _NOT_RECORDED},
             "environment": _environment(device),
             "seconds": {"baseline": baseline_seconds, "total": time.perf_counter() - started},
-            "baseline": baseline.record,
+            # Its settings are above, its learning curve is in its own record.
+            "baseline": {n: v for n, v in baseline.record.items() if n not in ("settings", "training")},
             "arms": arms,
             "not_pruned": [{"name": p.name, "shape": p.shape, "reason": p.reason} for p in others],
             "notes": _notes(plans, settings) + _arm_notes(arms),
