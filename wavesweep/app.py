@@ -55,6 +55,11 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nStopped. Finished trials are kept; the same command goes on from here.", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except ValueError as error:
+        # Hydra's answer to model=null or model=3 names neither the group nor its options.
+        if wants_traceback or "Config group override must be" not in str(error):
+            raise
+        return _report(_wrong_option(sys.argv[1:]))
     except BrokenPipeError:
         # The reader of our output has gone (`| head`); give Python's last flush somewhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -82,6 +87,16 @@ def config_directory() -> Path:
     package = Path(__file__).resolve().parent
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
+
+
+def _wrong_option(arguments: list[str]) -> SettingsError:
+    """The error for the first group on the command line whose value is none of its options."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        options = sorted(file.stem for file in (config_directory() / key).glob("*.yaml")) if key else []
+        if options and value not in options:
+            return SettingsError(key, value, f"must be one of {', '.join(options)}")
+    return SettingsError("group", " ".join(arguments), "must be the name of one of its options, see --help")
 
 
 def _report(error: Exception) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -90,8 +91,15 @@ def obtain_baseline(settings: Settings, subject: Subject, device: torch.device) 
             "seconds": time.perf_counter() - started,
         }
 
-    record = once_or_failure(directory / "baseline.json", compute, retry_failed=settings.retry_failed)
-    return Baseline(_weights(directory / _WEIGHTS_FILE), record)
+    record_path, weights_path = directory / "baseline.json", directory / _WEIGHTS_FILE
+    record = once_or_failure(record_path, compute, retry_failed=settings.retry_failed)
+    try:
+        return Baseline(_weights(weights_path), record)
+    except (FileNotFoundError, SafetensorError):
+        # Lost or damaged weights; the same ones come out again.
+        record_path.unlink(missing_ok=True)
+        record = once_or_failure(record_path, compute, retry_failed=settings.retry_failed)
+        return Baseline(_weights(weights_path), record)
 
 
 def measure(model: nn.Module, dataset: Dataset, device: torch.device) -> dict[str, Any]:

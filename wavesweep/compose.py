@@ -40,8 +40,10 @@ class Composer:
 
     def settings(self, overrides: list[Override]) -> Settings:
         """The settings of one point, given its parsed overrides."""
-        plain = [o for o in overrides if self._is_plain_value(o)]
-        others = tuple(str(o.input_line) for o in overrides if not self._is_plain_value(o))
+        keys = [str(o.key_or_group) for o in overrides if not self._is_plain_value(o)]
+        # Of several overrides of one value the last one wins, so those that touch stay together.
+        plain = [o for o in overrides if self._is_plain_value(o) and not any(_touch(o.key_or_group, k) for k in keys)]
+        others = tuple(str(o.input_line) for o in overrides if o not in plain)
         if others not in self._composed:
             composed = self._loader.load_sweep_config(self._master, list(others))
             with open_dict(composed):
@@ -62,6 +64,10 @@ class Composer:
         return is_change and known and override.key_or_group not in self._groups and "${" not in line
 
 
+def _touch(one: str, other: str) -> bool:
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+
+
 def explain(error: BaseException) -> str:
     """One line for an error of Hydra, OmegaConf or wavesweep: the key, the value, what is allowed, what to do."""
     text = str(error)
@@ -69,16 +75,18 @@ def explain(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return f"{error.filename}: {error.strerror}; choose another paths.outputs or mend its permissions"
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
-    if found := re.search(r"Could not find '(\S+)/([^'/]+)'", text):
+    if found := re.search(r"Could not find '(\S+)/([^'/]*)'", text):
         options = re.findall(r"^\t(\S+)$", text.partition("Available options")[2].partition("Config search")[0], re.M)
         return f"{found[1]}={found[2]}: must be one of {', '.join(options)}"
-    if found := re.search(r"Error merging override (\S+)", text):
+    if found := re.search(r"Error merging override (.+)", text):
         return str(_bad_value(found[1], cause))
     if found := re.search(r"Could not override '([^']+)'", text):
-        return str(_unknown_key(found[1]))
+        return str(_unknown_key(_full_key(found[1], cause)))
     if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{found[1]}: several values need a sweep; add -m: python -m wavesweep -m {found[1]}"
-    if found := re.search(r"no viable alternative|mismatched input|token recognition|extraneous input", text):
+    if found := re.search(
+        r"no viable alternative|mismatched input|token recognition|extraneous input|missing EQUAL", text
+    ):
         line = re.search(r"'([^']*)'\]", text)
         return f"{line[1] if line else ''}: cannot be parsed; write key=value, and quote the argument for the shell"
     return " ".join(re.sub(r"See https?://\S+.*", "", text).split())
@@ -88,8 +96,14 @@ def _bad_value(override: str, cause: BaseException | None) -> SettingsError:
     key, _, value = override.partition("=")
     key = key.lstrip("+~")
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
-        return _unknown_key(str(cause.full_key or key))
+        return _unknown_key(_full_key(key, cause))
     return SettingsError(key, value, allowed_text(key) or " ".join(str(cause).split()))
+
+
+def _full_key(key: str, cause: BaseException | None) -> str:
+    """The key that does not exist: `key` itself, or one inside the mapping that was given for it."""
+    inner = str(getattr(cause, "full_key", None) or key)
+    return max(inner, key, key=len) if _touch(inner, key) else f"{key}.{inner}"
 
 
 def _unknown_key(key: str) -> SettingsError:

@@ -29,6 +29,10 @@ class StoreError(WavesweepError):
     """Records cannot be read or written (full disk, read-only directory); finished trials stay intact."""
 
 
+class FileFormatError(WavesweepError):
+    """A compressed file is truncated, damaged, of another version, or does not fit the model."""
+
+
 class BusyError(WavesweepError):
     """Another process is computing this trial at the moment."""
 

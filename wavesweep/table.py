@@ -51,8 +51,9 @@ def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
 
 def print_trials(entries: Sequence[Entry], settings: Settings) -> None:
     """Print the table of trials, their baselines, and where the records are, to standard output."""
-    # A pipe has no width; give it room enough that no column is cut.
-    console = Console() if sys.stdout.isatty() else Console(width=200, no_color=True)
+    # Values and reasons may hold brackets, which are no markup. A pipe has no width: no column is cut there.
+    width = None if sys.stdout.isatty() else 10_000
+    console = Console(markup=False, emoji=False, width=width, no_color=None if width is None else True)
     for line in _baseline_lines(entries):
         console.print(line, highlight=False)
     rows = table_rows(entries)

@@ -20,9 +20,7 @@ CPU = torch.device("cpu")
 
 def assert_as_sklearn(quality, logits, labels, classes):
     predicted, labels = logits.argmax(1).numpy(), labels.numpy()
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        labels, predicted, average="macro", zero_division=0
-    )
+    precision, recall, f1, _ = precision_recall_fscore_support(labels, predicted, average="macro", zero_division=0)
     shares = logits.double().softmax(1).numpy()
     expected = {
         "accuracy": accuracy_score(labels, predicted),
@@ -86,9 +84,7 @@ def test_evaluation_is_the_quality_of_the_logits(monkeypatch, cache_bytes, batch
         logits = model[2](images.flatten(1))
     expected = asdict(quality_of(logits, dataset.validation.labels, 4))
     assert len(dataset.validation) == 50
-    assert evaluate(model, dataset, dataset.validation, "validation", CPU) == pytest.approx(
-        expected, abs=1e-6
-    )
+    assert evaluate(model, dataset, dataset.validation, "validation", CPU) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_loss_that_is_not_finite_names_the_split():

@@ -1,7 +1,6 @@
-"""Networks by name, checkpoints that cannot run code, and training that goes on where it stopped."""
+"""Networks by name, and checkpoints that cannot run code."""
 
 import pickle
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,14 +8,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from wavesweep.config import ModelSettings, Recipe
-from wavesweep.data.splits import Split, make_dataset
-from wavesweep.errors import SettingsError, TrialError
-from wavesweep.models import train as training
-from wavesweep.models.train import discard_checkpoint, train
+from wavesweep.config import ModelSettings
+from wavesweep.errors import SettingsError
 from wavesweep.models.zoo import FACTORIES, build_model, load_checkpoint
 
-CPU = torch.device("cpu")
 GREY28, COLOUR32, COLOUR224 = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 
 
@@ -174,9 +169,7 @@ class _Hostile:
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, write):
     proof = tmp_path / "ran"
     write({"fc1.weight": _Hostile(proof)}, tmp_path / "m.pt")
-    with pytest.raises(
-        SettingsError, match=r"cannot be read .*give a \.safetensors file or a state dict"
-    ) as raised:
+    with pytest.raises(SettingsError, match=r"cannot be read .*give a \.safetensors file or a state dict") as raised:
         load_checkpoint(build(), str(tmp_path / "m.pt"))
     assert "\n" not in str(raised.value)
     assert not proof.exists()
@@ -193,107 +186,3 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, name, content):
         SettingsError, match="must be an existing file" if content is None else "cannot be read|must hold"
     ):
         load_checkpoint(build(), str(tmp_path / name))
-
-
-RECIPE = Recipe(epochs=4, batch_size=16, learning_rate=0.01)
-
-
-def small_dataset():
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(120) % 4
-    images = torch.randint(0, 128, (120, 1, 6, 6), generator=generator) + 32 * labels[:, None, None, None]
-    test = Split(images[:20].to(torch.uint8), labels[:20])
-    return make_dataset(images.to(torch.uint8), labels, test, 4, 0.2, seed=0)
-
-
-def small_model(seed=0):
-    """A network with everything that has a state: normalisation, and dropout's random numbers."""
-    torch.manual_seed(seed)
-    layers = (
-        nn.Conv2d(1, 8, 3),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Dropout(0.3),
-        nn.Flatten(),
-        nn.Linear(128, 4),
-    )
-    return nn.Sequential(*layers)
-
-
-def trained(directory, recipe=RECIPE, model=None, seed=0):
-    model = small_model() if model is None else model
-    curve = train(model, small_dataset(), recipe, seed, CPU, directory, False)
-    return model, [{name: value for name, value in row.items() if name != "seconds"} for row in curve]
-
-
-@pytest.mark.parametrize("moment", ["between epochs", "within an epoch"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("schedule", ["cosine", "multistep"])
-def test_an_interrupted_training_gives_the_same_bits(tmp_path, monkeypatch, moment, optimizer, schedule):
-    recipe = replace(RECIPE, optimizer=optimizer, schedule=schedule, augment=True, weight_decay=1e-4)
-    expected, expected_curve = trained(tmp_path / "whole", recipe)
-    owner, name = (training, "evaluate") if moment == "between epochs" else (training.Meter, "advance")
-    original, calls = getattr(owner, name), []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        # Six batches and the epoch's own line make seven calls of advance per epoch.
-        if len(calls) == (3 if moment == "between epochs" else 2 * 7 + 3):
-            raise KeyboardInterrupt
-        return original(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, name, interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            trained(tmp_path / "cut", recipe)
-    assert len(torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)["curve"]) == 2
-    # Whatever the new process starts with, the checkpoint decides.
-    resumed, curve = trained(tmp_path / "cut", recipe, small_model(seed=9))
-    assert curve == expected_curve
-    assert_same_tensors(resumed, expected)
-
-
-def test_a_finished_training_is_not_repeated(tmp_path, monkeypatch):
-    model, curve = trained(tmp_path)
-    monkeypatch.setattr(training, "evaluate", lambda *_: pytest.fail("trained again"))
-    again, same_curve = trained(tmp_path, model=small_model(seed=9))
-    assert same_curve == curve
-    assert_same_tensors(again, model)
-    discard_checkpoint(tmp_path)
-    discard_checkpoint(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_training_learns_and_follows_from_the_seed(tmp_path):
-    model, curve = trained(tmp_path / "a")
-    same, other = trained(tmp_path / "b")[0], trained(tmp_path / "c", seed=1)[0]
-    assert_same_tensors(model, same)
-    assert not torch.equal(model[0].weight, other[0].weight)
-    assert [row["epoch"] for row in curve] == [1, 2, 3, 4]
-    assert curve[-1]["loss"] < curve[0]["loss"]
-    assert curve[-1]["validation_accuracy"] > 0.5
-
-
-def test_the_learning_rate_follows_the_share_of_the_whole_training(tmp_path, monkeypatch):
-    done = []
-    monkeypatch.setattr(training, "_rate_factor", lambda _, share: done.append(share) or 1.0)
-    trained(tmp_path)
-    assert done == pytest.approx([step / 24 for step in range(24)])
-
-
-def test_a_training_that_diverges_says_so(tmp_path):
-    with pytest.raises(
-        TrialError, match=r"training diverged: the loss is .* in epoch 1; lower model\.recipe\.learning"
-    ):
-        trained(tmp_path, replace(RECIPE, optimizer="sgd", learning_rate=1e30))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_augmentation_shifts_by_up_to_four_pixels_and_flips():
-    image = torch.arange(1, 26).reshape(1, 1, 5, 5).expand(300, 1, 5, 5)
-    batch = training._augment(image, torch.Generator().manual_seed(0))
-    windows = nn.functional.pad(image[0, 0], (4,) * 4).unfold(0, 5, 1).unfold(1, 5, 1).reshape(81, 5, 5)
-    possible = {tuple(window.flatten().tolist()) for window in [*windows, *windows.flip(2)]}
-    seen = {tuple(crop.flatten().tolist()) for crop in batch[:, 0]}
-    assert seen <= possible
-    assert len(seen) > 100

@@ -149,9 +149,7 @@ def test_a_place_that_is_no_directory_is_a_store_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"Not a directory|File exists"):
         write_atomically(tmp_path / "file" / "result.json", b"")
-    with pytest.raises(
-        SettingsError, match=r"paths\.outputs=.*must be a directory that can be written"
-    ) as raised:
+    with pytest.raises(SettingsError, match=r"paths\.outputs=.*must be a directory that can be written") as raised:
         check_writable(tmp_path / "file" / "outputs")
     assert raised.value.key == "paths.outputs"
 

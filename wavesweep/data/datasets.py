@@ -73,7 +73,7 @@ def _load(
 
 
 def _check_split(train: Split, classes: int, validation_fraction: float) -> None:
-    """Refuse what cannot be split with at least one image of each class on both sides."""
+    """Refuse what cannot be split by class; the share of a rare class may still round to no validation image."""
     validation = math.ceil(len(train) * validation_fraction)
     if int(torch.bincount(train.labels).min()) >= 2 and classes <= validation <= len(train) - classes:
         return
@@ -105,6 +105,11 @@ def _torchvision(name: str, data: Path) -> tuple[Split, Split, int, None]:
             part = loader(root=str(data), train=train, download=False)
         except RuntimeError:
             part = _download(name, loader, data, train)
+        except (AssertionError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise SettingsError(
+                "dataset", name, f"has a damaged file in paths.data={data} ({reason})", "remove it, or set paths.data"
+            ) from None
         images = torch.as_tensor(part.data)
         # MNIST and its kin are (count, height, width), CIFAR is (count, height, width, channels).
         images = images[:, None] if images.dim() == 3 else images.permute(0, 3, 1, 2)

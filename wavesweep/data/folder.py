@@ -101,5 +101,11 @@ def _listing_digest(folders: dict[str, ImageFolder], image_size: int, channels: 
     for part, folder in folders.items():
         for file, _ in folder.samples:
             name = Path(file).relative_to(folder.root).as_posix()
-            digest.update(f"{part}/{name} {Path(file).stat().st_size}\n".encode())
+            try:
+                size = Path(file).stat().st_size
+            except OSError as error:  # such as a link to nowhere
+                raise SettingsError(
+                    "dataset.path", file, "cannot be read as an image", f"remove or mend it ({error.strerror})"
+                ) from None
+            digest.update(f"{part}/{name} {size}\n".encode())
     return digest.hexdigest()[:16]

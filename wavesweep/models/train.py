@@ -53,8 +53,8 @@ def train(
             total_loss, batches = torch.zeros((), dtype=torch.float64, device=device), 0
             for start in range(0, len(order), recipe.batch_size):
                 index = order[start : start + recipe.batch_size]
-                if len(index) == 1 and len(order) > 1:
-                    continue  # batch normalisation cannot train on a single image
+                if len(index) == 1 < min(recipe.batch_size, len(order)):
+                    continue  # a rest of one image, on which batch normalisation cannot train
                 rate = recipe.learning_rate * _rate_factor(recipe, (epoch + start / len(order)) / recipe.epochs)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
@@ -130,7 +130,7 @@ def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, curve:
 def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[dict[str, float]]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+    except Exception:  # missing or damaged: from the start, the same weights come out
         return []
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])

@@ -73,6 +73,9 @@ def load_checkpoint(model: nn.Module, path: str) -> None:
         parts = {"missing": missing, "unexpected": extra, "of another shape": sorted(wrong)}
         text = "; ".join(f"{what}: {', '.join(names[:5])}" for what, names in parts.items() if names)
         raise SettingsError(key, path, f"does not fit the model ({text})")
+    for name in own:
+        if not bool(torch.isfinite(state[name]).all()):
+            raise SettingsError(key, path, f"tensor {name} holds NaN or infinity", "give another checkpoint")
     model.load_state_dict(state)
 
 

@@ -97,8 +97,9 @@ def once(path: Path, compute: Callable[[Path], dict[str, Any]], *, wait: bool = 
     with locked(path.parent, wait):
         record = read_json(path)
         if record is None:
-            record = compute(path.parent)
-            write_json(path, record)
+            write_json(path, compute(path.parent))
+            record = read_json(path)  # so that it is the same now and later: JSON has no tuples
+            assert record is not None
     return record
 
 

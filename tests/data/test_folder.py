@@ -1,0 +1,279 @@
+"""Folders of images: decoded right, decoded once, and refused by name where a file is no image."""
+
+import io
+import json
+import struct
+import tempfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from wavesweep.config import DatasetSettings, PathsSettings, Settings
+from wavesweep.data.datasets import load_dataset
+from wavesweep.data.folder import folder_dataset
+from wavesweep.errors import SettingsError
+
+RANDOM = np.random.default_rng(0)
+
+
+def colour(height=6, width=6):
+    return RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def encoded(pixels, kind="PNG"):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def write(root, files):
+    """Write images (arrays become PNG files, bytes are written as they are) at paths below `root`."""
+    for name, content in files.items():
+        path = Path(root) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else encoded(content))
+    return Path(root)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes with two training images and a test image each."""
+    names = [f"{part}/{kind}/0.png" for part in ("train", "test") for kind in ("cat", "dog")]
+    names += ["train/cat/1.png", "train/dog/1.png"]
+    return write(tmp_path / "pictures", {name: colour() for name in names})
+
+
+def decode(folder, size=6, channels=3, outputs=None):
+    return folder_dataset(str(folder), size, channels, outputs or folder.parent / "outputs", False)
+
+
+def refuse_to_open(monkeypatch):
+    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("an image was decoded again"))
+
+
+def records(folder):
+    return sorted((folder.parent / "outputs").glob("images/*/images.json"))
+
+
+def pixels_of(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_images_and_classes_are_those_of_the_files(folder):
+    train, test, classes, digest = decode(folder)
+    names = ["cat/0", "cat/1", "dog/0", "dog/1"]
+    expected = np.stack([pixels_of(folder / f"train/{name}.png").transpose(2, 0, 1) for name in names])
+    assert train.images.dtype == torch.uint8
+    assert train.images.tolist() == expected.tolist()
+    assert (train.labels.tolist(), test.labels.tolist(), classes) == ([0, 0, 1, 1], [0, 1], 2)
+    assert test.images[1].tolist() == pixels_of(folder / "test/dog/0.png").transpose(2, 0, 1).tolist()
+    (record,) = records(folder)
+    assert record.parent.name == digest
+    assert json.loads(record.read_text())["classes"] == ["cat", "dog"]
+
+
+def test_one_channel_is_the_luma_of_the_colours(folder):
+    train = decode(folder, channels=1)[0]
+    red, green, blue = pixels_of(folder / "train/cat/0.png").astype(int).transpose(2, 0, 1)
+    # ITU-R BT.601 in 16-bit fixed point, as Pillow documents it.
+    luma = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
+    assert train.images.shape == (4, 1, 6, 6)
+    assert train.images[0, 0].tolist() == luma.tolist()
+
+
+def as_palette(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert("P", palette=Image.Palette.ADAPTIVE).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (np.full((6, 6), 77, np.uint8), [77, 77, 77]),
+        (np.full((6, 6, 4), [10, 20, 30, 0], np.uint8), [10, 20, 30]),
+        (np.full((6, 6), True), [255, 255, 255]),
+        (as_palette(np.full((6, 6, 3), [10, 200, 30], np.uint8)), [10, 200, 30]),
+    ],
+    ids=["grey", "transparent", "black and white", "palette"],
+)
+def test_other_kinds_of_images_become_colour(folder, content, expected):
+    write(folder, {"train/cat/0.png": content})
+    assert decode(folder)[0].images[0, :, 2, 3].tolist() == expected
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_16_bit_grey_is_scaled_to_bytes(folder, channels, kind):
+    grey = np.array([[0, 257, 128 * 257], [65535, 1000, 64000]], dtype=np.uint16).repeat(3, 0).repeat(2, 1)
+    suffix = {"PNG": "png", "TIFF": "tiff", "PPM": "pgm"}[kind]
+    write(folder, {f"train/cat/-first.{suffix}": encoded(grey, kind)})
+    first = decode(folder, channels=channels)[0].images[0]
+    expected = np.array([[0, 1, 128], [255, 4, 249]]).repeat(3, 0).repeat(2, 1)
+    assert first.tolist() == [expected.tolist()] * channels
+
+
+def test_images_of_another_size_are_resized_without_turning(folder):
+    pixels = np.zeros((8, 16, 3), np.uint8)
+    pixels[:, 8:, 0] = 200  # the right half is red
+    pixels[4:, :, 1] = 100  # the lower half is green
+    write(folder, {"train/cat/0.png": pixels})
+    image = decode(folder, size=4)[0].images[0]
+    assert image.shape == (3, 4, 4)
+    assert image[0, :, 0].tolist() == [0] * 4
+    assert image[0, :, 3].tolist() == [200] * 4
+    assert image[1, 0].tolist() == [0] * 4
+    assert image[1, 3].tolist() == [100] * 4
+    assert image[2].max() == 0
+
+
+def test_images_are_decoded_once_also_when_the_folder_has_moved(folder, monkeypatch):
+    first = decode(folder)
+    refuse_to_open(monkeypatch)
+    moved = folder.rename(folder.with_name("elsewhere"))
+    second = decode(moved)
+    assert second[2:] == first[2:]
+    assert torch.equal(second[0].images, first[0].images)
+
+
+def test_trials_may_write_to_their_images_without_changing_the_stored_ones(folder):
+    decode(folder)[0].images.zero_()
+    assert decode(folder)[0].images.max() > 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: write(folder, {"train/dog/2.png": colour()}),
+        lambda folder: (folder / "test/cat/0.png").rename(folder / "test/cat/7.png"),
+        lambda folder: write(folder, {"train/dog/0.png": colour(9, 9)}),
+        lambda folder: (folder / "train/cat/1.png").unlink(),
+    ],
+    ids=["added", "renamed", "replaced", "removed"],
+)
+def test_a_changed_folder_has_another_digest(folder, change):
+    before = decode(folder)
+    change(folder)
+    after = decode(folder)
+    assert after[3] != before[3]
+    assert len(records(folder)) == 2
+
+
+def test_size_and_channels_are_part_of_the_digest(folder):
+    digests = {decode(folder, size, channels)[3] for size in (6, 8) for channels in (1, 3)}
+    assert len(digests) == 4
+
+
+def huge_png():
+    """The start of a PNG file that claims 30,000 x 30,000 pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+
+
+BROKEN = {
+    "text": b"this is no image\n",
+    "empty": b"",
+    "truncated": encoded(colour(40, 40))[:-200],
+    "header only": encoded(colour())[:20],
+    "decompression bomb": huge_png(),
+    "broken chunk": encoded(colour()).replace(b"IDAT", b"I\0AT"),
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_file_that_is_no_image_is_named_and_nothing_is_recorded(folder, content, part):
+    write(folder, {f"{part}/dog/9.png": content})
+    with pytest.raises(SettingsError) as raised:
+        decode(folder)
+    assert raised.value.key == "dataset.path"
+    assert str(raised.value).startswith(f"dataset.path={folder / part / 'dog' / '9.png'}: cannot be read as an image")
+    assert "\n" not in str(raised.value)
+    assert records(folder) == []
+    write(folder, {f"{part}/dog/9.png": colour()})
+    assert len(decode(folder)[0 if part == "train" else 1]) == (5 if part == "train" else 3)
+
+
+def test_a_link_to_nowhere_is_named(folder):
+    (folder / "train/dog/9.png").symlink_to(folder / "nowhere.png")
+    with pytest.raises(SettingsError, match=r"^dataset\.path=.*dog/9\.png: "):
+        decode(folder)
+
+
+WHOLE = {kind: encoded(colour(12, 12), kind) for kind in ("PNG", "JPEG", "BMP", "TIFF", "WEBP")}
+
+
+# Pillow warns about what it can read in part.
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL.*")
+@settings(deadline=None, max_examples=60)
+@given(kind=st.sampled_from(sorted(WHOLE)), data=st.data())
+def test_any_damage_to_a_file_is_decoded_or_refused_by_name(kind, data):
+    content = bytearray(WHOLE[kind])
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = bytes(content[: data.draw(st.integers(0, len(content)))])
+    suffix = {"JPEG": "jpg"}.get(kind, kind.lower())
+    with tempfile.TemporaryDirectory() as directory:
+        damaged = f"train/cat/0.{suffix}"
+        folder = write(f"{directory}/pictures", {damaged: content, "test/cat/0.png": colour()})
+        train, refused = None, ""
+        try:
+            train = decode(folder)[0]
+        except SettingsError as error:
+            refused = str(error)
+        if train is None:
+            assert refused.startswith(f"dataset.path={folder / damaged}: ")
+            assert records(folder) == []
+        else:
+            assert train.images.shape == (1, 3, 6, 6)
+
+
+def remove(path):
+    for file in path.rglob("*.*"):
+        file.unlink()
+    for directory in sorted(path.rglob("*"), reverse=True):
+        directory.rmdir()
+    path.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: remove(folder / "train"), "train/<class>.* train: "),
+        (lambda folder: remove(folder / "test"), "test/<class>.* test: "),
+        (lambda folder: remove(folder), "train/<class>.* train: "),
+        (lambda folder: remove(folder / "test/dog"), r"same classes; differ: \['dog'\]"),
+        (lambda folder: (folder / "test/dog").rename(folder / "test/fox"), r"differ: \['dog', 'fox'\]"),
+        (lambda folder: (folder / "test/dog/0.png").unlink(), "test: .*no valid file for the classes dog"),
+        (lambda folder: remove(folder / "train/cat") or remove(folder / "train/dog"), "train: .*any class folder"),
+        (lambda folder: remove(folder / "test") or (folder / "test").touch(), "test: "),
+    ],
+    ids=["no train", "no test", "nothing", "class gone", "class renamed", "empty class", "no class", "a file"],
+)
+def test_a_folder_of_another_layout_is_refused_with_what_is_wrong(folder, change, message):
+    change(folder)
+    with pytest.raises(SettingsError, match=r"^dataset\.path=" + f"{folder}: .*{message}") as raised:
+        decode(folder)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_must_be_named():
+    with pytest.raises(SettingsError, match=r"^dataset\.path=None: .*set dataset\.path=DIRECTORY"):
+        folder_dataset(None, 6, 3, Path("outputs"), False)
+
+
+def test_a_folder_is_a_data_set_with_a_digest(folder):
+    chosen = DatasetSettings("image_folder", 0.5, str(folder), image_size=6, channels=1)
+    dataset = load_dataset(
+        Settings(dataset=chosen, paths=PathsSettings(outputs=str(folder.parent / "outputs")), progress=False)
+    )
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (2, 2, 2)
+    assert (dataset.input_shape, dataset.classes) == ((1, 6, 6), 2)
+    assert dataset.digest == decode(folder, channels=1)[3]

@@ -1,0 +1,251 @@
+"""Every check of the settings: what is refused, and that the refusal says what is allowed."""
+
+import pickle
+from copy import deepcopy
+from dataclasses import fields, is_dataclass
+
+import pytest
+import pywt
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wavesweep.config import (
+    LAYER_TYPES,
+    METHODS,
+    LayerOverride,
+    MethodSettings,
+    ModelSettings,
+    Settings,
+    allowed_text,
+    check,
+)
+from wavesweep.errors import BusyError, SettingsError, StoreError, TrialError
+
+NAN, INFINITY = float("nan"), float("inf")
+NUMBERS = {
+    "threshold.percentile": ([0, 0.1, 80, 99.9, 100], [-0.1, 100.1, NAN, INFINITY, -INFINITY]),
+    "threshold.energy": ([0, 0.5, 1], [-0.1, 1.01, 95, NAN, INFINITY]),
+    "threshold.value": ([0, 0.5, 1e9], [-1e-9, NAN, INFINITY]),
+    "model.recipe.learning_rate": ([1e-9, 1, 1e30], [0, -0.1, NAN, INFINITY]),
+    "model.recipe.momentum": ([0, 0.5, 0.999], [-0.1, 1, 1.5, NAN]),
+    "model.recipe.weight_decay": ([0, 0.5], [-1e-9, NAN, INFINITY]),
+    "model.recipe.epochs": ([1, 1000], [0, -1]),
+    "model.recipe.batch_size": ([1, 100_000], [0, -5]),
+    "dataset.validation_fraction": ([0.01, 0.99], [0, 1, -0.5, 10, NAN]),
+    "dataset.image_size": ([1, 224], [0, -1]),
+    "dataset.channels": ([1, 3], [0, 2, 4, -1]),
+    "seed": ([0, 2**31], [-1]),
+    "level": ([1, 3, 100, "max"], [0, -1, "min", "3", 1.5, True, None, [1], NAN]),
+}
+NAMES = {
+    "threshold.rule": (["percentile", "universal", "energy", "absolute"], ["Percentile", "", "top"]),
+    "threshold.scope": (["layer", "global"], ["network", ""]),
+    "threshold.shrinkage": (["hard", "soft"], ["medium"]),
+    "layout": (["auto", "spatial", "channel", "all", "flat"], ["rows", "AUTO"]),
+    "boundary": (pywt.Modes.modes, ["periodisation", "none", ""]),
+    "wavelet": (["haar", "bior2.2", "dmey"], ["bior2", "Haar", "morl", ""]),
+    "model.recipe.optimizer": (["sgd", "adam"], ["adamw", "SGD"]),
+    "model.recipe.schedule": (["constant", "cosine", "multistep"], ["linear"]),
+    "device": (["auto", "cpu", "cuda"], ["gpu", "cuda:0", ""]),
+    "on_busy": (["wait", "skip"], ["fail"]),
+}
+LISTS = {
+    "compare": ([[], ["unit"], list(METHODS)], [["magnitud"], ["haar", "unit"]]),
+    "layers.types": ([[], ["conv"], ["conv", "linear", "embedding"]], [["lstm"], ["conv", "Linear"]]),
+}
+TABLE = NUMBERS | NAMES | LISTS
+# Checked elsewhere: by what they name, or because every value of their type makes sense.
+CHECKED_ELSEWHERE = {
+    "model.name",
+    "model.target",
+    "model.arguments",
+    "model.checkpoint",
+    "model.recipe.augment",
+    "dataset.name",
+    "dataset.path",
+    "method.name",
+    "threshold.atom_norm",
+    "layers.include",
+    "layers.exclude",
+    "layers.overrides",
+    "paths.outputs",
+    "paths.data",
+    "progress",
+    "retry_failed",
+}
+# Errors that are more exact than the general text.
+SPECIFIC = {
+    "boundary": f"must be one of {', '.join(pywt.Modes.modes)}",
+    "model.recipe.schedule": "must be one of constant, cosine, multistep",
+}
+GOOD = [(key, value) for key, (good, _) in TABLE.items() for value in good]
+BAD = [(key, value) for key, (_, bad) in TABLE.items() for value in bad]
+
+
+def leaves(node, prefix=""):
+    """Dotted names of all settings, with the fields that declare them."""
+    for entry in fields(node):
+        value = getattr(node, entry.name)
+        if is_dataclass(value):
+            yield from leaves(value, f"{prefix}{entry.name}.")
+        else:
+            yield prefix + entry.name, entry
+
+
+def with_value(key, value):
+    settings = node = Settings()
+    *groups, last = key.split(".")
+    for group in groups:
+        node = getattr(node, group)
+    assert hasattr(node, last)
+    setattr(node, last, value)
+    return settings
+
+
+def refusal(settings):
+    with pytest.raises(SettingsError) as raised:
+        check(settings)
+    assert "\n" not in str(raised.value)
+    return raised.value
+
+
+def test_the_table_names_every_setting():
+    assert {key for key, _ in leaves(Settings())} == TABLE.keys() | CHECKED_ELSEWHERE
+
+
+def test_the_defaults_are_accepted():
+    check(Settings())
+
+
+@pytest.mark.parametrize(("key", "value"), GOOD)
+def test_a_value_at_the_edge_of_what_is_allowed_is_accepted(key, value):
+    check(with_value(key, value))
+
+
+@pytest.mark.parametrize(("key", "value"), BAD)
+def test_a_wrong_value_names_key_value_and_what_is_allowed(key, value):
+    error = refusal(with_value(key, value))
+    assert error.key == key
+    wrong = next(item for item in value if item not in LAYER_TYPES) if key == "layers.types" else value
+    assert str(error).startswith(f"{key}={wrong}: ")
+    assert SPECIFIC.get(key, allowed_text(key)) in str(error)
+
+
+def test_a_wrong_method_names_the_known_ones():
+    error = refusal(Settings(method=MethodSettings("wavelets")))
+    assert str(error) == f"method=wavelets: must be one of {', '.join(METHODS)}"
+
+
+def test_a_wrong_comparison_names_the_wrong_method_among_the_right_ones():
+    assert "'magnitud' is not a method" in str(refusal(Settings(compare=["unit", "magnitud"])))
+    assert "names a method twice" in str(refusal(Settings(compare=["unit", "unit"])))
+
+
+def test_level_0_names_the_method_that_does_what_it_would():
+    assert "use method=magnitude" in str(refusal(Settings(level=0)))
+
+
+def test_no_epochs_need_a_checkpoint():
+    settings = with_value("model.recipe.epochs", 0)
+    assert "0 only with model.checkpoint" in str(refusal(settings))
+    settings.model.checkpoint = "trained.pt"
+    check(settings)
+
+
+def test_a_custom_model_needs_a_target():
+    error = refusal(Settings(model=ModelSettings("custom")))
+    assert str(error).startswith("model.target=None: must be package.module.factory")
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("percentile", [None, 0, 100, 90.5], [-1, 101, NAN, INFINITY]),
+        ("wavelet", [None, "haar"], ["har", ""]),
+        ("level", [None, 1, "max"], [0, -1, 1.5, "3", True]),
+        ("layout", [None, "flat"], ["rows"]),
+    ],
+)
+def test_an_override_is_checked_like_the_setting_itself(name, good, bad):
+    for value in good:
+        check(with_value("layers.overrides", [LayerOverride("fc1*"), LayerOverride("fc2*", **{name: value})]))
+    for value in bad:
+        error = refusal(with_value("layers.overrides", [LayerOverride(), LayerOverride("fc2*", **{name: value})]))
+        assert str(error).startswith(f"layers.overrides[match=fc2*].{name}={value}: must be ")
+
+
+@pytest.mark.parametrize("name", pywt.wavelist(kind="discrete"))
+def test_every_discrete_wavelet_is_accepted(name):
+    check(Settings(wavelet=name))
+
+
+@pytest.mark.parametrize("name", pywt.wavelist(kind="continuous"))
+def test_continuous_wavelets_are_refused(name):
+    assert str(refusal(Settings(wavelet=name))).startswith(f"wavelet={name}: must be a discrete wavelet")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("bior22", "bior2.2"), ("rbio3-3", "rbio3.3"), ("Haar", "haar"), ("symm4", "sym4")]
+)
+def test_a_misspelt_wavelet_is_answered_with_the_one_that_was_meant(name, meant):
+    hint = str(refusal(Settings(wavelet=name))).partition("did you mean ")[2]
+    assert meant in hint.rstrip("?").split(" or ")
+
+
+@given(st.text() | st.sampled_from(pywt.wavelist(kind="discrete")).flatmap(lambda name: st.text().map(name.__add__)))
+def test_any_other_text_is_no_wavelet_and_gets_a_hint(name):
+    if name in pywt.wavelist(kind="discrete"):
+        check(Settings(wavelet=name))
+        return
+    with pytest.raises(SettingsError, match=r"did you mean [^?]+\?$|see pywt\.wavelist\(kind='discrete'\)$"):
+        check(Settings(wavelet=name))
+
+
+def test_every_setting_says_what_is_allowed():
+    for key, entry in leaves(Settings()):
+        assert entry.metadata["allowed"].startswith("must be "), key
+        assert allowed_text(key) == entry.metadata["allowed"]
+    assert all(entry.metadata["allowed"].startswith("must be ") for entry in fields(LayerOverride))
+
+
+@pytest.mark.parametrize("key", ["modle", "model.recipe.epoch", "level.x", "model.arguments.hidden", "", "model."])
+def test_there_is_no_text_for_a_key_that_does_not_exist(key):
+    assert allowed_text(key) in (None, "is a group of keys; set one of them")
+    assert (allowed_text(key) is None) is (key != "model.")
+
+
+def test_the_text_of_a_group_says_that_it_is_one():
+    assert allowed_text("model") == allowed_text("model.recipe") == "is a group of keys; set one of them"
+
+
+def test_checking_changes_nothing():
+    settings = Settings(layers=with_value("layers.overrides", [LayerOverride("fc*", level=1)]).layers)
+    before = deepcopy(settings)
+    check(settings)
+    assert settings == before
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SettingsError("level", 0, "must be an integer >= 1", "use method=magnitude"),
+        SettingsError("seed", -1, "must be an integer >= 0"),
+        TrialError("the validation loss is nan"),
+        StoreError("cannot write"),
+        BusyError("computed by another process"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_travel_between_processes(error):
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        copy = pickle.loads(pickle.dumps(error, protocol))
+        assert type(copy) is type(error)
+        assert str(copy) == str(error)
+        assert vars(copy) == vars(error)
+    again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(error))))
+    assert str(again) == str(error)
+
+
+def test_the_text_of_an_error_is_key_value_allowed_remedy():
+    assert str(SettingsError("level", 0, "must be >= 1", "use another")) == "level=0: must be >= 1; use another"
+    assert str(SettingsError("level", 0, "must be >= 1")) == "level=0: must be >= 1"
