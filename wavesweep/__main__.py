@@ -1,8 +1,10 @@
-"""`python -m wavesweep`: the task lives in `app`, so that worker processes can import it."""
+"""`python -m wavesweep`: everything is in `wavesweep.app`, so that worker processes can import it."""
 
 import sys
 
-from wavesweep.app import main
-
 if __name__ == "__main__":
+    try:
+        from wavesweep.app import main
+    except KeyboardInterrupt:  # importing PyTorch takes seconds
+        sys.exit(130)
     sys.exit(main())

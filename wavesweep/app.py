@@ -15,9 +15,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from wavesweep.compose import explain, settings_from
+from wavesweep.compose import explain, parse_error, settings_from
 from wavesweep.config import Settings
 from wavesweep.errors import SettingsError, WavesweepError
+from wavesweep.interrupt import interrupted, listen
 from wavesweep.sweep import GridSweeper, GridSweeperConfig
 from wavesweep.table import print_trials
 from wavesweep.trial import run_trial
@@ -30,6 +31,10 @@ def task(config: DictConfig) -> float:
     single = HydraConfig.get().mode == RunMode.RUN
     try:
         settings = settings_from(config)
+        if single and HydraConfig.get().sweeper.params:
+            print(
+                "note: this experiment describes a sweep, of which this is one trial; add -m to run it", file=sys.stderr
+            )
         record = run_trial(settings)
     except WavesweepError as error:
         if not single:
@@ -46,17 +51,28 @@ def main() -> int:
     if sys.argv[1:] == ["--version"]:
         print(f"wavesweep {version('wavesweep')}")
         return 0
+    listen()
+    try:
+        status = _run()
+    except BaseException:
+        if not interrupted():
+            raise
+        status = EXIT_INTERRUPTED
+    if interrupted():
+        print("\nStopped. Finished trials are kept; the same command goes on from here.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return status
+
+
+def _run() -> int:
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # With this set Hydra raises its errors instead of printing several lines and leaving.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register()
     try:
         hydra.main(config_path=str(config_directory()), config_name="config")(task)()
-    except KeyboardInterrupt:
-        print("\nStopped. Finished trials are kept; the same command goes on from here.", file=sys.stderr)
-        return EXIT_INTERRUPTED
     except ValueError as error:
-        # Hydra's answer to model=null or model=3 names neither the group nor its options.
+        # Hydra's answer to model=null, model=3 or =3 names neither the group nor its options.
         if wants_traceback or "Config group override must be" not in str(error):
             raise
         return _report(_wrong_option(sys.argv[1:]))
@@ -93,13 +109,17 @@ def _wrong_option(arguments: list[str]) -> SettingsError:
     """The error for the first group on the command line whose value is none of its options."""
     for argument in arguments:
         key, _, value = argument.partition("=")
-        options = sorted(file.stem for file in (config_directory() / key).glob("*.yaml")) if key else []
+        if not key:
+            return parse_error(argument)
+        options = sorted(file.stem for file in (config_directory() / key).glob("*.yaml"))
         if options and value not in options:
             return SettingsError(key, value, f"must be one of {', '.join(options)}")
     return SettingsError("group", " ".join(arguments), "must be the name of one of its options, see --help")
 
 
 def _report(error: Exception) -> int:
+    if interrupted():  # whatever it is, Ctrl-C is its cause
+        return EXIT_INTERRUPTED
     print(f"error: {explain(error)}", file=sys.stderr)
     wrong_settings: tuple[Any, ...] = (SettingsError, HydraException, OmegaConfBaseException)
     return EXIT_SETTINGS if isinstance(error, wrong_settings) else EXIT_FAILED

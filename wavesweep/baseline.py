@@ -74,7 +74,6 @@ def obtain_baseline(settings: Settings, subject: Subject, device: torch.device) 
         # Copies, because safetensors refuses tensors that share memory, as tied weights do.
         state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
         write_atomically(into / _WEIGHTS_FILE, save(state))
-        discard_checkpoint(into)
         model.to(device)
         return {
             "key": key,
@@ -93,6 +92,7 @@ def obtain_baseline(settings: Settings, subject: Subject, device: torch.device) 
 
     record_path, weights_path = directory / "baseline.json", directory / _WEIGHTS_FILE
     record = once_or_failure(record_path, compute, retry_failed=settings.retry_failed)
+    discard_checkpoint(directory)
     try:
         return Baseline(_weights(weights_path), record)
     except (FileNotFoundError, SafetensorError):

@@ -88,8 +88,15 @@ def explain(error: BaseException) -> str:
         r"no viable alternative|mismatched input|token recognition|extraneous input|missing EQUAL", text
     ):
         line = re.search(r"'([^']*)'\]", text)
-        return f"{line[1] if line else ''}: cannot be parsed; write key=value, and quote the argument for the shell"
+        return str(parse_error(line[1] if line else ""))
     return " ".join(re.sub(r"See https?://\S+.*", "", text).split())
+
+
+def parse_error(argument: str) -> SettingsError:
+    """The error for an argument that is no override."""
+    error = SettingsError(argument, "", "")
+    Exception.__init__(error, f"{argument}: cannot be parsed; write key=value, and quote the argument for the shell")
+    return error
 
 
 def _bad_value(override: str, cause: BaseException | None) -> SettingsError:

@@ -141,7 +141,7 @@ class Settings:
         default_factory=lambda: ["magnitude", "random"],
         metadata={"allowed": f"must be a list of methods ({', '.join(METHODS)}), [] for none"},
     )
-    seed: int = _setting(0, "must be an integer >= 0")
+    seed: int = _setting(0, "must be an integer >= 0 and below 2**32")
     device: str = _setting("auto", _one_of(DEVICES))
     paths: PathsSettings = field(default_factory=PathsSettings)
     progress: bool = _setting(True, "must be true or false")
@@ -189,7 +189,9 @@ def check(settings: Settings) -> None:
     _number("dataset.validation_fraction", dataset.validation_fraction, 0 < dataset.validation_fraction < 1)
     _number("dataset.image_size", dataset.image_size, dataset.image_size >= 1)
     _number("dataset.channels", dataset.channels, dataset.channels in (1, 3))
-    _number("seed", settings.seed, settings.seed >= 0)
+    _number("seed", settings.seed, 0 <= settings.seed < 1 << 32)
+    if not settings.paths.outputs:
+        raise SettingsError("paths.outputs", "", _text("paths.outputs"))
     _member("device", settings.device, DEVICES)
     _member("on_busy", settings.on_busy, ("wait", "skip"))
 

@@ -19,7 +19,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from wavesweep.baseline import load_subject
 from wavesweep.compose import Composer
 from wavesweep.config import Settings, check
-from wavesweep.errors import BusyError, TrialError
+from wavesweep.errors import BusyError, SettingsError, StoreError, TrialError
+from wavesweep.interrupt import interrupted
 from wavesweep.store.keys import hash_of, trial_key
 from wavesweep.store.records import FAILURE_FILE, check_writable, read_json, write_atomically
 from wavesweep.table import Entry, print_trials, rows_as_csv, table_rows
@@ -69,6 +70,8 @@ class GridSweeper(BasicSweeper):
             StoreError: records cannot be written.
         """
         points = self._points(arguments)
+        if len({point.settings.paths.outputs for point in points}) > 1:
+            raise SettingsError("paths.outputs", "several", "cannot be swept", "give one directory to all points")
         by_key = {point.key: point for point in points}
         found = {key: self._found(point) for key, point in by_key.items()}
         self._run([by_key[key] for key, record in found.items() if record is None])
@@ -81,6 +84,8 @@ class GridSweeper(BasicSweeper):
         parser = OverridesParser.create(config_loader=loader)
         lines = [*self._parse_config(), *arguments]
         grid = self.split_arguments(parser.parse_overrides(lines), None)[0]
+        if not grid:
+            raise SettingsError("-m", " ".join(arguments), "gives no point", "a list or glob in it is empty")
         composer = Composer(loader, self.config)
         parsed = {line: parser.parse_override(line) for point in grid for line in point}
         all_settings = [composer.settings([parsed[line] for line in point]) for point in grid]
@@ -107,7 +112,7 @@ class GridSweeper(BasicSweeper):
         returns = self._launch(left, "wait")
         for point, job in zip(left, returns, strict=True):
             if point.record() is None:
-                _ = job.return_value  # raises what ended the job without a record, such as a full disk
+                _raise_outcome(job)
 
     def _launch(self, points: list[Point], on_busy: str) -> list[JobReturn]:
         assert self.launcher is not None
@@ -119,9 +124,20 @@ class GridSweeper(BasicSweeper):
             batch = points[start : start + size]
             overrides = [[*point.overrides, f"on_busy={on_busy}"] for point in batch]
             returns += self.launcher.launch(overrides, initial_job_idx=start)
+            if interrupted():
+                raise KeyboardInterrupt
+            for job in returns[start:]:
+                if isinstance(job._return_value, StoreError):  # a full disk would stop the others as well
+                    raise job._return_value
             if any(point.settings.progress for point in batch):
                 _print_progress(points, start + len(batch), returns[-1], time.perf_counter() - started)
         return returns
+
+
+def _raise_outcome(job: JobReturn) -> None:
+    """Raise what ended a job without a record."""
+    if isinstance(job._return_value, BaseException):  # job.return_value would print lines of its own
+        raise job._return_value
 
 
 def _print_progress(points: Sequence[Point], done: int, last: JobReturn, seconds: float) -> None:

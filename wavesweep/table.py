@@ -22,7 +22,7 @@ def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
     """
     varying = _varying(entries)
     controls = _controls(entries)
-    first_with: dict[str, int] = {}
+    first_with: dict[tuple[str, ...], int] = {}
     rows = []
     for number, (swept, record) in enumerate(entries, start=1):
         row = {"#": str(number), **{key: swept.get(key, "") for key in varying}}
@@ -30,7 +30,7 @@ def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
             rows.append(row | {"note": f"failed: {record['failed']}"})
             continue
         main = record["arms"][0]
-        same = first_with.setdefault(main["arm_key"], number)
+        same = first_with.setdefault(tuple(arm["arm_key"] for arm in record["arms"]), number)
         row |= {
             "method": main["method"],
             "effective level": _level_range(main),

@@ -7,8 +7,8 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def choose_device(name: str) -> torch.device:
 def _compute(settings: Settings, subject: Subject, key: str, device: torch.device, directory: Path) -> dict[str, Any]:
     started = time.perf_counter()
     with _logged(directory):
-        write_atomically(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.structured(settings)).encode())
+        write_atomically(directory / "config.yaml", _as_yaml(settings))
         plans, others = plan_trial(settings, subject)
         for note in _notes(plans, settings):
             _log.info(note)
@@ -187,6 +187,11 @@ def _arm_notes(arms: Sequence[dict[str, Any]]) -> list[str]:
     return notes
 
 
+def _as_yaml(settings: Settings) -> bytes:
+    """All settings, as a sweep's own `on_busy` would be none that the user gave."""
+    return OmegaConf.to_yaml(OmegaConf.structured(replace(settings, on_busy="wait"))).encode()
+
+
 def _layers_csv(arms: Sequence[dict[str, Any]]) -> bytes:
     """One row per arm and tensor; lists are written with spaces between their numbers."""
     buffer = io.StringIO()
@@ -211,11 +216,18 @@ def _environment(device: torch.device) -> dict[str, Any]:
     }
 
 
+class _QuietFileHandler(logging.FileHandler):
+    """Says nothing about a full disk: the record that cannot be written either does."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        pass
+
+
 @contextmanager
 def _logged(directory: Path) -> Iterator[None]:
     """Write the log of this trial to `trial.log`, with the traceback of what ends it."""
     with storing(directory):
-        handler = logging.FileHandler(directory / "trial.log", encoding="utf-8")
+        handler = _QuietFileHandler(directory / "trial.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     _log.addHandler(handler)
     _log.setLevel(logging.INFO)
@@ -227,4 +239,5 @@ def _logged(directory: Path) -> Iterator[None]:
         raise
     finally:
         _log.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):
+            handler.close()

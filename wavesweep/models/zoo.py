@@ -1,7 +1,9 @@
 """The networks by name. Input channels, size and classes come from the data set."""
 
 import importlib
+import pickle
 import sys
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -54,11 +56,15 @@ def load_checkpoint(model: nn.Module, path: str) -> None:
 
             state: Any = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's own advice is to unpickle whatever it is
+                state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise SettingsError(key, path, "must be an existing file") from None
     except Exception as error:
         reason = str(error).split("\n", 1)[0][:200]
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "it holds objects other than tensors, or is no PyTorch file"
         raise SettingsError(
             key, path, f"cannot be read ({reason})", "give a .safetensors file or a state dict"
         ) from None

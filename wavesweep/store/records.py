@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from wavesweep.errors import BusyError, SettingsError, StoreError, TrialError
+from wavesweep.interrupt import interrupted
 
 FAILURE_FILE = "failure.json"
 
@@ -122,12 +123,14 @@ def once_or_failure(
         raise_earlier_failure()  # of the process that held the lock until now
         try:
             record = compute(directory)
-        except (StoreError, SettingsError):
-            raise
-        except TrialError as error:
-            write_json(failure_path, {"reason": str(error)})
-            raise
         except Exception as error:
+            if interrupted():
+                raise KeyboardInterrupt from None
+            if isinstance(error, StoreError | SettingsError):
+                raise
+            if isinstance(error, TrialError):
+                write_json(failure_path, {"reason": str(error)})
+                raise
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             write_json(failure_path, {"reason": reason})
             raise TrialError(reason) from error
