@@ -21,7 +21,7 @@ from wavesweep.errors import SettingsError, WavesweepError
 from wavesweep.interrupt import interrupted, listen
 from wavesweep.sweep import GridSweeper, GridSweeperConfig
 from wavesweep.table import print_trials
-from wavesweep.trial import run_trial
+from wavesweep.trial import objective, run_trial
 
 EXIT_FAILED, EXIT_SETTINGS, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -43,7 +43,7 @@ def task(config: DictConfig) -> float:
         sys.exit(_report(error))
     if single:
         print_trials([({}, record)], settings)
-    return float(record["arms"][0]["validation"]["accuracy"])
+    return objective(record)
 
 
 def main() -> int:

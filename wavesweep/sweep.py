@@ -7,24 +7,26 @@ killed sweep goes on where it stopped, and several processes can share one.
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.utils import JobReturn, JobStatus
 
 from wavesweep.baseline import load_subject
 from wavesweep.compose import Composer
 from wavesweep.config import Settings, check
-from wavesweep.errors import BusyError, SettingsError, StoreError, TrialError
+from wavesweep.errors import BusyError, SettingsError, StoreError, TrialError, WavesweepError
 from wavesweep.interrupt import interrupted
 from wavesweep.store.keys import hash_of, trial_key
 from wavesweep.store.records import FAILURE_FILE, check_writable, read_json, write_atomically
 from wavesweep.table import Entry, print_trials, rows_as_csv, table_rows
-from wavesweep.trial import RESULT_FILE, choose_device, trial_directory
+from wavesweep.trial import RESULT_FILE, choose_device, objective, run_trial, trial_directory
+
+# What became of a point: its objective, or the error that ended it.
+Outcome = float | BaseException
 
 
 @dataclass
@@ -109,42 +111,49 @@ class GridSweeper(BasicSweeper):
         # First what nobody else is computing, then wait for the rest: so processes share the work.
         self._launch(points, "skip")
         left = [point for point in points if point.record() is None]
-        returns = self._launch(left, "wait")
-        for point, job in zip(left, returns, strict=True):
-            if point.record() is None:
-                _raise_outcome(job)
+        for point, outcome in zip(left, self._launch(left, "wait"), strict=True):
+            if point.record() is None and isinstance(outcome, BaseException):
+                raise outcome
 
-    def _launch(self, points: list[Point], on_busy: str) -> list[JobReturn]:
+    def _launch(self, points: list[Point], on_busy: str) -> list[Outcome]:
         assert self.launcher is not None
         started = time.perf_counter()
-        returns: list[JobReturn] = []
-        # The launcher in this process runs one trial at a time, so progress can be shown between them.
-        size = 1 if isinstance(self.launcher, BasicLauncher) else max(1, len(points))
+        outcomes: list[Outcome] = []
+        # One trial after the other in this process shows progress between them.
+        here = isinstance(self.launcher, BasicLauncher)
+        size = 1 if here else max(1, len(points))
         for start in range(0, len(points), size):
             batch = points[start : start + size]
-            overrides = [[*point.overrides, f"on_busy={on_busy}"] for point in batch]
-            returns += self.launcher.launch(overrides, initial_job_idx=start)
+            if here:
+                outcomes.append(_run_here(batch[0], on_busy))
+            else:
+                overrides = [[*point.overrides, f"on_busy={on_busy}"] for point in batch]
+                jobs = self.launcher.launch(overrides, initial_job_idx=start)
+                outcomes += [job._return_value for job in jobs]  # job.return_value would print lines of its own
             if interrupted():
                 raise KeyboardInterrupt
-            for job in returns[start:]:
-                if isinstance(job._return_value, StoreError):  # a full disk would stop the others as well
-                    raise job._return_value
+            for outcome in outcomes[start:]:
+                if isinstance(outcome, StoreError):  # a full disk would stop the others as well
+                    raise outcome
             if any(point.settings.progress for point in batch):
-                _print_progress(points, start + len(batch), returns[-1], time.perf_counter() - started)
-        return returns
+                _print_progress(points, start + len(batch), outcomes[-1], time.perf_counter() - started)
+        return outcomes
 
 
-def _raise_outcome(job: JobReturn) -> None:
-    """Raise what ended a job without a record."""
-    if isinstance(job._return_value, BaseException):  # job.return_value would print lines of its own
-        raise job._return_value
+def _run_here(point: Point, on_busy: str) -> Outcome:
+    """Run a point in this process. Hydra's launcher would compose its settings once more, which takes longer than a
+    small network's trial."""
+    try:
+        return objective(run_trial(replace(point.settings, on_busy=on_busy)))
+    except WavesweepError as error:
+        return error
 
 
-def _print_progress(points: Sequence[Point], done: int, last: JobReturn, seconds: float) -> None:
-    if last.status == JobStatus.COMPLETED:
-        outcome = f"validation {100 * last.return_value:.2f} %"
+def _print_progress(points: Sequence[Point], done: int, last: Outcome, seconds: float) -> None:
+    if isinstance(last, float):
+        outcome = f"validation {100 * last:.2f} %"
     else:
-        outcome = "busy elsewhere, later" if isinstance(last._return_value, BusyError) else "failed"
+        outcome = "busy elsewhere, later" if isinstance(last, BusyError) else "failed"
     each = seconds / done
     constant = set.intersection(*(set(point.overrides) for point in points)) if len(points) > 1 else set()
     what = " ".join(line for line in points[done - 1].overrides if line not in constant)

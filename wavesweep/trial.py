@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+import yaml
 
 from wavesweep.arms import Bench, obtain_arm, rule_number
 from wavesweep.baseline import Subject, load_subject, obtain_baseline
@@ -52,6 +53,11 @@ def run_trial(settings: Settings) -> dict[str, Any]:
         wait=settings.on_busy == "wait",
         retry_failed=settings.retry_failed,
     )
+
+
+def objective(record: dict[str, Any]) -> float:
+    """What a search maximises: the validation accuracy of the main arm."""
+    return float(record["arms"][0]["validation"]["accuracy"])
 
 
 def trial_directory(settings: Settings, key: str) -> Path:
@@ -189,7 +195,8 @@ def _arm_notes(arms: Sequence[dict[str, Any]]) -> list[str]:
 
 def _as_yaml(settings: Settings) -> bytes:
     """All settings, as a sweep's own `on_busy` would be none that the user gave."""
-    return OmegaConf.to_yaml(OmegaConf.structured(replace(settings, on_busy="wait"))).encode()
+    text: str = yaml.safe_dump(asdict(replace(settings, on_busy="wait")), sort_keys=False)
+    return text.encode()
 
 
 def _layers_csv(arms: Sequence[dict[str, Any]]) -> bytes:
@@ -205,15 +212,20 @@ def _layers_csv(arms: Sequence[dict[str, Any]]) -> bytes:
 
 
 def _environment(device: torch.device) -> dict[str, Any]:
-    packages = ("wavesweep", "torch", "torchvision", "numpy", "PyWavelets", "scipy", "hydra-core")
     return {
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
+        "versions": _versions(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
+
+
+@lru_cache
+def _versions() -> dict[str, str]:
+    packages = ("wavesweep", "torch", "torchvision", "numpy", "PyWavelets", "scipy", "hydra-core")
+    return {name: version(name) for name in packages}
 
 
 class _QuietFileHandler(logging.FileHandler):
