@@ -16,8 +16,8 @@ import pywt
 import torch
 from torch import Tensor
 
-from wavesweep.compress.arm import ArmSpec, prune
-from wavesweep.compress.layers import TensorPlan, plan_tensors
+from wavesweep.compression.arm import ArmSpec, prune
+from wavesweep.compression.layers import TensorPlan, plan_tensors
 from wavesweep.config import ModelSettings, Settings
 from wavesweep.models.zoo import build_model
 

@@ -35,6 +35,13 @@ NUMBERS = {
     "dataset.image_size": ([1, 224], [0, -1]),
     "dataset.channels": ([1, 3], [0, 2, 4, -1]),
     "seed": ([0, 2**31], [-1]),
+    "quantize.bits": ([2, 16], [1, 0, 17, -3]),
+    "quantize.other_bits": ([2, 16], [1, 17]),
+    "quantize.step": ([None, 1e-9, 5.0], [0.0, -0.1, NAN, INFINITY]),
+    "quantize.dead_zone": ([1, 2, 4], [0.9, 4.1, NAN]),
+    "quantize.max_drop": ([None, 0.0, 100.0], [-0.1, NAN, INFINITY]),
+    "quantize.rate_weight": ([0.0], [-0.1, NAN, INFINITY]),
+    "quantize.images": ([1, 10_000], [0, -1]),
     "level": ([1, 3, 100, "max"], [0, -1, "min", "3", 1.5, True, None, [1], NAN]),
 }
 NAMES = {
@@ -48,6 +55,13 @@ NAMES = {
     "model.recipe.schedule": (["constant", "cosine", "multistep"], ["linear"]),
     "device": (["auto", "cpu", "cuda"], ["gpu", "cuda:0", ""]),
     "on_busy": (["wait", "skip"], ["fail"]),
+    "quantize.name": (["none", "uniform", "kmeans"], ["rdo", ""]),
+    "quantize.per": (["layer", "band"], ["tensor"]),
+    "quantize.importance": (["none"], ["first_order", ""]),
+    "quantize.coefficients": (["float16", "float32"], ["bfloat16"]),
+    "quantize.other": (["float16", "float32", "quantized"], ["int8"]),
+    "codec.name": (["range", "huffman", "none"], ["gzip", ""]),
+    "compare_match": (["coefficients", "bytes"], ["accuracy"]),
 }
 LISTS = {
     "compare": ([[], ["unit"], list(METHODS)], [["magnitud"], ["haar", "unit"]]),
@@ -65,6 +79,7 @@ CHECKED_ELSEWHERE = {
     "dataset.path",
     "method.name",
     "threshold.atom_norm",
+    "quantize.atom_norm",
     "layers.include",
     "layers.exclude",
     "layers.overrides",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wavesweep.baseline import load_subject, obtain_baseline
-from wavesweep.compress.basis import identity_basis, wavelet_basis
+from wavesweep.compression.basis import identity_basis, wavelet_basis
 from wavesweep.config import DatasetSettings, ModelSettings, PathsSettings, Recipe, Settings
 from wavesweep.measure.quality import evaluate
 

@@ -19,6 +19,8 @@ def arm(method="wavelet", key="a", levels=((2, 3), (1, 2)), accuracy=0.5, kept=1
         "coefficient_sparsity": 0.8,
         "validation": {"accuracy": accuracy},
         "test": {"accuracy": accuracy - 0.01},
+        "stored_bytes": 4321,
+        "requested": {},
         "layers": [{"levels": None if axes is None else list(axes)} for axes in levels],
     }
 
@@ -48,6 +50,7 @@ def test_a_row_has_the_measures_of_the_main_arm_and_the_tests_of_its_controls():
         "sparsity %": "80.00",
         "validation %": "50.00",
         "test %": "49.00",
+        "bytes": "4,321",
         "magnitude test %": "59.00",
         "dct test %": "69.00",
     }

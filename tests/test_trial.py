@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wavesweep import arms, trial
+from wavesweep import coding, trial
 from wavesweep.config import (
     METHODS,
     LayerOverride,
@@ -15,6 +15,7 @@ from wavesweep.config import (
     MethodSettings,
     ModelSettings,
     PathsSettings,
+    QuantizeSettings,
     Recipe,
     Settings,
     ThresholdSettings,
@@ -62,7 +63,7 @@ def directory_of(settings):
 
 def test_the_record_says_what_was_done_with_what(record, shared_outputs):
     settings = tiny(shared_outputs)
-    assert record["schema_version"] == 1
+    assert record["schema_version"] == 2
     assert record["key"] == trial_key(settings)
     assert record["baseline"]["key"] == baseline_key(settings)
     assert record["settings"]["wavelet"] == "bior2.2"
@@ -77,7 +78,7 @@ def test_the_record_says_what_was_done_with_what(record, shared_outputs):
 def test_the_record_is_what_is_stored(record, shared_outputs):
     directory = directory_of(tiny(shared_outputs))
     assert json.loads((directory / "result.json").read_text()) == record
-    names = {"result.json", "config.yaml", "layers.csv", "trial.log"}
+    names = {"result.json", "config.yaml", "layers.csv", "trial.log", "model.wsz"}
     assert {path.name for path in directory.iterdir()} - {".lock"} == names
     log = (directory / "trial.log").read_text()
     assert "magnitude: test accuracy" in log
@@ -101,7 +102,8 @@ def test_an_arm_has_its_measures_and_its_sparsity(record):
     for arm in record["arms"]:
         assert arm["validation"].keys() == arm["test"].keys() == MEASURES
         assert arm["total_coefficients"] == COEFFICIENTS
-        assert arm["coefficient_sparsity"] == pytest.approx(1 - arm["kept_coefficients"] / COEFFICIENTS)
+        assert arm["coefficient_sparsity"] == pytest.approx(1 - arm["nonzero_coefficients"] / COEFFICIENTS)
+        assert 0.99 * arm["kept_coefficients"] < arm["nonzero_coefficients"] <= arm["kept_coefficients"]
         zeros = sum(layer["zero_weights"] for layer in arm["layers"])
         assert arm["weight_sparsity"] == pytest.approx(zeros / COEFFICIENTS)
         assert arm["macs"] == COEFFICIENTS
@@ -136,7 +138,8 @@ def test_notes_name_the_tensors_that_were_not_transformed(shared_outputs):
 
 
 def test_notes_say_that_nothing_was_pruned(shared_outputs):
-    record = run_trial(tiny(shared_outputs, threshold=ThresholdSettings(percentile=0.0), level=1))
+    exact = QuantizeSettings(name="none", coefficients="float32", other="float32")
+    record = run_trial(tiny(shared_outputs, threshold=ThresholdSettings(percentile=0.0), level=1, quantize=exact))
     assert [note for note in record["notes"] if "nothing was pruned" in note] == [
         f"{method}: nothing was pruned" for method in ("wavelet", "magnitude", "random")
     ]
@@ -242,7 +245,7 @@ def test_trials_share_the_arms_that_are_the_same(tmp_path):
 @pytest.mark.parametrize(("one", "other"), [({"level": 3}, {"level": 5}), ({"wavelet": "haar"}, {"wavelet": "db1"})])
 def test_settings_that_turn_out_identical_are_one_arm(tmp_path, monkeypatch, one, other):
     first = run(tiny(tmp_path, **one, compare=[]))
-    monkeypatch.setattr(arms, "prune", lambda *_: pytest.fail("pruned again"))
+    monkeypatch.setattr(coding, "prune", lambda *_: pytest.fail("pruned again"))
     second = run(tiny(tmp_path, **other, compare=[]))
     assert first["key"] != second["key"]
     assert first["arms"][0]["arm_key"] == second["arms"][0]["arm_key"]

@@ -71,7 +71,7 @@ def test_a_failed_trial_is_not_run_again_until_it_is_asked_for(tiny, monkeypatch
     settings = too_short(tiny)
     reason = failure_of(settings)
     with monkeypatch.context() as patch:
-        patch.setattr(trial, "plan_trial", lambda *_: pytest.fail("run again"))
+        patch.setattr(trial, "plan_pruned", lambda *_: pytest.fail("run again"))
         assert failure_of(settings) == f"{reason} (failed earlier; retry_failed=true runs it again)"
     assert failure_of(replace(settings, retry_failed=True)) == reason
 

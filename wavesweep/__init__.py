@@ -1,3 +1,25 @@
-"""wavesweep: prune trained networks in the wavelet domain, and see what it costs beside honest controls."""
+"""Compress trained neural networks in the wavelet domain, with controls."""
+
+from typing import TYPE_CHECKING, Any
+
+from wavesweep.errors import FileFormatError, SettingsError, WavesweepError
+
+if TYPE_CHECKING:
+    from wavesweep.api import CompressedModel, compress, save
+    from wavesweep.codec.files import load
 
 __version__ = "0.1.0"
+__all__ = ["CompressedModel", "FileFormatError", "SettingsError", "WavesweepError", "compress", "load", "save"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: decoding a file needs neither Hydra nor the data sets.
+    if name == "load":
+        from wavesweep.codec.files import load
+
+        return load
+    if name in ("CompressedModel", "compress", "save"):
+        from wavesweep import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'wavesweep' has no attribute {name!r}")

@@ -93,7 +93,7 @@ def register() -> None:
     schema = OmegaConf.structured(Settings)
     # A factory's arguments are the user's own names, so new keys are welcome in this one place.
     OmegaConf.set_struct(schema.model.arguments, False)
-    store.store(name="schema", node=schema)
+    store.store(name="schema", node=schema, replace=True)
     Plugins.instance().register(GridSweeper)  # Hydra has stored its own sweepers by now
     store.store(group="hydra/sweeper", name="basic", node=GridSweeperConfig, replace=True)
 

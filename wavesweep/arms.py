@@ -1,23 +1,36 @@
-"""One measured arm: pruned, loaded into the network, evaluated; computed once and kept under its own key.
+"""One measured arm: pruned, coded, decoded, evaluated; computed once and kept under its own key.
 
 Trials share arms. In a sweep over wavelets the magnitude and random arms of all trials are the same few, and
 two settings that turn out identical after clamping of the level have the same main arm.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pywt
 import torch
+from torch import Tensor
 
 from wavesweep.baseline import Baseline, Subject, measure
-from wavesweep.compress.arm import METHODS, ArmSpec, PrunedArm, prune
-from wavesweep.compress.layers import TensorPlan
-from wavesweep.store.keys import hash_of
-from wavesweep.store.records import once
+from wavesweep.codec.model_file import unpack
+from wavesweep.codec.tensors import state_dict
+from wavesweep.coding import CodedArm, Coding, Network, code_arm
+from wavesweep.compression.arm import METHODS, ArmSpec, relative_error
+from wavesweep.compression.importance import LayerImportance, layer_importance
+from wavesweep.compression.layers import TensorPlan
+from wavesweep.compression.symbols import Steps
+from wavesweep.measure.alternatives import gzip_bytes
+from wavesweep.measure.quality import evaluate
+from wavesweep.store.keys import differences, hash_of
+from wavesweep.store.records import once, write_atomically
 
+MODEL_FILE = "model.wsz"
+# That of the last baseline, which the next arm of this process most likely needs again.
+_importances: dict[tuple[object, ...], dict[str, LayerImportance]] = {}
 # Raise when an arm of the same specification would give another result than before.
 ARM_VERSION = 1
 
@@ -28,18 +41,48 @@ class Bench:
 
     subject: Subject
     baseline: Baseline
+    coding: Coding
     device: torch.device
     outputs: Path
 
+    def network(self) -> Network:
+        """What quantisation may ask about the baseline."""
+        return Network(self.subject.model, self.baseline.state, self._importance, self._accuracy)
+
+    def _importance(self, names: tuple[str, ...]) -> dict[str, LayerImportance]:
+        images, seed = self.coding.quantize.images, self.coding.seed
+        key = (self.baseline.record["key"], names, images, seed, str(self.device))
+        if key not in _importances:
+            dataset, model = self.subject.dataset, self.subject.model
+            model.load_state_dict(self.baseline.state)
+            batch = dataset.normalise(dataset.train.images[:images].to(self.device))
+            _importances.clear()
+            _importances[key] = layer_importance(model.to(self.device), names, batch, seed)
+        return _importances[key]
+
+    def _accuracy(self, weights: Mapping[str, Tensor]) -> float:
+        dataset, model = self.subject.dataset, self.subject.model
+        model.load_state_dict(self.baseline.state)
+        with torch.no_grad():
+            for name, weight in weights.items():
+                model.get_parameter(name).copy_(weight)
+        model.to(self.device)
+        return evaluate(model, dataset, dataset.validation, "validation", self.device)["accuracy"]
+
 
 def obtain_arm(spec: ArmSpec, bench: Bench) -> dict[str, Any]:
-    """The record of an arm: from disk, or computed now."""
-    key = arm_key(spec, bench.baseline.record["key"])
-    path = bench.outputs / "arms" / key / "arm.json"
-    return once(path, lambda _: {"arm_key": key, **_compute(spec, bench)})
+    """The record of an arm: from disk, or computed now. Its file lies beside the record."""
+    key = arm_key(spec, bench.baseline.record["key"], bench.coding)
+    path = arm_directory(bench.outputs, key) / "arm.json"
+    return once(path, lambda directory: {"arm_key": key, **_compute(spec, bench, directory)})
 
 
-def arm_key(spec: ArmSpec, baseline_key: str) -> str:
+def arm_directory(outputs: Path, key: str) -> Path:
+    """Where an arm's record and its file are."""
+    return outputs / "arms" / key
+
+
+def arm_key(spec: ArmSpec, baseline_key: str, coding: Coding) -> str:
     """Hash of what can change the arm's result: effective levels and filters, not requested ones or names."""
     method = METHODS[spec.method]
     uses_wavelet = method.basis in ("wavelet", "shuffled")
@@ -58,6 +101,10 @@ def arm_key(spec: ArmSpec, baseline_key: str) -> str:
             "boundary": spec.boundary if uses_wavelet else None,
             "seed": spec.seed if seeded else None,
             "scope": spec.threshold.scope,
+            "quantize": differences(coding.quantize),
+            "codec": coding.codec.name,
+            "step_scale": spec.step_scale,
+            "images_seed": coding.seed if coding.quantize.importance != "none" else None,
             "shrinkage": spec.threshold.shrinkage if method.score == "magnitude" else "hard",
             "atom_norm": spec.threshold.atom_norm and uses_wavelet,
             **rule,
@@ -74,7 +121,7 @@ def rule_number(spec: ArmSpec) -> float | None:
 
 
 def _plan_content(plan: TensorPlan, basis: str) -> dict[str, Any]:
-    content: dict[str, Any] = {"name": plan.name, "percentile": plan.percentile}
+    content: dict[str, Any] = {"name": plan.name, "percentile": plan.percentile, "bits": plan.bits}
     if basis == "identity":
         return content
     content |= {"view": plan.view, "axes": plan.axes}
@@ -87,46 +134,55 @@ def _plan_content(plan: TensorPlan, basis: str) -> dict[str, Any]:
     return content
 
 
-def _compute(spec: ArmSpec, bench: Bench) -> dict[str, Any]:
+def _compute(spec: ArmSpec, bench: Bench, directory: Path) -> dict[str, Any]:
     started = time.perf_counter()
-    pruned = prune(bench.baseline.state, spec)
-    compressed_seconds = time.perf_counter() - started
+    coded = code_arm(spec, bench.coding, bench.network())
+    write_atomically(directory / MODEL_FILE, coded.content)
+    encoded = time.perf_counter()
+    # What is measured is the file as it lies on the disk.
+    content = (directory / MODEL_FILE).read_bytes()
     model = bench.subject.model
-    model.load_state_dict(bench.baseline.state)
-    with torch.no_grad():
-        # After the whole state, so that a tied weight is pruned under all its names.
-        for tensor in pruned.tensors:
-            model.get_parameter(tensor.plan.name).copy_(tensor.weight)
+    model.load_state_dict(state_dict(unpack(content)[0]))
     model.to(bench.device)
-    record = {**_counts(pruned), **measure(model, bench.subject.dataset, bench.device)}
+    decoded = time.perf_counter()
+    state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    record = {
+        **_counts(coded, state, bench.baseline.state),
+        **measure(model, bench.subject.dataset, bench.device),
+        "stored_bytes": len(content),
+        "gzip_bytes": gzip_bytes(state),
+    }
     record["seconds"] = {
-        "prune": compressed_seconds,
-        "measure": time.perf_counter() - started - compressed_seconds,
+        "encode": encoded - started,
+        "decode": decoded - encoded,
+        "measure": time.perf_counter() - decoded,
     }
     return record
 
 
-def _counts(pruned: PrunedArm) -> dict[str, Any]:
-    tensors = {}
-    for tensor in pruned.tensors:
-        tensors[tensor.plan.name] = {
+def _counts(coded: CodedArm, state: dict[str, Tensor], original: dict[str, Tensor]) -> dict[str, Any]:
+    tensors: dict[str, dict[str, Any]] = {}
+    for tensor, symbols in zip(coded.pruned.tensors, coded.tensors, strict=True):
+        name = tensor.plan.name
+        tensors[name] = {
             "coefficients": tensor.mask.numel(),
             "kept": int(tensor.mask.sum()),
-            "zero_weights": int((tensor.weight == 0).sum()),
-            "error": tensor.error,
+            "nonzero": int(np.count_nonzero(symbols.symbols)),
+            "zero_weights": int((state[name] == 0).sum()),
+            "steps": list(symbols.reconstruction.steps) if isinstance(symbols.reconstruction, Steps) else None,
+            "error": relative_error(original[name], state[name]),
         }
-    kept, total = (
-        sum(row["kept"] for row in tensors.values()),
-        sum(row["coefficients"] for row in tensors.values()),
-    )
-    weights = sum(tensor.weight.numel() for tensor in pruned.tensors)
-    zero_weights = sum(row["zero_weights"] for row in tensors.values())
+    totals = {
+        key: sum(row[key] for row in tensors.values()) for key in ("coefficients", "kept", "nonzero", "zero_weights")
+    }
     return {
-        "kept_coefficients": kept,
-        "total_coefficients": total,
-        "coefficient_sparsity": 1 - kept / total,
-        "weight_sparsity": zero_weights / weights,
-        "kept_per_group": list(pruned.kept),
-        "shrinkage": pruned.shrinkage,
+        "kept_coefficients": totals["kept"],
+        "total_coefficients": totals["coefficients"],
+        "nonzero_coefficients": totals["nonzero"],
+        "coefficient_sparsity": 1 - totals["nonzero"] / totals["coefficients"],
+        "weight_sparsity": totals["zero_weights"] / sum(tensor.weight.numel() for tensor in coded.pruned.tensors),
+        "kept_per_group": list(coded.pruned.kept),
+        "shrinkage": coded.pruned.shrinkage,
+        "step_scale": coded.step_scale,
         "tensors": tensors,
     }

@@ -16,6 +16,7 @@ from wavesweep.config import Settings
 from wavesweep.data.datasets import load_dataset
 from wavesweep.data.splits import Dataset
 from wavesweep.errors import SettingsError
+from wavesweep.measure.alternatives import dense_file_bytes, gzip_bytes, int8_state
 from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates
 from wavesweep.measure.quality import evaluate
 from wavesweep.models.train import discard_checkpoint, train
@@ -86,6 +87,7 @@ def obtain_baseline(settings: Settings, subject: Subject, device: torch.device) 
             **measure(model, subject.dataset, device),
             "macs": multiply_accumulates(model, subject.dataset.input_shape, device),
             "dense_bytes": dense_bytes(model),
+            "alternatives": _alternatives(model, state, subject.dataset, device),
             "training": curve,
             "seconds": time.perf_counter() - started,
         }
@@ -109,6 +111,16 @@ def measure(model: nn.Module, dataset: Dataset, device: torch.device) -> dict[st
         "test": evaluate(model, dataset, dataset.test, "test", device),
         "inference_ms": inference_ms(model, dataset.input_shape, device),
     }
+
+
+def _alternatives(model: nn.Module, state: dict[str, Tensor], dataset: Dataset, device: torch.device) -> dict[str, Any]:
+    """What the network takes without wavesweep, and what int8 costs in accuracy; leaves the model as it was."""
+    decoded, int8 = int8_state(state)
+    model.load_state_dict(decoded)
+    for name, split in (("validation", dataset.validation), ("test", dataset.test)):
+        int8[name] = evaluate(model, dataset, split, name, device)
+    model.load_state_dict(state)
+    return {"safetensors_bytes": dense_file_bytes(state), "gzip_bytes": gzip_bytes(state), "int8": int8}
 
 
 def _initial_model(settings: Settings, dataset: Dataset) -> nn.Module:

@@ -19,6 +19,10 @@ METHODS = ("wavelet", "magnitude", "random", "unit", "dct", "rotation", "shuffle
 THRESHOLD_RULES = ("percentile", "universal", "energy", "absolute")
 LAYER_TYPES = ("conv", "linear", "embedding")
 DEVICES = ("auto", "cpu", "cuda")
+QUANTIZERS = ("none", "uniform", "kmeans")
+CODECS = ("range", "huffman", "none")
+OTHERS = ("float32", "float16", "quantized")
+MATCHES = ("coefficients", "bytes")
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "cosine", "multistep")
 # Settings that cannot change a result, and so do not enter a trial's key.
@@ -91,6 +95,37 @@ class ThresholdSettings:
 
 
 @dataclass
+class QuantizeSettings:
+    """How kept coefficients become integers, and how the other tensors are stored."""
+
+    name: str = _setting("uniform", _one_of(QUANTIZERS))
+    bits: int = _setting(8, "must be an integer from 2 to 16 (ignored where quantize.step is set)")
+    step: float | None = _setting(
+        None, "must be a number > 0, or null (of the weights, or of the outputs with quantize.importance=second_order)"
+    )
+    dead_zone: float = _setting(1.0, "must be a number from 1 to 4 (width of the zero bin in steps)")
+    per: str = _setting("layer", _one_of(("layer", "band")) + " (which coefficients share a step of quantize.bits)")
+    atom_norm: bool = _setting(False, "must be true or false (divide a band's step by the norm of its synthesis atom)")
+    max_drop: float | None = _setting(
+        None,
+        "must be a number >= 0, or null (points of validation accuracy that quantisation may cost; finds the step)",
+    )
+    rate_weight: float = _setting(0.0, "must be a number >= 0 (bits against distortion, in squared steps per bit)")
+    importance: str = _setting("none", _one_of(("none", "second_order")))
+    images: int = _setting(1024, "must be an integer >= 1 (training images for quantize.importance)")
+    coefficients: str = _setting("float16", _one_of(("float16", "float32")) + " (quantize=none only)")
+    other: str = _setting("float16", _one_of(OTHERS) + " (biases and normalisation)")
+    other_bits: int = _setting(8, "must be an integer from 2 to 16 (quantize.other=quantized only)")
+
+
+@dataclass
+class CodecSettings:
+    """How symbols become bytes."""
+
+    name: str = _setting("range", _one_of(CODECS))
+
+
+@dataclass
 class LayerOverride:
     """Settings of its own for the tensors whose name matches the glob `match`."""
 
@@ -99,6 +134,7 @@ class LayerOverride:
     wavelet: str | None = _setting(None, "must be a discrete wavelet of PyWavelets, or null")
     level: Any = _setting(None, "must be an integer >= 1, max, or null")
     layout: str | None = _setting(None, _one_of(LAYOUTS))
+    bits: int | None = _setting(None, "must be an integer from 2 to 16, or null")
 
 
 @dataclass
@@ -132,6 +168,8 @@ class Settings:
     dataset: DatasetSettings = field(default_factory=DatasetSettings)
     method: MethodSettings = field(default_factory=MethodSettings)
     threshold: ThresholdSettings = field(default_factory=ThresholdSettings)
+    quantize: QuantizeSettings = field(default_factory=QuantizeSettings)
+    codec: CodecSettings = field(default_factory=CodecSettings)
     layers: LayersSettings = field(default_factory=LayersSettings)
     wavelet: str = _setting("bior2.2", "must be a discrete wavelet of PyWavelets")
     level: Any = _setting(3, "must be an integer >= 1, or max")
@@ -141,6 +179,7 @@ class Settings:
         default_factory=lambda: ["magnitude", "random"],
         metadata={"allowed": f"must be a list of methods ({', '.join(METHODS)}), [] for none"},
     )
+    compare_match: str = _setting("coefficients", _one_of(MATCHES) + " (what compared methods have in common)")
     seed: int = _setting(0, "must be an integer >= 0 and below 2**32")
     device: str = _setting("auto", _one_of(DEVICES))
     paths: PathsSettings = field(default_factory=PathsSettings)
@@ -174,6 +213,9 @@ def check(settings: Settings) -> None:
     if settings.boundary not in pywt.Modes.modes:
         raise SettingsError("boundary", settings.boundary, _one_of(tuple(pywt.Modes.modes)))
     _member("layout", settings.layout, LAYOUTS)
+    _check_quantize(settings.quantize)
+    _named("codec.name", settings.codec.name, CODECS)
+    _named("compare_match", settings.compare_match, MATCHES)
     _check_layers(settings.layers)
     if settings.model.name == "custom" and settings.model.target is None:
         raise SettingsError("model.target", None, _text("model.target"), "set it to a function that returns the model")
@@ -214,6 +256,32 @@ def _check_threshold(threshold: ThresholdSettings) -> None:
     _member("threshold.shrinkage", threshold.shrinkage, ("hard", "soft"))
 
 
+def _check_quantize(quantize: QuantizeSettings) -> None:
+    _named("quantize.name", quantize.name, QUANTIZERS)
+    _named("quantize.per", quantize.per, ("layer", "band"))
+    _named("quantize.importance", quantize.importance, ("none", "second_order"))
+    _named("quantize.coefficients", quantize.coefficients, ("float16", "float32"))
+    _named("quantize.other", quantize.other, OTHERS)
+    _number("quantize.bits", quantize.bits, 2 <= quantize.bits <= 16)
+    _number("quantize.other_bits", quantize.other_bits, 2 <= quantize.other_bits <= 16)
+    _number("quantize.dead_zone", quantize.dead_zone, 1 <= quantize.dead_zone <= 4)
+    _number("quantize.rate_weight", quantize.rate_weight, quantize.rate_weight >= 0)
+    _number("quantize.images", quantize.images, quantize.images >= 1)
+    if quantize.step is not None:
+        _number("quantize.step", quantize.step, quantize.step > 0)
+    if quantize.max_drop is not None:
+        _number("quantize.max_drop", quantize.max_drop, quantize.max_drop >= 0)
+        if quantize.name != "uniform":
+            raise SettingsError("quantize.max_drop", quantize.max_drop, "needs quantize=uniform", "or set it to null")
+    if quantize.name == "uniform" and quantize.step is not None:
+        return
+    for key, value in (("rate_weight", quantize.rate_weight), ("importance", quantize.importance)):
+        if value not in (0, "none"):
+            raise SettingsError(
+                f"quantize.{key}", value, "needs quantize=uniform and quantize.step", "see quantize=rdo"
+            )
+
+
 def _check_layers(layers: LayersSettings) -> None:
     for name in layers.types:
         _member("layers.types", name, LAYER_TYPES)
@@ -225,6 +293,8 @@ def _check_layers(layers: LayersSettings) -> None:
             _check_wavelet(f"{prefix}.wavelet", override.wavelet)
         if override.level is not None:
             _check_level(f"{prefix}.level", override.level)
+        if override.bits is not None and not 2 <= override.bits <= 16:
+            raise SettingsError(f"{prefix}.bits", override.bits, "must be an integer from 2 to 16")
         if override.layout is not None:
             _member(f"{prefix}.layout", override.layout, LAYOUTS)
 
@@ -256,6 +326,11 @@ def _text(key: str) -> str:
 def _member(key: str, value: str, names: tuple[str, ...]) -> None:
     if value not in names:
         raise SettingsError(key, value, _one_of(names))
+
+
+def _named(key: str, value: str, names: tuple[str, ...]) -> None:
+    if value not in names:
+        raise SettingsError(key, value, _text(key))
 
 
 def _number(key: str, value: float, fits: bool) -> None:

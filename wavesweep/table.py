@@ -38,11 +38,14 @@ def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
             "sparsity %": _percent(main["coefficient_sparsity"]),
             "validation %": _percent(main["validation"]["accuracy"]),
             "test %": _percent(main["test"]["accuracy"]),
+            "bytes": f"{main['stored_bytes']:,}",
         }
         by_method = {arm["method"]: arm for arm in record["arms"][1:]}
         for name in controls:
             arm = by_method.get(name)
             row[f"{name} test %"] = "" if arm is None else _percent(arm["test"]["accuracy"])
+            if arm is not None and "stored_bytes" in arm["requested"]:
+                row[f"{name} bytes"] = f"{arm['stored_bytes']:,}"
         if same != number:
             row["note"] = f"= #{same}"
         rows.append(row)

@@ -16,17 +16,20 @@ from typing import Any
 
 import torch
 import yaml
+from torch import nn
 
-from wavesweep.arms import Bench, obtain_arm, rule_number
+from wavesweep.arms import MODEL_FILE, Bench, arm_directory, obtain_arm, rule_number
 from wavesweep.baseline import Subject, load_subject, obtain_baseline
-from wavesweep.compress.arm import METHODS, ArmSpec
-from wavesweep.compress.layers import TensorPlan, plan_tensors, transforms_nothing
+from wavesweep.coding import Coding
+from wavesweep.compression.arm import METHODS, ArmSpec
+from wavesweep.compression.layers import TensorPlan, plan_tensors, transforms_nothing
 from wavesweep.config import Settings, check
 from wavesweep.errors import SettingsError, TrialError
+from wavesweep.matching import TOLERANCE, match_bytes
 from wavesweep.store.keys import trial_key
 from wavesweep.store.records import check_writable, once_or_failure, storing, write_atomically
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RESULT_FILE = "result.json"
 # How a trial was run, not what it is.
 _NOT_RECORDED = ("progress", "retry_failed", "on_busy")
@@ -65,13 +68,15 @@ def trial_directory(settings: Settings, key: str) -> Path:
     return Path(settings.paths.outputs) / "runs" / key
 
 
-def plan_trial(settings: Settings, subject: Subject) -> tuple[list[TensorPlan], list[TensorPlan]]:
+def plan_pruned(
+    model: nn.Module, settings: Settings, input_shape: Sequence[int]
+) -> tuple[list[TensorPlan], list[TensorPlan]]:
     """The tensors that are pruned, and all others with the reason why not.
 
     Raises:
         TrialError: nothing would be pruned, or nothing transformed; the message says what to change.
     """
-    plans = plan_tensors(subject.model, settings, subject.dataset.input_shape)
+    plans = plan_tensors(model, settings, input_shape)
     pruned = [plan for plan in plans if plan.pruned]
     if not pruned:
         raise TrialError("no tensor is selected for pruning; change layers.types, layers.include or layers.exclude")
@@ -101,21 +106,22 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
     started = time.perf_counter()
     with _logged(directory):
         write_atomically(directory / "config.yaml", _as_yaml(settings))
-        plans, others = plan_trial(settings, subject)
+        plans, others = plan_pruned(subject.model, settings, subject.dataset.input_shape)
         for note in _notes(plans, settings):
             _log.info(note)
         baseline = obtain_baseline(settings, subject, device)
         baseline_seconds = time.perf_counter() - started
         _log.info("baseline %s: test accuracy %.4f", baseline.record["key"], baseline.record["test"]["accuracy"])
 
-        bench = Bench(subject, baseline, device, Path(settings.paths.outputs))
+        coding = Coding(settings.quantize, settings.codec, settings.seed)
+        bench = Bench(subject, baseline, coding, device, Path(settings.paths.outputs))
         main = ArmSpec(settings.method.name, tuple(plans), settings.boundary, settings.threshold, settings.seed)
         arms = [_arm_row(main, bench)]
         kept = tuple(arms[0].pop("kept_per_group"))
         for name in settings.compare:
             if name != main.method:
-                arms.append(_arm_row(ArmSpec(name, main.plans, main.boundary, main.threshold, main.seed, kept), bench))
-                arms[-1].pop("kept_per_group")
+                spec = ArmSpec(name, main.plans, main.boundary, main.threshold, main.seed, kept)
+                arms.append(_compared(spec, arms[0], settings.compare_match, bench))
         for arm in arms:
             _log.info("%s: test accuracy %.4f", arm["method"], arm["test"]["accuracy"])
         record = {
@@ -131,18 +137,37 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
             "notes": _notes(plans, settings) + _arm_notes(arms),
         }
         write_atomically(directory / "layers.csv", _layers_csv(arms))
+        _link(arm_directory(bench.outputs, arms[0]["arm_key"]) / MODEL_FILE, directory / MODEL_FILE)
     return record
 
 
-def _arm_row(spec: ArmSpec, bench: Bench) -> dict[str, Any]:
+def _link(source: Path, target: Path) -> None:
+    """The main arm's file under the trial as well: a hard link, or a copy where there are none."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        write_atomically(target, source.read_bytes())
+
+
+def _compared(spec: ArmSpec, main: dict[str, Any], match: str, bench: Bench) -> dict[str, Any]:
+    """The row of an arm that is compared with the main one at the same cost."""
+    requested = {"kept_coefficients": main["kept_coefficients"]}
+    if match == "bytes":
+        requested = {"stored_bytes": main["stored_bytes"]}
+        prunes = main["kept_coefficients"] < main["total_coefficients"]
+        spec = match_bytes(spec, main["stored_bytes"], prunes, bench)
+    row = _arm_row(spec, bench, requested)
+    row.pop("kept_per_group")
+    return row
+
+
+def _arm_row(spec: ArmSpec, bench: Bench, requested: dict[str, Any] | None = None) -> dict[str, Any]:
     """The arm's measures, and what follows from them and the settings."""
     arm = dict(obtain_arm(spec, bench))
     measured = arm.pop("tensors")
-    requested: dict[str, Any] = (
-        {"kept_coefficients": sum(spec.kept)}
-        if spec.kept is not None
-        else {"rule": spec.threshold.rule, "value": rule_number(spec), "scope": spec.threshold.scope}
-    )
+    if requested is None:
+        requested = {"rule": spec.threshold.rule, "value": rule_number(spec), "scope": spec.threshold.scope}
     uses_levels = METHODS[spec.method].basis in ("wavelet", "shuffled")
     layers = []
     for plan in spec.plans:
@@ -155,10 +180,8 @@ def _arm_row(spec: ArmSpec, bench: Bench) -> dict[str, Any]:
         "requested": requested,
         **arm,
         "dense_bytes": bench.baseline.record["dense_bytes"],
-        # The file format comes later; until then there is no stored size to report.
-        "stored_bytes": None,
-        "compression_ratio": None,
-        "bits_per_weight": None,
+        "compression_ratio": bench.baseline.record["dense_bytes"] / arm["stored_bytes"],
+        "bits_per_weight": 8 * arm["stored_bytes"] / bench.baseline.record["parameters"],
         "macs": bench.baseline.record["macs"],
         "layers": layers,
     }
@@ -183,13 +206,16 @@ def _notes(plans: Sequence[TensorPlan], settings: Settings) -> list[str]:
 def _arm_notes(arms: Sequence[dict[str, Any]]) -> list[str]:
     notes = []
     for arm in arms:
-        if arm["kept_coefficients"] == arm["total_coefficients"]:
+        if arm["nonzero_coefficients"] == arm["total_coefficients"]:
             notes.append(f"{arm['method']}: nothing was pruned")
         wanted = arm["requested"].get("kept_coefficients")
         if wanted is not None and arm["kept_coefficients"] != wanted:
             notes.append(
                 f"{arm['method']}: keeps {arm['kept_coefficients']} coefficients where {wanted} were asked for"
             )
+        size = arm["requested"].get("stored_bytes")
+        if size is not None and abs(arm["stored_bytes"] - size) > TOLERANCE * size:
+            notes.append(f"{arm['method']}: takes {arm['stored_bytes']} bytes where {size} were asked for")
     return notes
 
 

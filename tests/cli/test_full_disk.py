@@ -59,8 +59,8 @@ def test_full_disk_ends_the_sweep_with_one_line_and_leaves_finished_trials(finis
     outcome = run(finished, "-m", "level=1,2,3", preexec_fn=limit_files)
     assert outcome.status == 1
     assert_one_error_after_progress(outcome)
-    assert "cannot write outputs/runs/" in outcome.error
-    assert "/result.json: File too large" in outcome.error
+    assert "cannot write outputs/arms/" in outcome.error
+    assert "/model.wsz: File too large" in outcome.error
     assert REMEDY in outcome.error
     assert records(finished) == before
     assert_only_whole_files(finished)

@@ -25,7 +25,9 @@ def test_all_succeed_and_leave_nothing_behind(outcomes):
     [
         "dataset: cifar10, cifar100, digits, fashion_mnist, image_folder, mnist",
         "method: dct, magnitude, random, rotation, shuffled, unit, wavelet",
-        "threshold: absolute, energy, percentile, universal",
+        "threshold: absolute, energy, none, percentile, universal",
+        "codec: huffman, none, range",
+        "quantize: kmeans, none, rdo, uniform",
     ],
 )
 def test_help_lists_the_groups_with_their_options(outcomes, line):

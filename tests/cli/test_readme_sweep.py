@@ -71,11 +71,13 @@ def test_table_shows_the_recorded_accuracies(readme_sweep, found):
     rows = [row.split() for row in trial_rows(readme_sweep[1].stdout)]
     recorded = {
         (record["settings"]["wavelet"], str(record["settings"]["level"])): [
-            f"{100 * arm['test']['accuracy']:.2f}" for arm in record["arms"]
+            f"{100 * record['arms'][0]['test']['accuracy']:.2f}",
+            f"{record['arms'][0]['stored_bytes']:,}",
+            *(f"{100 * arm['test']['accuracy']:.2f}" for arm in record["arms"][1:]),
         ]
         for record in found.values()
     }
-    assert {(row[1], row[2]): row[-3:] for row in rows} == recorded
+    assert {(row[1], row[2]): row[-4:] for row in rows} == recorded
 
 
 def test_progress_goes_to_standard_error_and_ends_at_the_last_trial(readme_sweep):
@@ -120,19 +122,25 @@ def test_main_arm_comes_first_and_all_arms_keep_the_same_number_of_coefficients(
         for arm in arms:
             assert arm["kept_coefficients"] == arms[0]["kept_coefficients"]
             assert arm["total_coefficients"] == sum(WEIGHTS.values())
-            assert arm["coefficient_sparsity"] == pytest.approx(0.8, abs=1e-3)
+            # Of those kept, quantisation to 8 bits rounds a few to zero.
+            assert arm["nonzero_coefficients"] <= arm["kept_coefficients"]
+            assert arm["coefficient_sparsity"] == pytest.approx(0.8, abs=3e-3)
         for control in arms[1:]:
             assert control["requested"] == {"kept_coefficients": arms[0]["kept_coefficients"]}
-            assert control["weight_sparsity"] == control["coefficient_sparsity"]
+            assert control["weight_sparsity"] == pytest.approx(control["coefficient_sparsity"])
         # Sparsity lives in the coefficients: the synthesised weights are hardly ever zero.
         assert arms[0]["weight_sparsity"] < 0.1
 
 
-def test_stored_sizes_are_null_until_there_is_a_file_format(found):
-    for record in found.values():
+def test_stored_sizes_are_those_of_the_files(readme_sweep, found):
+    outputs = readme_sweep[0] / "outputs"
+    for key, record in found.items():
+        assert (outputs / "runs" / key / "model.wsz").stat().st_size == record["arms"][0]["stored_bytes"]
         for arm in record["arms"]:
-            assert arm["stored_bytes"] is arm["compression_ratio"] is arm["bits_per_weight"] is None
+            assert (outputs / "arms" / arm["arm_key"] / "model.wsz").stat().st_size == arm["stored_bytes"]
             assert arm["dense_bytes"] == 4 * record["baseline"]["parameters"]
+            assert arm["compression_ratio"] == arm["dense_bytes"] / arm["stored_bytes"] > 10
+            assert arm["bits_per_weight"] == 8 * arm["stored_bytes"] / record["baseline"]["parameters"]
 
 
 def test_layers_hold_requested_and_effective_levels(found):

@@ -30,6 +30,8 @@ OTHER_VALUES = {
     "layers.exclude": ["fc3*"],
     "layers.overrides": [LayerOverride(match="fc1*", percentile=90.0)],
     "compare": [],
+    "quantize.step": 0.02,
+    "quantize.max_drop": 1.0,
 }
 
 
@@ -68,16 +70,16 @@ KEPT = [name for name in LEAVES if name.partition(".")[0] not in VOLATILE and na
 @pytest.mark.parametrize(
     ("settings", "trial", "baseline"),
     [
-        (Settings(), "e2136f8f95f2b643", "797c485e20f1c4f6"),
-        (Settings(wavelet="rbio3.3", level=5, seed=2), "bfee41ea7f772813", "a33b6c81e9deb517"),
+        (Settings(), "088f92c109b8c282", "ff428f6edd5cebb5"),
+        (Settings(wavelet="rbio3.3", level=5, seed=2), "d841b00caec39ce9", "d87833d89b166bdc"),
         (
             Settings(
                 model=ModelSettings(name="lenet300", recipe=Recipe(epochs=20, batch_size=128)),
                 dataset=DatasetSettings(name="mnist"),
                 threshold=ThresholdSettings(percentile=95.0, scope="global"),
             ),
-            "451071f329f2ad84",
-            "3995e340de480f78",
+            "7074dd85bfd62b25",
+            "ff1b5e166ab7fb34",
         ),
         (
             Settings(
@@ -85,8 +87,8 @@ KEPT = [name for name in LEAVES if name.partition(".")[0] not in VOLATILE and na
                 layers=LayersSettings(exclude=["fc3*"], overrides=[LayerOverride(match="fc1*", level="max")]),
                 compare=[],
             ),
-            "148577f9a1097fe2",
-            "797c485e20f1c4f6",
+            "e144ea45e67f2249",
+            "ff428f6edd5cebb5",
         ),
     ],
 )
@@ -97,8 +99,8 @@ def test_keys_are_pinned(settings, trial, baseline):
 
 def test_pinned_keys_of_inputs():
     settings = Settings(dataset=DatasetSettings(name="image_folder", path="/data/birds"))
-    assert trial_key(settings, {"dataset": "0123456789abcdef"}) == "df4fd30cf92abb99"
-    assert baseline_key(settings, {"dataset": "0123456789abcdef"}) == "8a1e41a12afba6f3"
+    assert trial_key(settings, {"dataset": "0123456789abcdef"}) == "54c14fb00f162003"
+    assert baseline_key(settings, {"dataset": "0123456789abcdef"}) == "e1e619ce25ab646e"
 
 
 def test_volatile_settings_do_not_change_keys():
@@ -147,7 +149,7 @@ def test_all_single_changes_have_different_keys():
 def test_every_field_of_an_override_changes_the_key(entry):
     one = LayerOverride(match="fc1*", percentile=90.0)
     other = deepcopy(one)
-    value = {"match": "fc2*", "percentile": 80.0, "wavelet": "haar", "level": 1, "layout": "flat"}[entry]
+    value = {"match": "fc2*", "percentile": 80.0, "wavelet": "haar", "level": 1, "layout": "flat", "bits": 4}[entry]
     setattr(other, entry, value)
     keys = {trial_key(changed("layers.overrides", [override])) for override in (one, other)}
     assert len(keys) == 2

@@ -12,7 +12,7 @@ from typing import Any
 
 from wavesweep.config import VOLATILE, Settings
 
-KEY_VERSION = 1
+KEY_VERSION = 2
 
 
 def hash_of(content: Any) -> str:
@@ -27,7 +27,7 @@ def trial_key(settings: Settings, input_digests: dict[str, str] | None = None) -
     `input_digests` stand for files that the settings only name: of a checkpoint the content counts, of a folder
     of images the names and sizes of its files; the place of neither does.
     """
-    content = _differences(settings)
+    content = differences(settings)
     for name in VOLATILE:
         content.pop(name, None)
     return hash_of({"version": KEY_VERSION, "settings": without_paths(content), "inputs": input_digests or {}})
@@ -36,8 +36,8 @@ def trial_key(settings: Settings, input_digests: dict[str, str] | None = None) -
 def baseline_key(settings: Settings, input_digests: dict[str, str] | None = None) -> str:
     """Key of a trained baseline: the model, its recipe, the data set and the seed."""
     content = {
-        "model": _differences(settings.model),
-        "dataset": _differences(settings.dataset),
+        "model": differences(settings.model),
+        "dataset": differences(settings.dataset),
         "seed": settings.seed,
     }
     return hash_of({"version": KEY_VERSION, "baseline": without_paths(content), "inputs": input_digests or {}})
@@ -51,13 +51,13 @@ def without_paths(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def _differences(node: Any) -> dict[str, Any]:
+def differences(node: Any) -> dict[str, Any]:
     """Fields of a settings dataclass that differ from their defaults, nested ones likewise."""
     found: dict[str, Any] = {}
     for entry in fields(node):
         value = getattr(node, entry.name)
         if is_dataclass(value):
-            nested = _differences(value)
+            nested = differences(value)
             if nested:
                 found[entry.name] = nested
             continue
@@ -74,7 +74,7 @@ def _default(entry: "Field[Any]") -> Any:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
-        return _differences(value)
+        return differences(value)
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return value

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavesweep.compress import select
-from wavesweep.compress.basis import Band, wavelet_basis
+from wavesweep.compression import select
+from wavesweep.compression.basis import Band, wavelet_basis
 from wavesweep.config import ThresholdSettings
 
 # Few different values, so that ties are common; and values as they come.

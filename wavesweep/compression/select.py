@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavesweep.compress.basis import Band, derived_seed
+from wavesweep.compression.basis import Band, derived_seed
 from wavesweep.config import ThresholdSettings
 
 # Median absolute deviation of a unit normal variable; Donoho and Johnstone (1994) divide by it.

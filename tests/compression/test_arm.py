@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from wavesweep.compress.arm import METHODS, ArmSpec, build_basis, prune, selection_groups
-from wavesweep.compress.layers import plan_tensors
+from wavesweep.compression.arm import METHODS, ArmSpec, build_basis, prune, selection_groups
+from wavesweep.compression.layers import plan_tensors
 from wavesweep.config import METHODS as METHOD_NAMES
 from wavesweep.config import LayerOverride, LayersSettings, Settings, ThresholdSettings
 from wavesweep.errors import TrialError

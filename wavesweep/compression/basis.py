@@ -18,7 +18,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from wavesweep.compress.dwt import analyse_axis, synthesise_axis
+from wavesweep.compression.dwt import analyse_axis, synthesise_axis
 
 # A random rotation of n points needs n * n numbers, so longer axes are rotated in blocks of this many.
 ROTATION_BLOCK = 1024
@@ -61,6 +61,37 @@ class Basis:
     def count(self) -> int:
         """Number of coefficients; with odd axes or some boundary modes more than the signal has samples."""
         return sum(prod(band.shape) for band in self.bands)
+
+
+@dataclass(frozen=True)
+class BasisSpec:
+    """All that is needed to make a basis again: what a compressed file holds of it.
+
+    `kind` is identity, wavelet, dct, rotation or shuffled; `axes` are those that are transformed, `levels` the wavelet
+    level of each; `name` (the tensor's) and `seed` decide random matrices and permutations.
+    """
+
+    kind: str
+    axes: tuple[int, ...] = ()
+    wavelet: str = ""
+    levels: tuple[int, ...] = ()
+    mode: str = ""
+    seed: int = 0
+    name: str = ""
+
+
+def make_basis(spec: BasisSpec, shape: Sequence[int]) -> "Basis":
+    """The basis of `spec` for signals of `shape`."""
+    if spec.kind == "identity":
+        return identity_basis(shape)
+    if spec.kind == "dct":
+        return dct_basis(shape, spec.axes)
+    if spec.kind == "rotation":
+        return rotation_basis(shape, spec.axes, spec.seed, spec.name)
+    wavelet = wavelet_basis(shape, spec.axes, spec.levels, spec.wavelet, spec.mode)
+    if spec.kind == "wavelet":
+        return wavelet
+    return shuffled(wavelet, shape, spec.axes, spec.seed, spec.name)
 
 
 def identity_basis(shape: Sequence[int]) -> Basis:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavesweep.compress.basis import (
+from wavesweep.compression.basis import (
     ROTATION_BLOCK,
     dct_basis,
     derived_seed,

@@ -4,7 +4,7 @@ import pytest
 import pywt
 from torch import nn
 
-from wavesweep.compress.layers import plan_tensors, transforms_nothing
+from wavesweep.compression.layers import plan_tensors, transforms_nothing
 from wavesweep.config import LayerOverride, LayersSettings, ModelSettings, Settings
 from wavesweep.models.zoo import FACTORIES, build_model
 

@@ -58,7 +58,7 @@ def synthesise_axis(
                 weight = filter_taps[2 * step + first_tap]
                 if weight:
                     row = first_row - step
-                    total = total.add_(part[row : row + pairs], alpha=weight)
+                    total = _add_scaled(total, part[row : row + pairs], weight)
         phases.append(total)
     rows = torch.stack(phases, dim=1).flatten(0, 1)[:length]
     return _axis_back(rows, _other_sizes(approximation, axis), axis)
@@ -71,6 +71,17 @@ def _filter(extended: Tensor, taps: Sequence[float], count: int) -> Tensor:
         if weight:
             total.add_(extended[step : step + 2 * count - 1 : 2], alpha=weight)
     return total
+
+
+def _add_scaled(total: Tensor, rows: Tensor, weight: float) -> Tensor:
+    """`total + weight * rows`, into `total`.
+
+    In float64, which decoding uses, product and sum are rounded one after the other, never fused: so that all
+    machines decode the same tensors.
+    """
+    if total.dtype == torch.float64:
+        return total.add_(rows * weight)
+    return total.add_(rows, alpha=weight)
 
 
 def _extend(rows: Tensor, before: int, after: int, mode: str) -> Tensor:

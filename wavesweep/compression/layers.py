@@ -49,6 +49,7 @@ class TensorPlan:
     levels: tuple[int, ...] = ()
     percentile: float | None = None
     unit_axis: int = 0
+    bits: int | None = None
 
     @property
     def weights(self) -> int:
@@ -128,7 +129,8 @@ def _plan_signal(
     for axis in axes:
         most = pywt.dwt_max_level(view[axis], taps)
         levels.append(most if level == "max" else min(level, most))
-    return TensorPlan(name, shape, True, reason, layout, view, axes, wavelet, level, tuple(levels), override.percentile)
+    plan = TensorPlan(name, shape, True, reason, layout, view, axes, wavelet, level, tuple(levels))
+    return replace(plan, percentile=override.percentile, bits=override.bits)
 
 
 def _layout(layout: str, shape: tuple[int, ...], view: tuple[int, ...]) -> tuple[str, tuple[int, ...], tuple[int, ...]]:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from wavesweep.compress.arm import ArmSpec, prune
-from wavesweep.compress.layers import plan_tensors
+from wavesweep.compression.arm import ArmSpec, prune
+from wavesweep.compression.layers import plan_tensors
 from wavesweep.config import Settings, ThresholdSettings
 
 

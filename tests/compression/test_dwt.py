@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavesweep.compress.dwt import analyse_axis, synthesise_axis
+from wavesweep.compression.dwt import analyse_axis, synthesise_axis
 
 WAVELETS = pywt.wavelist(kind="discrete")
 LENGTHS = range(1, 41)

@@ -3,23 +3,15 @@
 weight -> signal -> coefficients -> score and select -> mask -> synthesis -> weight
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from wavesweep.compress import select
-from wavesweep.compress.basis import (
-    Band,
-    Basis,
-    dct_basis,
-    identity_basis,
-    rotation_basis,
-    shuffled,
-    wavelet_basis,
-)
-from wavesweep.compress.layers import TensorPlan
+from wavesweep.compression import select
+from wavesweep.compression.basis import Band, Basis, BasisSpec, make_basis
+from wavesweep.compression.layers import TensorPlan
 from wavesweep.config import ThresholdSettings
 from wavesweep.errors import TrialError
 
@@ -42,27 +34,14 @@ METHODS: Mapping[str, Method] = {
     "shuffled": Method(basis="shuffled", score="magnitude"),
 }
 
-_BASES: Mapping[str, Callable[[TensorPlan, str, int], Basis]] = {
-    "identity": lambda plan, mode, seed: identity_basis(plan.view),
-    "wavelet": lambda plan, mode, seed: wavelet_basis(plan.view, plan.axes, plan.levels, plan.wavelet, mode),
-    "dct": lambda plan, mode, seed: dct_basis(plan.view, plan.axes),
-    "rotation": lambda plan, mode, seed: rotation_basis(plan.view, plan.axes, seed, plan.name),
-    "shuffled": lambda plan, mode, seed: shuffled(
-        wavelet_basis(plan.view, plan.axes, plan.levels, plan.wavelet, mode),
-        plan.view,
-        plan.axes,
-        seed,
-        plan.name,
-    ),
-}
-
 
 @dataclass(frozen=True)
 class ArmSpec:
     """Everything besides the weights that decides an arm's result.
 
     `kept` is the number of coefficients to keep per selection group (see `selection_groups`), or None to let
-    the threshold rule decide; arms that are compared get the numbers of the main arm.
+    the threshold rule decide; arms that are compared get the numbers of the main arm. `step_scale` is a factor
+    of the quantiser's step, with which arms are matched by stored bytes.
     """
 
     method: str
@@ -71,6 +50,7 @@ class ArmSpec:
     threshold: ThresholdSettings
     seed: int
     kept: tuple[int, ...] | None = None
+    step_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +58,7 @@ class PrunedTensor:
     """One tensor after pruning: its coefficients (flat, pruned ones zero), their mask, and the weight."""
 
     plan: TensorPlan
+    basis: BasisSpec
     bands: tuple[Band, ...]
     coefficients: Tensor
     mask: Tensor
@@ -101,9 +82,24 @@ def selection_groups(plans: Sequence[TensorPlan], scope: str) -> list[list[int]]
     return [*alone, shared] if shared else alone
 
 
+def basis_spec(method: str, plan: TensorPlan, boundary: str, seed: int) -> BasisSpec:
+    """The basis that `method` uses for one tensor; what does not matter for it is left out."""
+    kind = METHODS[method].basis
+    if kind == "identity":
+        return BasisSpec(kind)
+    if kind == "dct":
+        return BasisSpec(kind, plan.axes)
+    if kind == "rotation":
+        return BasisSpec(kind, plan.axes, seed=seed, name=plan.name)
+    if not any(plan.levels):
+        return BasisSpec("identity")
+    spec = BasisSpec(kind, plan.axes, plan.wavelet, plan.levels, boundary)
+    return replace(spec, seed=seed, name=plan.name) if kind == "shuffled" else spec
+
+
 def build_basis(method: str, plan: TensorPlan, boundary: str, seed: int) -> Basis:
     """The basis that `method` uses for one tensor."""
-    return _BASES[METHODS[method].basis](plan, boundary, seed)
+    return make_basis(basis_spec(method, plan, boundary, seed), plan.view)
 
 
 def prune(weights: Mapping[str, Tensor], spec: ArmSpec) -> PrunedArm:
@@ -153,7 +149,10 @@ def prune(weights: Mapping[str, Tensor], spec: ArmSpec) -> PrunedArm:
             pruned = select.soften(pruned, scores[i], edges[i])
         original = weights[plan.name]
         weight = basis.synthesise(pruned).reshape(plan.shape)
-        tensors.append(PrunedTensor(plan, basis.bands, pruned, masks[i], weight, _relative_error(original, weight)))
+        form = basis_spec(spec.method, plan, spec.boundary, spec.seed)
+        tensors.append(
+            PrunedTensor(plan, form, basis.bands, pruned, masks[i], weight, relative_error(original, weight))
+        )
     return PrunedArm(tuple(tensors), tuple(kept), "soft" if soft else "hard")
 
 
@@ -179,7 +178,8 @@ def _per_weight(units: Tensor, weight: Tensor, plan: TensorPlan) -> Tensor:
     return units.view(shape).expand(weight.shape).reshape(-1)
 
 
-def _relative_error(original: Tensor, weight: Tensor) -> float:
+def relative_error(original: Tensor, weight: Tensor) -> float:
+    """L2 norm of the difference over that of the original."""
     norm = torch.linalg.vector_norm(original)
     return float(torch.linalg.vector_norm(original - weight) / norm) if norm > 0 else 0.0
 

@@ -1,0 +1,1 @@
+"""The file format: entropy coding, container, and decoding without data or training code."""

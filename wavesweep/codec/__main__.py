@@ -1,0 +1,77 @@
+"""`python -m wavesweep.codec info|decode|verify FILE`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import save
+
+from wavesweep.codec.files import finite, read, tensor_table
+from wavesweep.codec.tensors import state_dict
+from wavesweep.errors import WavesweepError
+from wavesweep.store.records import write_atomically
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one of the three commands; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m wavesweep.codec", description="Look into compressed networks.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("info", "print what made the file, and a table of its tensors"),
+        ("decode", "write the decoded tensors as safetensors"),
+        ("verify", "check every checksum and decode every tensor"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("file", type=Path, help="a .wsz file")
+        if name == "decode":
+            command.add_argument("output", type=Path, nargs="?", help="default: the file with .safetensors as ending")
+    options = parser.parse_args(arguments)
+    try:
+        return _run(options)
+    except (WavesweepError, OSError) as error:
+        text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        print(f"error: {text}", file=sys.stderr)
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    tensors, header = read(options.file)
+    size = options.file.stat().st_size
+    if options.command == "info":
+        print(f"{options.file}: {size:,} bytes, coder {header['coder']}")
+        print(f"made by: {json.dumps(header.get('made_by'))}")
+        _print_table(tensor_table(tensors))
+        return 0
+    state = state_dict(tensors)
+    if options.command == "decode":
+        output = options.output or options.file.with_suffix(".safetensors")
+        # safetensors refuses tensors that share memory, as tied ones do.
+        write_atomically(output, save({name: value.clone().contiguous() for name, value in state.items()}))
+        print(f"{output}: {len(state)} tensors, {output.stat().st_size:,} bytes")
+        return 0
+    if not finite(state):
+        print(f"error: {options.file}: holds NaN or infinity", file=sys.stderr)
+        return 1
+    count = sum(value.numel() for value in state.values())
+    print(f"{options.file}: sound, {len(state)} tensors, {count:,} numbers, {8 * size / count:.3f} bits each")
+    return 0
+
+
+def _print_table(rows: list[dict[str, object]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    names = list(rows[0]) if rows else []
+    for name in names:
+        table.add_column(name, justify="right" if name in ("numbers", "zero") else "left")
+    for row in rows:
+        table.add_row(
+            *(f"{row[n]:.2%}" if n == "zero" else f"{row[n]:,}" if n == "numbers" else str(row[n]) for n in names)
+        )
+    width = None if sys.stdout.isatty() else 10_000
+    Console(markup=False, width=width).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""From a state dict and its coded tensors to all that a file holds."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor
+from wavesweep.compression.basis import BasisSpec
+from wavesweep.compression.quantize import quantize_small
+from wavesweep.compression.symbols import CodedTensor
+
+
+def assemble(
+    state: Mapping[str, Tensor], coded: Sequence[CodedTensor], same: Mapping[str, str], other: str, bits: int
+) -> list[StoredTensor]:
+    """One stored tensor per entry of `state`, in its order.
+
+    Args:
+        state: the network's state dict, on the CPU.
+        coded: the tensors that are stored as coefficients.
+        same: second name of a tied tensor to its first.
+        other: how the other floating-point tensors are stored: float32, float16 or quantized.
+        bits: for `quantized`.
+    """
+    by_name = {tensor.name: tensor for tensor in coded}
+    stored: list[StoredTensor] = []
+    for name, value in state.items():
+        if name in same:
+            stored.append(SameTensor(name, same[name]))
+        elif name in by_name:
+            stored.append(by_name[name])
+        else:
+            stored.append(_other(name, value, other, bits))
+    return stored
+
+
+def tied_names(model: nn.Module) -> dict[str, str]:
+    """Second names of tensors that the network has under several names, and their first."""
+    first: dict[int, str] = {}
+    same = {}
+    for name, value in model.state_dict(keep_vars=True).items():
+        earlier = first.setdefault(id(value), name)
+        if earlier != name:
+            same[name] = earlier
+    return same
+
+
+def _other(name: str, value: Tensor, other: str, bits: int) -> StoredTensor:
+    dtype = str(value.dtype).removeprefix("torch.")
+    if not value.is_floating_point():
+        return RawTensor(name, value.numpy(), dtype)
+    values = value.float().numpy() if value.dtype == torch.bfloat16 else value.numpy()
+    # A variance that becomes zero would blow up its normalisation, so these are never quantised.
+    if other == "quantized" and value.dim() == 1 and value.numel() > 1 and not name.endswith("running_var"):
+        symbols, steps = quantize_small(values.astype(np.float64), bits)
+        return CodedTensor(name, tuple(values.shape), tuple(values.shape), BasisSpec("identity"), symbols, steps)
+    if other != "float32" and dtype != "float16":
+        with np.errstate(over="ignore"):
+            short = values.astype(np.float16)
+        if np.isfinite(short).all():
+            return RawTensor(name, short, dtype)
+    return RawTensor(name, values, dtype)

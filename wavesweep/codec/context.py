@@ -1,0 +1,205 @@
+"""What the range coder's model knows of a symbol before it is coded: integer arithmetic only.
+
+Encoder and decoder must compute the very same probabilities on any machine, so everything here is exact: integer
+counts, integer logarithms from tables, no floating-point sums whose order a library may choose. Symbols are coded
+in batches that grow geometrically, each a sub-grid of rows and columns; all contexts of a batch come from the
+batches before it, so a batch is one vectorised call and the number of batches grows with the logarithm of the size.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+
+# Probabilities are numbers of 65,536ths; log-odds are in 256ths of a nat.
+ONE = 1 << 16
+_LOG_UNIT = 256
+_LOG_LIMIT = 3071
+_centres = (np.arange(ONE) + 0.5) / ONE
+LOG_ODDS: Ints = np.rint(np.log(_centres / (1 - _centres)) * _LOG_UNIT).astype(np.int64)
+_odds = np.arange(-_LOG_LIMIT, _LOG_LIMIT + 1) / _LOG_UNIT
+PROBABILITY: Ints = np.clip(np.rint(ONE / (1 + np.exp(-_odds))), 4, ONE - 4).astype(np.int64)
+
+# Weight, in symbols, of what is known beforehand against a row's, a column's and a context's own counts.
+_ROW_PRIOR, _COLUMN_PRIOR, _GRID_PRIOR, _CONTEXT_PRIOR = 12, 6, 8, 24
+_FIRST_BATCH = 4
+# Contexts of significance: 48 steps of log-odds by three magnitudes of the parent.
+_CONTEXT_STEP, _CONTEXTS = 128, 48
+PARENT_CLASSES = 3
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A subband as rows and columns: the first axis counts rows (output units), all others columns.
+
+    `grid` is the shape (..., height, width) of the columns where they lie on a grid, so that neighbours are alike.
+    `parent` is the position of the band of the next coarser level, or None, and `index_maps` say for each axis which
+    index of the parent lies above.
+    """
+
+    shape: tuple[int, ...]
+    parent: int | None = None
+    index_maps: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Length of the first axis."""
+        return self.shape[0]
+
+    @property
+    def columns(self) -> int:
+        """Product of the other axes."""
+        return int(np.prod(self.shape[1:], dtype=np.int64))
+
+    @property
+    def grid(self) -> tuple[int, ...] | None:
+        """Shape of the columns if they have two or more axes."""
+        return self.shape[1:] if len(self.shape) > 2 else None
+
+    def above(self, values: Ints) -> Ints:
+        """`values` of the parent band, shape of the parent, as seen from this band: (rows, columns)."""
+        found: Ints = values[np.ix_(*(np.asarray(index) for index in self.index_maps))]
+        return found.reshape(self.rows, self.columns)
+
+
+@dataclass
+class Odds:
+    """How much likelier than the band's average a row's or a column's symbols are to be significant (log-odds)."""
+
+    rows: Ints
+    columns: Ints
+
+
+@dataclass
+class Tables:
+    """Counts that are learned over all bands and tensors of a file."""
+
+    ones: Ints = field(default_factory=lambda: np.zeros(_CONTEXTS * PARENT_CLASSES, np.int64))
+    seen: Ints = field(default_factory=lambda: np.zeros(_CONTEXTS * PARENT_CLASSES, np.int64))
+
+
+def batches(rows: int, columns: int) -> Iterator[tuple[Ints, Ints]]:
+    """Row and column indices of each batch; together they cover every symbol once."""
+    row_order, column_order = spread(rows), spread(columns)
+    row_edges, column_edges = doubling(rows, _FIRST_BATCH), doubling(columns, _FIRST_BATCH)
+    steps = [(max(i, j), i, j) for i in range(len(row_edges) - 1) for j in range(len(column_edges) - 1)]
+    for _, i, j in sorted(steps):
+        yield (
+            row_order[row_edges[i] : row_edges[i + 1]],
+            column_order[column_edges[j] : column_edges[j + 1]],
+        )
+
+
+@lru_cache(maxsize=256)
+def spread(count: int) -> Ints:
+    """All indices below `count`, in an order whose every beginning is spread evenly (multiples of the golden ratio)."""
+    # 2654435769 / 2**32 is the golden ratio's fraction (Knuth, vol. 3, 6.4); integers, so that all machines agree.
+    keys = (np.arange(count, dtype=np.uint64) * np.uint64(2654435769)) & np.uint64(0xFFFFFFFF)
+    return np.argsort(keys, kind="stable").astype(np.int64)
+
+
+def doubling(count: int, first: int) -> list[int]:
+    """Edges 0, first, 2 first, 4 first, ... up to `count`."""
+    edges = [0]
+    while edges[-1] < count:
+        edges.append(min(count, max(2 * edges[-1], first)))
+    return edges
+
+
+class Significance:
+    """Probability that a symbol of one band is not zero, from the batches coded so far."""
+
+    def __init__(self, plane: Plane, tables: Tables, parent_odds: Odds | None, parent_magnitudes: Ints | None) -> None:
+        rows, columns = plane.rows, plane.columns
+        self._plane, self._tables = plane, tables
+        self._row_ones, self._row_seen = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+        self._column_ones, self._column_seen = np.zeros(columns, np.int64), np.zeros(columns, np.int64)
+        self._ones, self._seen = 1, 2
+        self._row_prior, self._column_prior = np.zeros(rows, np.int64), np.zeros(columns, np.int64)
+        if parent_odds is not None:
+            row_map, *column_maps = (np.asarray(index) for index in plane.index_maps)
+            self._row_prior = parent_odds.rows[row_map]
+            if column_maps:
+                self._column_prior = parent_odds.columns[np.ix_(*column_maps)].reshape(-1)
+        self._parent: Ints | None = None
+        if parent_magnitudes is not None:
+            self._parent = np.minimum(plane.above(parent_magnitudes), PARENT_CLASSES - 1)
+
+    def probabilities(self, rows: Ints, columns: Ints) -> tuple[Ints, Ints]:
+        """Probabilities (in 65,536ths) of a batch, shape (rows, columns), and the contexts to update with."""
+        band, row_odds, column_odds = self._odds()
+        odds = row_odds[rows, None] + column_odds[None, columns] - band
+        context = np.clip(odds // _CONTEXT_STEP + _CONTEXTS // 2, 0, _CONTEXTS - 1)
+        if self._parent is not None:
+            context = context * PARENT_CLASSES + self._parent[np.ix_(rows, columns)]
+        else:
+            context = context * PARENT_CLASSES
+        ones, seen = self._tables.ones[context], self._tables.seen[context]
+        mixed = (ones * ONE + _CONTEXT_PRIOR * _probability(odds)) // (seen + _CONTEXT_PRIOR)
+        return np.clip(mixed, 4, ONE - 4), context
+
+    def update(self, rows: Ints, columns: Ints, context: Ints, significant: Ints) -> None:
+        """Learn a batch that has been coded; `significant` is 0 or 1, shape (rows, columns)."""
+        size = len(self._tables.ones)
+        flat = context.reshape(-1)
+        self._tables.seen += np.bincount(flat, minlength=size)
+        self._tables.ones += np.bincount(flat[significant.reshape(-1) > 0], minlength=size)
+        self._row_ones[rows] += significant.sum(1)
+        self._row_seen[rows] += len(columns)
+        self._column_ones[columns] += significant.sum(0)
+        self._column_seen[columns] += len(rows)
+        self._ones += int(significant.sum())
+        self._seen += significant.size
+
+    def learned(self) -> Odds:
+        """Log-odds of rows and columns against the band's average, for the bands below this one."""
+        band, rows, columns = self._odds()
+        return Odds(rows - band, (columns - band).reshape(self._plane.shape[1:]))
+
+    def _odds(self) -> tuple[int, Ints, Ints]:
+        average = self._ones * ONE // self._seen
+        band = int(LOG_ODDS[average])
+        row_prior, column_prior = _probability(band + self._row_prior), _probability(band + self._column_prior)
+        if self._plane.grid is not None:
+            ones = _neighbour_sums(self._column_ones.reshape(self._plane.grid))
+            seen = _neighbour_sums(self._column_seen.reshape(self._plane.grid))
+            column_prior = (ones * ONE + _GRID_PRIOR * column_prior) // (seen + _GRID_PRIOR)
+        rows = (self._row_ones * ONE + _ROW_PRIOR * row_prior) // (self._row_seen + _ROW_PRIOR)
+        columns = (self._column_ones * ONE + _COLUMN_PRIOR * column_prior) // (self._column_seen + _COLUMN_PRIOR)
+        return band, LOG_ODDS[np.minimum(rows, ONE - 1)], LOG_ODDS[np.minimum(columns, ONE - 1)]
+
+
+def _probability(odds: Ints) -> Ints:
+    return PROBABILITY[np.clip(odds, -_LOG_LIMIT, _LOG_LIMIT) + _LOG_LIMIT]
+
+
+def _neighbour_sums(grid: Ints) -> Ints:
+    """Sum over the four neighbours on the last two axes, flat."""
+    total = np.zeros_like(grid)
+    total[..., 1:, :] += grid[..., :-1, :]
+    total[..., :-1, :] += grid[..., 1:, :]
+    total[..., 1:] += grid[..., :-1]
+    total[..., :-1] += grid[..., 1:]
+    return total.reshape(-1)
+
+
+def planes_of(bands: Sequence[tuple[int, str, tuple[int, ...]]]) -> list[Plane]:
+    """Planes of a tensor's bands, given their levels, orientations and shapes, coarse before fine."""
+    planes: list[Plane] = []
+    position: dict[tuple[int, str], int] = {}
+    for index, (level, orientation, shape) in enumerate(bands):
+        full = shape if shape else (1,)
+        parent = position.get((level + 1, orientation), 0 if index else None)
+        maps: tuple[tuple[int, ...], ...] = ()
+        if parent is not None and len(planes[parent].shape) == len(full):
+            maps = tuple(
+                tuple(min(i if size == above else i // 2, above - 1) for i in range(size))
+                for size, above in zip(full, planes[parent].shape, strict=True)
+            )
+        planes.append(Plane(full, parent if maps else None, maps))
+        position[level, orientation] = index
+    return planes

@@ -1,0 +1,148 @@
+"""The tensor entries of a file's header: made from tensors, and checked to the last number before they are believed."""
+
+from math import prod
+from typing import Any
+
+import pywt
+
+from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor
+from wavesweep.compression.basis import BasisSpec, make_basis
+from wavesweep.compression.symbols import Codebook, Steps
+from wavesweep.errors import FileFormatError
+
+# Elements of all tensors of a file together, unless the reader allows more: a hostile file cannot ask for more.
+MOST_ELEMENTS = 1 << 30
+_BASES = ("identity", "wavelet", "dct", "rotation", "shuffled")
+_FLOATS = ("float16", "float32")
+_NUMPY = {
+    **{name: name for name in ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8")},
+    "bool": "bool",
+}
+# bfloat16 has no numpy type; its numbers are stored as float32.
+_TORCH = (*_NUMPY, "bfloat16")
+
+
+def describe(tensor: StoredTensor) -> dict[str, Any]:
+    """The header's entry of a tensor."""
+    if isinstance(tensor, SameTensor):
+        return {"kind": "same", "name": tensor.name, "of": tensor.of}
+    if isinstance(tensor, RawTensor):
+        shape = list(tensor.values.shape)
+        return {
+            "kind": "raw",
+            "name": tensor.name,
+            "shape": shape,
+            "stored": str(tensor.values.dtype),
+            "dtype": tensor.dtype,
+        }
+    basis = {key: value for key, value in vars(tensor.basis).items() if value not in ("", (), 0)}
+    entry: dict[str, Any] = {"kind": "coded", "name": tensor.name, "shape": tensor.shape, "basis": basis}
+    if tensor.view != tensor.shape:
+        entry["view"] = tensor.view
+    rule = tensor.reconstruction
+    if isinstance(rule, Steps):
+        return entry | {"values": {"steps": rule.steps}}
+    if isinstance(rule, Codebook):
+        return entry | {"values": {"codebook": [len(rule.negative), len(rule.positive)]}}
+    return entry | {"values": {"each": str(rule.values.dtype)}}
+
+
+def checked_entries(header: dict[str, Any], most_elements: int) -> list[dict[str, Any]]:
+    """The header's tensor entries once everything in them is known to be sound.
+
+    Raises:
+        FileFormatError: something is not, or they declare more than `most_elements` numbers.
+    """
+    entries = header.get("tensors")
+    if not isinstance(entries, list):
+        raise FileFormatError("its header lists no tensors")
+    checked: list[dict[str, Any]] = []
+    names: set[str] = set()
+    left = most_elements
+    for entry in entries:
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or entry["name"] in names:
+            raise FileFormatError("its header has a tensor without a name, or a name twice")
+        name = entry["name"]
+        kind = entry.get("kind")
+        if kind == "same":
+            if entry.get("of") not in names:
+                raise FileFormatError(f"tensor {name} is the same as one that does not come before it")
+        elif kind in ("raw", "coded"):
+            entry = {**entry, "shape": _shape(entry.get("shape"), name, left)}
+            if kind == "raw":
+                count = prod(entry["shape"])
+                if entry.get("stored") not in _NUMPY or entry.get("dtype") not in _TORCH:
+                    raise FileFormatError(f"tensor {name} is of an unknown type")
+            else:
+                entry, count = _checked_coded(entry, name, left)
+            left -= count
+            if left < 0:
+                raise FileFormatError(f"declares more than {most_elements} numbers; allow more if you trust it")
+        else:
+            raise FileFormatError(f"tensor {name} is of an unknown kind")
+        names.add(name)
+        checked.append(entry)
+    return checked
+
+
+def _checked_coded(entry: dict[str, Any], name: str, most: int) -> tuple[dict[str, Any], int]:
+    view = _shape(entry.get("view", entry["shape"]), name, most)
+    if prod(view) != prod(entry["shape"]):
+        raise FileFormatError(f"tensor {name} has a view of another size than its shape")
+    basis = _checked_basis(entry.get("basis"), view, name)
+    bands = make_basis(BasisSpec(**basis), view).bands if 0 not in view else ()
+    count = sum(prod(band.shape) for band in bands)
+    values = entry.get("values")
+    if not isinstance(values, dict) or len(values) != 1:
+        raise FileFormatError(f"tensor {name} does not say what its symbols stand for")
+    steps, book = values.get("steps"), values.get("codebook")
+    sound = (
+        (isinstance(steps, list) and len(steps) in (1, len(bands)) and all(_is_number(step) for step in steps))
+        or (isinstance(book, list) and len(book) == 2 and all(type(n) is int and 0 <= n <= 1 << 20 for n in book))
+        or values.get("each") in _FLOATS
+    )
+    if not sound:
+        raise FileFormatError(f"tensor {name} does not say what its symbols stand for")
+    return {**entry, "view": view, "basis": basis}, count
+
+
+def _checked_basis(basis: object, view: tuple[int, ...], name: str) -> dict[str, Any]:
+    error = FileFormatError(f"tensor {name} has an unknown or broken basis")
+    if (
+        not isinstance(basis, dict)
+        or basis.get("kind") not in _BASES
+        or basis.keys() - BasisSpec.__annotations__.keys()
+    ):
+        raise error
+    axes, levels = basis.get("axes", []), basis.get("levels", [])
+    lists = isinstance(axes, list) and isinstance(levels, list)
+    if not lists or not all(type(n) is int for n in [*axes, *levels]):
+        raise error
+    if len(set(axes)) != len(axes) or any(not 0 <= axis < len(view) for axis in axes):
+        raise error
+    if type(basis.get("seed", 0)) is not int or not isinstance(basis.get("name", ""), str):
+        raise error
+    if basis["kind"] in ("wavelet", "shuffled"):
+        known = basis.get("wavelet") in pywt.wavelist(kind="discrete") and basis.get("mode") in pywt.Modes.modes
+        # More levels than an axis allows, or on a huge filter, would only make the padding grow.
+        if not known or len(levels) != len(axes):
+            raise error
+        taps = pywt.Wavelet(basis["wavelet"]).dec_len
+        for axis, level in zip(axes, levels, strict=True):
+            if not 0 <= level <= pywt.dwt_max_level(view[axis], taps):
+                raise error
+        if not any(levels):
+            raise error
+    return {**basis, "axes": tuple(axes), "levels": tuple(levels)}
+
+
+def _shape(shape: object, name: str, most: int) -> tuple[int, ...]:
+    if not isinstance(shape, list | tuple) or len(shape) > 16 or not all(type(n) is int and n >= 0 for n in shape):
+        raise FileFormatError(f"tensor {name} has no sound shape")
+    if prod(shape) > most:
+        raise FileFormatError(f"tensor {name} declares {prod(shape)} numbers, more than are allowed")
+    return tuple(shape)
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and 0 < value < 1e30  # type: ignore[operator]

@@ -1,0 +1,127 @@
+"""A whole network as the bytes of a `.wsz` file, and back."""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wavesweep.codec import huffman, packed, range_coder
+from wavesweep.codec.container import read_container, write_container
+from wavesweep.codec.context import Plane, planes_of
+from wavesweep.codec.header import MOST_ELEMENTS, checked_entries, describe
+from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor
+from wavesweep.compression.basis import BasisSpec, make_basis
+from wavesweep.compression.symbols import Codebook, CodedTensor, Reconstruction, Steps, Symbols, Values
+from wavesweep.errors import FileFormatError
+
+# Name of a coder to its pair of functions; the header names the coder.
+CODERS = {
+    "range": (range_coder.encode, range_coder.decode),
+    "huffman": (huffman.encode, huffman.decode),
+    "none": (packed.encode, packed.decode),
+}
+
+
+def pack(tensors: Sequence[StoredTensor], coder: str, made_by: Mapping[str, Any]) -> bytes:
+    """The bytes of a file that holds `tensors`; `made_by` is kept in the header as it is."""
+    coded = [tensor for tensor in tensors if isinstance(tensor, CodedTensor)]
+    encode, _ = CODERS[coder]
+    stream = encode([(_planes(tensor), tensor.band_symbols()) for tensor in coded])
+    numbers = [part for tensor in tensors for part in _raw_parts(tensor)]
+    header = {"made_by": dict(made_by), "coder": coder, "tensors": [describe(tensor) for tensor in tensors]}
+    return write_container(header, [stream, b"".join(numbers)])
+
+
+def unpack(content: bytes, most_elements: int = MOST_ELEMENTS) -> tuple[list[StoredTensor], dict[str, Any]]:
+    """Tensors and header of a file's bytes.
+
+    Raises:
+        FileFormatError: it is damaged, or declares more than `most_elements` numbers.
+    """
+    header, streams = read_container(content)
+    if len(streams) != 2:
+        raise FileFormatError(f"has {len(streams)} streams where 2 are expected")
+    entries = checked_entries(header, most_elements)
+    coder = header.get("coder")
+    if coder not in CODERS:
+        raise FileFormatError(f"is coded by {coder!r}; known are {', '.join(CODERS)}")
+    coded = [_empty(entry) for entry in entries if entry["kind"] == "coded"]
+    all_planes: list[Sequence[Plane]] = [_planes(tensor) for tensor in coded]
+    symbols = CODERS[coder][1](streams[0], all_planes)
+    numbers = _Numbers(streams[1])
+    tensors: list[StoredTensor] = []
+    position = 0
+    for entry in entries:
+        if entry["kind"] == "coded":
+            parts = [part.reshape(-1) for part in symbols[position]]
+            tensors.append(_coded(coded[position], np.concatenate(parts), entry["values"], numbers))
+            position += 1
+        elif entry["kind"] == "raw":
+            values = numbers.take(entry["stored"], prod(entry["shape"])).reshape(entry["shape"])
+            tensors.append(RawTensor(entry["name"], values, entry["dtype"]))
+        else:
+            tensors.append(SameTensor(entry["name"], entry["of"]))
+    numbers.finish()
+    return tensors, header
+
+
+def _planes(tensor: CodedTensor) -> list[Plane]:
+    bands = make_basis(tensor.basis, tensor.view).bands
+    return planes_of([(band.level, band.orientation, band.shape) for band in bands])
+
+
+def _raw_parts(tensor: StoredTensor) -> list[bytes]:
+    if isinstance(tensor, RawTensor):
+        return [_little_endian(tensor.values)]
+    if isinstance(tensor, CodedTensor) and isinstance(tensor.reconstruction, Codebook):
+        rule = tensor.reconstruction
+        return [_little_endian(part.astype(np.float16)) for part in (rule.negative, rule.positive)]
+    if isinstance(tensor, CodedTensor) and isinstance(tensor.reconstruction, Values):
+        return [_little_endian(tensor.reconstruction.values)]
+    return []
+
+
+def _little_endian(values: npt.NDArray[Any]) -> bytes:
+    return values.astype(values.dtype.newbyteorder("<")).tobytes()
+
+
+class _Numbers:
+    """The stream of raw numbers, taken from the front."""
+
+    def __init__(self, stream: bytes) -> None:
+        self._stream, self._start = stream, 0
+
+    def take(self, kind: str, count: int) -> npt.NDArray[Any]:
+        """The next `count` numbers."""
+        dtype = np.dtype(kind).newbyteorder("<")
+        size = dtype.itemsize * count
+        if self._start + size > len(self._stream):
+            raise FileFormatError("its raw numbers end too early")
+        values = np.frombuffer(self._stream, dtype, count, self._start)
+        self._start += size
+        return values.astype(np.dtype(kind))
+
+    def finish(self) -> None:
+        """All numbers must have been taken."""
+        if self._start != len(self._stream):
+            raise FileFormatError("it has more raw numbers than its tensors")
+
+
+def _coded(tensor: CodedTensor, symbols: Symbols, values: dict[str, Any], numbers: _Numbers) -> CodedTensor:
+    rule: Reconstruction = tensor.reconstruction
+    if "codebook" in values:
+        below, above = values["codebook"]
+        rule = Codebook(numbers.take("float16", below), numbers.take("float16", above))
+        if symbols.size and (int(symbols.min()) < -below or int(symbols.max()) > above):
+            raise FileFormatError(f"tensor {tensor.name} has a symbol outside its codebook")
+    elif "each" in values:
+        rule = Values(numbers.take(values["each"], int(np.count_nonzero(symbols))))
+    return CodedTensor(tensor.name, tensor.shape, tensor.view, tensor.basis, symbols, rule)
+
+
+def _empty(entry: dict[str, Any]) -> CodedTensor:
+    steps = Steps(tuple(entry["values"].get("steps", ())))
+    basis = BasisSpec(**entry["basis"])
+    return CodedTensor(entry["name"], entry["shape"], entry["view"], basis, np.zeros(0, np.int32), steps)

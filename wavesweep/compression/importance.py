@@ -1,0 +1,109 @@
+"""How much each weight matters to the network's output: a layer-wise second-order estimate from a few images.
+
+The change of the outputs that an error dW of a layer's weight causes is, on average, about sum_o g_o dw_o A dw_o^T:
+A is the second moment of the layer's inputs, g_o how strongly the outputs follow unit o (Kronecker factors as in
+K-FAC, Martens and Grosse 2015; the outputs themselves instead of the loss, whose curvature vanishes on images that
+the network is sure of).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Array = npt.NDArray[np.float64]
+# Random combinations of the outputs that are differentiated; their mean square is that of the whole Jacobian.
+_PROJECTIONS = 16
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class LayerImportance:
+    """`inputs`: second moment of a unit's inputs, shape (n, n), n weights per unit; `outputs`: shape (units,)."""
+
+    inputs: Array
+    outputs: Array
+
+
+def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, seed: int) -> dict[str, LayerImportance]:
+    """Importance of the weights `names` of linear layers and plain convolutions; others are left out.
+
+    Args:
+        model: on the device of `images`; it is put into evaluation mode.
+        names: names of weights, such as fc1.weight.
+        images: normalised, shape (count, channels, height, width).
+        seed: of the random projections.
+    """
+    modules = {name: model.get_submodule(name.rpartition(".")[0]) for name in names if name.endswith("weight")}
+    known = {name: module for name, module in modules.items() if _is_known(module)}
+    inputs: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
+    recorded: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def remember(name: str) -> object:
+        def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            # A copy, because an in-place ReLU after the layer would overwrite it.
+            recorded[name] = (arguments[0].detach(), output)
+            return output.clone()
+
+        return known[name].register_forward_hook(hook)
+
+    hooks = [remember(name) for name in known]
+    generator = torch.Generator().manual_seed(seed)
+    model.eval()
+    try:
+        with torch.enable_grad():
+            for batch in torch.split(images, _BATCH):
+                result = model(batch.requires_grad_(True))
+                for name, module in known.items():
+                    moment = _second_moment(module, recorded[name][0])
+                    inputs[name] = inputs[name] + moment if name in inputs else moment
+                for number in range(_PROJECTIONS):
+                    signs = torch.randint(0, 2, result.shape, generator=generator).to(result) * 2 - 1
+                    gradients = torch.autograd.grad(
+                        (result * signs).sum(),
+                        [recorded[name][1] for name in known],
+                        retain_graph=number + 1 < _PROJECTIONS,
+                    )
+                    for name, gradient in zip(known, gradients, strict=True):
+                        square = _sum_of_squares(known[name], gradient)
+                        outputs[name] = outputs[name] + square if name in outputs else square
+    finally:
+        for hook in hooks:
+            hook.remove()  # type: ignore[attr-defined]
+    count = len(images)
+    return {
+        name: LayerImportance(
+            (inputs[name] / count).cpu().numpy(), (outputs[name] / (count * _PROJECTIONS)).cpu().numpy()
+        )
+        for name in known
+    }
+
+
+def _sum_of_squares(module: nn.Module, gradient: Tensor) -> Tensor:
+    """Squares by unit, summed over images, averaged over the places of an image."""
+    if isinstance(module, nn.Conv2d):
+        return gradient.double().square().mean((2, 3)).sum(0)
+    rows = gradient.double().square().reshape(len(gradient), -1, gradient.shape[-1])
+    return rows.mean(1).sum(0)
+
+
+def _is_known(module: nn.Module) -> bool:
+    if isinstance(module, nn.Conv2d):
+        return module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+    return isinstance(module, nn.Linear)
+
+
+def _second_moment(module: nn.Module, inputs: Tensor) -> Tensor:
+    """Sum over images and places of x x^T, x being what one unit's weights are multiplied with."""
+    if isinstance(module, nn.Conv2d):
+        columns = F.unfold(inputs, module.kernel_size, module.dilation, module.padding, module.stride)  # type: ignore[arg-type]
+        rows = columns.transpose(1, 2).reshape(-1, columns.shape[1])
+    else:
+        rows = inputs.reshape(-1, inputs.shape[-1])
+    # float32 products of a batch, summed in float64.
+    return (rows.T @ rows).double()
