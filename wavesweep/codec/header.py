@@ -11,7 +11,7 @@ from wavesweep.compression.symbols import Codebook, Steps
 from wavesweep.errors import FileFormatError
 
 # Elements of all tensors of a file together, unless the reader allows more: a hostile file cannot ask for more.
-MOST_ELEMENTS = 1 << 30
+MOST_ELEMENTS = 1 << 28
 _BASES = ("identity", "wavelet", "dct", "rotation", "shuffled")
 _FLOATS = ("float16", "float32")
 _NUMPY = {
