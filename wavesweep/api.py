@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from wavesweep.app import config_directory, register
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import state_dict
 from wavesweep.coding import Coding, Network, code_arm
-from wavesweep.compose import settings_from
+from wavesweep.compose import explain, settings_from
 from wavesweep.compression.arm import ArmSpec
 from wavesweep.compression.importance import LayerImportance, layer_importance
-from wavesweep.config import check
+from wavesweep.config import Settings, check
 from wavesweep.errors import SettingsError
 from wavesweep.store.records import write_atomically
 from wavesweep.trial import plan_pruned
@@ -57,10 +60,7 @@ def compress(
         SettingsError: a setting is wrong, or needs data that is not given.
         TrialError: nothing would be transformed, or a weight is not finite.
     """
-    register()
-    with initialize_config_dir(str(config_directory())):
-        settings = settings_from(compose("config", list(overrides)))
-    check(settings)
+    settings = _settings(overrides)
     state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     plans = tuple(plan_pruned(model, settings, tuple(input_shape))[0])
 
@@ -78,6 +78,21 @@ def compress(
     spec = ArmSpec(settings.method.name, plans, settings.boundary, settings.threshold, settings.seed)
     coding = Coding(settings.quantize, settings.codec, settings.seed)
     return CompressedModel(code_arm(spec, coding, Network(model, state, importance, accuracy)).content)
+
+
+def _settings(overrides: Sequence[str]) -> Settings:
+    register()
+    others = GlobalHydra.instance().hydra  # the caller may be a Hydra application itself
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_directory())):
+            settings = settings_from(compose("config", list(overrides)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SettingsError.from_text(explain(error)) from None
+    finally:
+        GlobalHydra.instance().hydra = others
+    check(settings)
+    return settings
 
 
 def save(compressed: CompressedModel, path: str | Path) -> int:

@@ -94,9 +94,8 @@ def explain(error: BaseException) -> str:
 
 def parse_error(argument: str) -> SettingsError:
     """The error for an argument that is no override."""
-    error = SettingsError(argument, "", "")
-    Exception.__init__(error, f"{argument}: cannot be parsed; write key=value, and quote the argument for the shell")
-    return error
+    text = f"{argument}: cannot be parsed; write key=value, and quote the argument for the shell"
+    return SettingsError.from_text(text, argument)
 
 
 def _bad_value(override: str, cause: BaseException | None) -> SettingsError:
@@ -116,9 +115,7 @@ def _full_key(key: str, cause: BaseException | None) -> str:
 def _unknown_key(key: str) -> SettingsError:
     close = difflib.get_close_matches(key, _known_keys(Settings), n=1)
     hint = f"did you mean {close[0]}?" if close else "see --help for all keys"
-    error = SettingsError(key, "", "")
-    Exception.__init__(error, f"{key}: there is no such key; {hint}")
-    return error
+    return SettingsError.from_text(f"{key}: there is no such key; {hint}", key)
 
 
 def _known_keys(schema: type, prefix: str = "") -> list[str]:

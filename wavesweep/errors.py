@@ -16,6 +16,11 @@ class SettingsError(WavesweepError):
         text = f"{key}={value}: {allowed}"
         super().__init__(f"{text}; {remedy}" if remedy else text)
 
+    @classmethod
+    def from_text(cls, text: str, key: str = "") -> "SettingsError":
+        """An error whose message is `text`, as it is."""
+        return _rebuild(cls, text, key)
+
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions travel between joblib's processes; rebuild from the finished text.
         return (_rebuild, (SettingsError, str(self), self.key))

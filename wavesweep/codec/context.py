@@ -187,6 +187,17 @@ def _neighbour_sums(grid: Ints) -> Ints:
     return total.reshape(-1)
 
 
+def total_size(planes: Sequence[Plane]) -> int:
+    """Number of symbols of a tensor."""
+    return sum(plane.rows * plane.columns for plane in planes)
+
+
+def by_plane(symbols: npt.NDArray[np.int32], planes: Sequence[Plane]) -> list[npt.NDArray[np.int32]]:
+    """The flat symbols of a tensor as its bands."""
+    edges = np.cumsum([plane.rows * plane.columns for plane in planes])[:-1]
+    return [part.reshape(plane.shape) for part, plane in zip(np.split(symbols, edges), planes, strict=True)]
+
+
 def planes_of(bands: Sequence[tuple[int, str, tuple[int, ...]]]) -> list[Plane]:
     """Planes of a tensor's bands, given their levels, orientations and shapes, coarse before fine."""
     planes: list[Plane] = []

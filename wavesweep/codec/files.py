@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wavesweep.codec.header import MOST_ELEMENTS
 from wavesweep.codec.model_file import unpack
-from wavesweep.codec.tensors import StoredTensor, state_dict
+from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor, state_dict
 from wavesweep.errors import FileFormatError
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -66,23 +66,29 @@ def _check_fit(path: str | Path, state: Mapping[str, Tensor], own: Mapping[str, 
 
 
 def tensor_table(tensors: list[StoredTensor]) -> list[dict[str, Any]]:
-    """One row per tensor: name, kind, shape, numbers, share of zeros, and how its numbers are stored."""
-    rows = []
-    for tensor, (name, value) in zip(tensors, state_dict(tensors).items(), strict=True):
-        row: dict[str, Any] = {"tensor": name, "shape": "x".join(map(str, value.shape)) or "1"}
-        basis = getattr(tensor, "basis", None)
-        symbols = getattr(tensor, "symbols", None)
-        if basis is not None and symbols is not None:
-            row["basis"] = f"{basis.wavelet} {list(basis.levels)}" if basis.wavelet else basis.kind
-            row["values"] = type(tensor.reconstruction).__name__.lower()  # type: ignore[union-attr]
-            row["numbers"], row["zero"] = symbols.size, float((symbols == 0).mean()) if symbols.size else 0.0
-        else:
-            stored = getattr(tensor, "values", None)
-            row["basis"], row["values"] = "-", f"same as {tensor.of}" if stored is None else str(stored.dtype)  # type: ignore[union-attr]
-            row["numbers"], row["zero"] = value.numel(), float((value == 0).float().mean()) if value.numel() else 0.0
-        row["dtype"] = str(value.dtype).removeprefix("torch.")
-        rows.append(row)
-    return rows
+    """One row per tensor: name, shape, basis, how its numbers are stored, how many, and the share of zeros."""
+    return [
+        {
+            "tensor": name,
+            "shape": "x".join(map(str, value.shape)) or "1",
+            **_stored_as(tensor, value),
+            "dtype": str(value.dtype).removeprefix("torch."),
+        }
+        for tensor, (name, value) in zip(tensors, state_dict(tensors).items(), strict=True)
+    ]
+
+
+def _stored_as(tensor: StoredTensor, value: Tensor) -> dict[str, Any]:
+    basis, values, numbers = "-", "", value.numpy()
+    if isinstance(tensor, SameTensor):
+        values = f"same as {tensor.of}"
+    elif isinstance(tensor, RawTensor):
+        values = str(tensor.values.dtype)
+    else:
+        basis = " ".join([tensor.basis.wavelet or tensor.basis.kind, *map(str, tensor.basis.levels)])
+        values, numbers = type(tensor.reconstruction).__name__.lower(), tensor.symbols
+    zero = float((numbers == 0).mean()) if numbers.size else 0.0
+    return {"basis": basis, "values": values, "numbers": numbers.size, "zero": zero}
 
 
 def finite(state: Mapping[str, Tensor]) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wavesweep.codec.bits import Reader
-from wavesweep.codec.context import Plane
+from wavesweep.codec.context import Plane, by_plane, total_size
 from wavesweep.compression.symbols import Symbols
 from wavesweep.errors import FileFormatError
 
@@ -51,19 +51,18 @@ def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[list[Symbo
     reader = Reader(stream)
     decoded = []
     for planes in tensors:
-        sizes = [plane.rows * plane.columns for plane in planes]
+        count = total_size(planes)
         index_bits, number = _HEAD.unpack(reader.take(_HEAD.size))
-        if index_bits > _LONGEST or number > sum(sizes):
+        if index_bits > _LONGEST or number > count:
             raise FileFormatError("a tensor declares more symbols than it has")
         indices, values = _decode_numbers(reader, number), _decode_numbers(reader, number)
         # A pair takes the zeros before it and its own place, fillers included.
         positions = np.cumsum(indices + 1) - 1
-        if number and (int(indices.min()) < 0 or int(positions[-1]) >= sum(sizes)):
+        if number and (int(indices.min()) < 0 or int(positions[-1]) >= count):
             raise FileFormatError("a tensor's symbols lie outside it")
-        symbols = np.zeros(sum(sizes), np.int32)
+        symbols = np.zeros(count, np.int32)
         symbols[positions] = values
-        parts = np.split(symbols, np.cumsum(sizes)[:-1])
-        decoded.append([part.reshape(plane.shape) for part, plane in zip(parts, planes, strict=True)])
+        decoded.append(by_plane(symbols, planes))
     reader.finish()
     return decoded
 

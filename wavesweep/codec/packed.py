@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wavesweep.codec.bits import Reader, pack_bits, packed_size, unpack_bits
-from wavesweep.codec.context import Plane
+from wavesweep.codec.context import Plane, by_plane, total_size
 from wavesweep.compression.symbols import Symbols
 from wavesweep.errors import FileFormatError
 
@@ -45,8 +45,7 @@ def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[list[Symbo
     reader = Reader(stream)
     decoded = []
     for planes in tensors:
-        sizes = [plane.rows * plane.columns for plane in planes]
-        count = sum(sizes)
+        count = total_size(planes)
         mode, lowest, width, number = _HEAD.unpack(reader.take(_HEAD.size))
         if mode > 1 or width > 32 or number > count:
             raise FileFormatError("a tensor's packed symbols have an unknown form")
@@ -58,9 +57,7 @@ def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[list[Symbo
             if int(mask.sum()) != number:
                 raise FileFormatError("a tensor's mask does not fit the number of its symbols")
             symbols[mask] = unpack_bits(reader.take(packed_size(number, width)), number, width) + lowest
-        edges = np.cumsum(sizes)[:-1]
-        parts = np.split(symbols.astype(np.int32), edges)
-        decoded.append([part.reshape(plane.shape) for part, plane in zip(parts, planes, strict=True)])
+        decoded.append(by_plane(symbols.astype(np.int32), planes))
     reader.finish()
     return decoded
 

@@ -43,11 +43,6 @@ class Band:
         """Where the band lies in the coefficient vector."""
         return slice(self.start, self.start + prod(self.shape))
 
-    @property
-    def is_approximation(self) -> bool:
-        """Whether this is the coarse band of a wavelet transform."""
-        return self.level > 0 and "d" not in self.orientation
-
 
 @dataclass(frozen=True)
 class Basis:

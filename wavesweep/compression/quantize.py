@@ -1,7 +1,5 @@
 """Quantisation of kept coefficients: coefficients in, integer symbols and what they stand for out."""
 
-from collections.abc import Sequence
-
 import kmeans1d
 import numpy as np
 import numpy.typing as npt
@@ -94,9 +92,3 @@ def quantize_small(values: Array, bits: int) -> tuple[Symbols, Steps]:
     """A bias or the like: uniform steps over its range."""
     step = short_number(max(float(np.abs(values).max(initial=0)) / ((1 << (bits - 1)) - 1), 1e-30))
     return round_to_step(values, step, 1.0), Steps((step,))
-
-
-def zero_share(tensors: Sequence[CodedTensor]) -> float:
-    """Share of symbols that are zero."""
-    total = sum(tensor.symbols.size for tensor in tensors)
-    return sum(int((tensor.symbols == 0).sum()) for tensor in tensors) / total
