@@ -67,10 +67,13 @@ def compress(
     def importance(names: tuple[str, ...]) -> dict[str, LayerImportance]:
         if images is None:
             raise SettingsError("quantize.importance", "second_order", "needs images", "give compress(images=...)")
-        was_training = model.training
-        found = layer_importance(model, names, images[: settings.quantize.images].clone(), settings.seed)
-        model.train(was_training)
-        return found
+        # Each module on its own: a frozen normalisation is in evaluation mode inside a network that is trained.
+        was_training = {module: module.training for module in model.modules()}
+        try:
+            return layer_importance(model, names, images[: settings.quantize.images].clone(), settings.seed)
+        finally:
+            for module, training in was_training.items():
+                module.training = training
 
     def accuracy(weights: Mapping[str, Tensor]) -> float:
         raise SettingsError("quantize.max_drop", settings.quantize.max_drop, "needs a data set", "use the command line")

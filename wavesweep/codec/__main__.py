@@ -56,7 +56,7 @@ def _run(options: argparse.Namespace) -> int:
         print(f"error: {options.file}: holds NaN or infinity", file=sys.stderr)
         return 1
     count = sum(value.numel() for value in state.values())
-    print(f"{options.file}: sound, {len(state)} tensors, {count:,} numbers, {8 * size / count:.3f} bits each")
+    print(f"{options.file}: sound, {len(state)} tensors, {count:,} numbers, {8 * size / max(count, 1):.3f} bits each")
     return 0
 
 

@@ -10,6 +10,7 @@ from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor
 from wavesweep.compression.basis import BasisSpec
 from wavesweep.compression.quantize import quantize_small
 from wavesweep.compression.symbols import CodedTensor
+from wavesweep.errors import TrialError
 
 
 def assemble(
@@ -23,6 +24,9 @@ def assemble(
         same: second name of a tied tensor to its first.
         other: how the other floating-point tensors are stored: float32, float16 or quantized.
         bits: for `quantized`.
+
+    Raises:
+        TrialError: a tensor is not finite.
     """
     by_name = {tensor.name: tensor for tensor in coded}
     stored: list[StoredTensor] = []
@@ -51,9 +55,13 @@ def _other(name: str, value: Tensor, other: str, bits: int) -> StoredTensor:
     dtype = str(value.dtype).removeprefix("torch.")
     if not value.is_floating_point():
         return RawTensor(name, value.numpy(), dtype)
+    if not bool(torch.isfinite(value).all()):
+        raise TrialError(f"tensor {name} holds NaN or infinity; check the training of the baseline")
     values = value.float().numpy() if value.dtype == torch.bfloat16 else value.numpy()
-    # A variance that becomes zero would blow up its normalisation, so these are never quantised.
-    if other == "quantized" and value.dim() == 1 and value.numel() > 1 and not name.endswith("running_var"):
+    # A variance that becomes zero would blow up its normalisation, so these are never quantised; nor are tensors of
+    # another type than float32, the one that coefficients decode to.
+    small = value.dim() == 1 and value.numel() > 1 and value.dtype == torch.float32
+    if other == "quantized" and small and not name.endswith("running_var"):
         symbols, steps = quantize_small(values.astype(np.float64), bits)
         return CodedTensor(name, tuple(values.shape), tuple(values.shape), BasisSpec("identity"), symbols, steps)
     if other != "float32" and dtype != "float16":

@@ -22,8 +22,9 @@ from wavesweep.errors import FileFormatError
 
 MAGIC = b"\x89WSZ"
 VERSION = 1
-# A header holds some 100 bytes per tensor; these bounds are far above any network's.
-_MOST_HEADER_BYTES, _MOST_JSON_BYTES = 1 << 24, 1 << 26
+# A header holds some 100 bytes per tensor; this bound is far above any network's. Parsed, JSON takes up to 40 times
+# its size.
+_MOST_HEADER_BYTES = _MOST_JSON_BYTES = 1 << 22
 _PREFIX = struct.Struct("<4sHIII")
 
 

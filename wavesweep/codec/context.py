@@ -62,7 +62,7 @@ class Plane:
 
     def above(self, values: Ints) -> Ints:
         """`values` of the parent band, shape of the parent, as seen from this band: (rows, columns)."""
-        found: Ints = values[np.ix_(*(np.asarray(index) for index in self.index_maps))]
+        found: Ints = values[np.ix_(*(np.asarray(index, np.int64) for index in self.index_maps))]
         return found.reshape(self.rows, self.columns)
 
 
@@ -121,7 +121,7 @@ class Significance:
         self._ones, self._seen = 1, 2
         self._row_prior, self._column_prior = np.zeros(rows, np.int64), np.zeros(columns, np.int64)
         if parent_odds is not None:
-            row_map, *column_maps = (np.asarray(index) for index in plane.index_maps)
+            row_map, *column_maps = (np.asarray(index, np.int64) for index in plane.index_maps)
             self._row_prior = parent_odds.rows[row_map]
             if column_maps:
                 self._column_prior = parent_odds.columns[np.ix_(*column_maps)].reshape(-1)

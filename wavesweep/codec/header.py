@@ -1,5 +1,6 @@
 """The tensor entries of a file's header: made from tensors, and checked to the last number before they are believed."""
 
+import sys
 from math import prod
 from typing import Any
 
@@ -13,6 +14,8 @@ from wavesweep.errors import FileFormatError
 # Elements of all tensors of a file together, unless the reader allows more: a hostile file cannot ask for more.
 MOST_ELEMENTS = 1 << 28
 _BASES = ("identity", "wavelet", "dct", "rotation", "shuffled")
+# A wavelet over n axes has 2**n bands per level.
+_MOST_AXES = 8
 _FLOATS = ("float16", "float32")
 _NUMPY = {
     **{name: name for name in ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8")},
@@ -60,18 +63,18 @@ def checked_entries(header: dict[str, Any], most_elements: int) -> list[dict[str
     names: set[str] = set()
     left = most_elements
     for entry in entries:
-        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or entry["name"] in names:
-            raise FileFormatError("its header has a tensor without a name, or a name twice")
+        if not isinstance(entry, dict) or not _is_name(entry.get("name")) or entry["name"] in names:
+            raise FileFormatError("its header has a tensor without a proper name, or a name twice")
         name = entry["name"]
         kind = entry.get("kind")
         if kind == "same":
-            if entry.get("of") not in names:
+            if not _is_name(entry.get("of")) or entry["of"] not in names:
                 raise FileFormatError(f"tensor {name} is the same as one that does not come before it")
         elif kind in ("raw", "coded"):
             entry = {**entry, "shape": _shape(entry.get("shape"), name, left)}
             if kind == "raw":
                 count = prod(entry["shape"])
-                if entry.get("stored") not in _NUMPY or entry.get("dtype") not in _TORCH:
+                if entry.get("stored") not in tuple(_NUMPY) or entry.get("dtype") not in _TORCH:
                     raise FileFormatError(f"tensor {name} is of an unknown type")
             else:
                 entry, count = _checked_coded(entry, name, left)
@@ -90,7 +93,7 @@ def _checked_coded(entry: dict[str, Any], name: str, most: int) -> tuple[dict[st
     if prod(view) != prod(entry["shape"]):
         raise FileFormatError(f"tensor {name} has a view of another size than its shape")
     basis = _checked_basis(entry.get("basis"), view, name)
-    bands = make_basis(BasisSpec(**basis), view).bands if 0 not in view else ()
+    bands = make_basis(BasisSpec(**basis), view).bands
     count = sum(prod(band.shape) for band in bands)
     values = entry.get("values")
     if not isinstance(values, dict) or len(values) != 1:
@@ -120,7 +123,7 @@ def _checked_basis(basis: object, view: tuple[int, ...], name: str) -> dict[str,
         raise error
     if len(set(axes)) != len(axes) or any(not 0 <= axis < len(view) for axis in axes):
         raise error
-    if type(basis.get("seed", 0)) is not int or not isinstance(basis.get("name", ""), str):
+    if type(basis.get("seed", 0)) is not int or not _is_name(basis.get("name", "")):
         raise error
     if basis["kind"] in ("wavelet", "shuffled"):
         known = basis.get("wavelet") in pywt.wavelist(kind="discrete") and basis.get("mode") in pywt.Modes.modes
@@ -136,13 +139,23 @@ def _checked_basis(basis: object, view: tuple[int, ...], name: str) -> dict[str,
     return {**basis, "axes": tuple(axes), "levels": tuple(levels)}
 
 
-def _shape(shape: object, name: str, most: int) -> tuple[int, ...]:
-    if not isinstance(shape, list | tuple) or len(shape) > 16 or not all(type(n) is int and n >= 0 for n in shape):
+def _shape(shape: Any, name: str, most: int) -> tuple[int, ...]:
+    if (
+        not isinstance(shape, list | tuple)
+        or len(shape) > _MOST_AXES
+        or not all(type(n) is int and n >= 0 for n in shape)
+    ):
         raise FileFormatError(f"tensor {name} has no sound shape")
-    if prod(shape) > most:
-        raise FileFormatError(f"tensor {name} declares {prod(shape)} numbers, more than are allowed")
+    # An axis of length 0 must not hide others that are huge.
+    if prod(max(n, 1) for n in shape) > most:
+        raise FileFormatError(f"tensor {name} declares more numbers than are allowed")
     return tuple(shape)
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and 0 < value < 1e30  # type: ignore[operator]
+    return type(value) in (int, float) and 0 < value <= sys.float_info.max  # type: ignore[operator]
+
+
+def _is_name(value: object) -> bool:
+    """Whether it can be the name of a tensor, and be shown in an error of one line."""
+    return isinstance(value, str) and len(value) <= 500 and value.isprintable()

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from wavesweep.codec.bits import Reader
 from wavesweep.codec.context import Plane, by_plane, total_size
-from wavesweep.compression.symbols import Symbols
+from wavesweep.compression.symbols import LARGEST, Symbols
 from wavesweep.errors import FileFormatError
 
 _INDEX_BITS_CONVOLUTION, _INDEX_BITS_MATRIX = 8, 5
@@ -60,6 +60,8 @@ def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[list[Symbo
         positions = np.cumsum(indices + 1) - 1
         if number and (int(indices.min()) < 0 or int(positions[-1]) >= count):
             raise FileFormatError("a tensor's symbols lie outside it")
+        if max(-int(values.min(initial=0)), int(values.max(initial=0))) > LARGEST:
+            raise FileFormatError("a symbol is too large")
         symbols = np.zeros(count, np.int32)
         symbols[positions] = values
         decoded.append(by_plane(symbols, planes))
@@ -142,16 +144,17 @@ def _follow(lengths: Ints) -> Ints:
     return starts[starts < count]
 
 
-def _read_table(table: bytes, entries: int) -> Ints:
+def _read_table(table: bytes, entries: int) -> npt.NDArray[np.uint8]:
     try:
         unpacker = zlib.decompressobj()
-        lengths = np.frombuffer(unpacker.decompress(table, entries + 1), np.uint8).astype(np.int64)
+        lengths = np.frombuffer(unpacker.decompress(table, entries + 1), np.uint8)
     except zlib.error as error:
         raise FileFormatError(f"a Huffman table cannot be read ({error})") from None
     if len(lengths) != entries or not unpacker.eof or int(lengths.max(initial=0)) > _LONGEST:
         raise FileFormatError("a Huffman table is broken")
     # Kraft's inequality: more codes than fit would overwrite each other.
-    if int((1 << (_LONGEST - lengths[lengths > 0])).sum()) > 1 << _LONGEST:
+    counts = np.bincount(lengths, minlength=_LONGEST + 1)[1:].tolist()
+    if sum(count << (_LONGEST - length) for length, count in enumerate(counts, 1)) > 1 << _LONGEST:
         raise FileFormatError("a Huffman table has too many codes")
     return lengths
 
@@ -204,14 +207,16 @@ def canonical_codes(lengths: Ints) -> Ints:
     return codes
 
 
-def _lookup(lengths: Ints) -> tuple[Ints, Ints]:
+def _lookup(table: npt.NDArray[np.uint8]) -> tuple[Ints, Ints]:
     """For each 16 bits that may come next: the entry, and the length of its code (0: none)."""
+    # At most 65,536 entries have codes, however many the table declares.
+    present = np.flatnonzero(table)
+    lengths = table[present].astype(np.int64)
     codes = canonical_codes(lengths)
     entry_of, length_of = np.zeros(1 << _LONGEST, np.int64), np.zeros(1 << _LONGEST, np.int64)
     order = np.argsort(codes << (_LONGEST - lengths), kind="stable")
-    order = order[lengths[order] > 0]
     shares = 1 << (_LONGEST - lengths[order])
     filled = int(shares.sum())
-    entry_of[:filled] = np.repeat(order, shares)
+    entry_of[:filled] = np.repeat(present[order], shares)
     length_of[:filled] = np.repeat(lengths[order], shares)
     return entry_of, length_of

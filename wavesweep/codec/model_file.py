@@ -45,8 +45,8 @@ def unpack(content: bytes, most_elements: int = MOST_ELEMENTS) -> tuple[list[Sto
         raise FileFormatError(f"has {len(streams)} streams where 2 are expected")
     entries = checked_entries(header, most_elements)
     coder = header.get("coder")
-    if coder not in CODERS:
-        raise FileFormatError(f"is coded by {coder!r}; known are {', '.join(CODERS)}")
+    if not isinstance(coder, str) or coder not in CODERS:
+        raise FileFormatError(f"is coded by {str(coder)[:40]!r}; known are {', '.join(CODERS)}")
     coded = [_empty(entry) for entry in entries if entry["kind"] == "coded"]
     all_planes: list[Sequence[Plane]] = [_planes(tensor) for tensor in coded]
     symbols = CODERS[coder][1](streams[0], all_planes)

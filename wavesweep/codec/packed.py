@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from wavesweep.codec.bits import Reader, pack_bits, packed_size, unpack_bits
 from wavesweep.codec.context import Plane, by_plane, total_size
-from wavesweep.compression.symbols import Symbols
+from wavesweep.compression.symbols import LARGEST, Symbols
 from wavesweep.errors import FileFormatError
 
 _HEAD = struct.Struct("<BiBQ")
@@ -57,6 +57,8 @@ def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[list[Symbo
             if int(mask.sum()) != number:
                 raise FileFormatError("a tensor's mask does not fit the number of its symbols")
             symbols[mask] = unpack_bits(reader.take(packed_size(number, width)), number, width) + lowest
+        if max(-int(symbols.min(initial=0)), int(symbols.max(initial=0))) > LARGEST:
+            raise FileFormatError("a symbol is too large")
         decoded.append(by_plane(symbols.astype(np.int32), planes))
     reader.finish()
     return decoded

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from wavesweep.compression.arm import PrunedTensor
 from wavesweep.compression.symbols import Codebook, CodedTensor, Reconstruction, Steps, Symbols, Values
 from wavesweep.config import QuantizeSettings
+from wavesweep.errors import TrialError
 
 # Symbols beyond this would not fit the coder; a step this small quantises nothing.
 _LARGEST = (1 << 30) - 2
@@ -18,18 +19,22 @@ def quantize(tensor: PrunedTensor, settings: QuantizeSettings, scale: float = 1.
 
     A coefficient that was kept may become zero with `uniform`, whose zero bin is `dead_zone` steps wide; never with
     `kmeans`, whose codebook (Han et al. 2016, here optimal in one dimension) does not hold zero.
+
+    Raises:
+        TrialError: a coefficient is too large for the type that it is stored as.
     """
     coefficients = tensor.coefficients.double().numpy()
     mask = tensor.mask.numpy()
     symbols: Symbols
     rule: Reconstruction
     if settings.name == "none":
-        values = coefficients[mask].astype(settings.coefficients)
+        kept = coefficients[mask]
+        values = _as_float16(kept, tensor.plan.name) if settings.coefficients == "float16" else kept.astype(np.float32)
         symbols = np.zeros(mask.size, np.int32)
         symbols[mask] = values != 0
         rule = Values(values[values != 0])
     elif settings.name == "kmeans":
-        symbols, rule = _kmeans(coefficients, mask, 1 << (tensor.plan.bits or settings.bits))
+        symbols, rule = _kmeans(coefficients, mask, 1 << (tensor.plan.bits or settings.bits), tensor.plan.name)
     else:
         steps = band_steps(tensor, settings, scale)
         symbols = np.zeros(mask.size, np.int32)
@@ -56,29 +61,39 @@ def band_steps(tensor: PrunedTensor, settings: QuantizeSettings, scale: float) -
     for band, most in zip(tensor.bands, largest, strict=True):
         step = settings.step if settings.step is not None else most / ((1 << (bits - 1)) - 1)
         step = scale * step / (band.atom_norm if settings.atom_norm else 1.0)
-        steps.append(short_number(max(step, most / _LARGEST, 1e-30)))
+        steps.append(short_number(max(step, most / _LARGEST, 1e-30), up=settings.step is None))
     return steps
 
 
-def short_number(value: float) -> float:
-    """`value` to four significant digits."""
-    return float(f"{value:.4g}")
+def short_number(value: float, up: bool = False) -> float:
+    """`value` to four significant digits, the nearest ones or, with `up`, none below it."""
+    short = float(f"{value:.4g}")
+    return float(f"{value * 1.0005:.4g}") if up and short < value else short
 
 
 def round_to_step(coefficients: Array, step: float, dead_zone: float) -> Symbols:
     """Nearest multiples of the step outside the zero bin, which is `dead_zone` steps wide."""
-    magnitudes = np.floor(np.abs(coefficients) / step + 1 - dead_zone / 2)
-    return (np.sign(coefficients) * np.maximum(magnitudes, 0)).astype(np.int32)
+    sizes = np.abs(coefficients) / step
+    magnitudes = np.where(sizes < dead_zone / 2, 0, np.clip(np.floor(sizes + 0.5), 1, _LARGEST))
+    return (np.sign(coefficients) * magnitudes).astype(np.int32)
 
 
-def _kmeans(coefficients: Array, mask: npt.NDArray[np.bool_], levels: int) -> tuple[Symbols, Codebook]:
+def _as_float16(values: Array, name: str) -> npt.NDArray[np.float16]:
+    with np.errstate(over="ignore"):
+        short = values.astype(np.float16)
+    if not np.isfinite(short).all():
+        raise TrialError(f"tensor {name} holds numbers too large for float16; use quantize=uniform")
+    return short
+
+
+def _kmeans(coefficients: Array, mask: npt.NDArray[np.bool_], levels: int, name: str) -> tuple[Symbols, Codebook]:
     """Optimal codebook of at most `levels` values for the kept coefficients (Groenlund et al. 2017)."""
     kept = coefficients[mask]
     symbols = np.zeros(mask.size, np.int32)
     if not kept.size:
         return symbols, Codebook(np.zeros(0, np.float16), np.zeros(0, np.float16))
     clusters, centroids = kmeans1d.cluster(kept, min(levels, len(np.unique(kept))))
-    values = np.asarray(centroids, np.float16)
+    values = _as_float16(np.asarray(centroids), name)
     negative = np.flatnonzero(np.asarray(centroids) < 0)[::-1]  # centroids grow, so magnitudes grow from here down
     positive = np.flatnonzero(np.asarray(centroids) >= 0)
     symbol_of = np.zeros(len(values), np.int32)
@@ -90,5 +105,5 @@ def _kmeans(coefficients: Array, mask: npt.NDArray[np.bool_], levels: int) -> tu
 
 def quantize_small(values: Array, bits: int) -> tuple[Symbols, Steps]:
     """A bias or the like: uniform steps over its range."""
-    step = short_number(max(float(np.abs(values).max(initial=0)) / ((1 << (bits - 1)) - 1), 1e-30))
+    step = short_number(max(float(np.abs(values).max(initial=0)) / ((1 << (bits - 1)) - 1), 1e-30), up=True)
     return round_to_step(values, step, 1.0), Steps((step,))

@@ -186,4 +186,5 @@ def _magnitude_bits(symbols: npt.NDArray[np.int64]) -> Array:
     counts[0] = 0
     with np.errstate(divide="ignore"):
         bits: Array = 1 - np.log2(counts / counts.sum())
+    bits[0] = 0  # never a candidate, but infinity times a price of zero is NaN
     return bits

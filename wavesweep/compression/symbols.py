@@ -10,6 +10,8 @@ from torch import Tensor
 from wavesweep.compression.basis import BasisSpec, make_basis
 
 Symbols = npt.NDArray[np.int32]
+# Largest magnitude of a symbol that a file can hold.
+LARGEST = (1 << 30) - 1
 Floats = npt.NDArray[np.floating]
 
 
@@ -54,6 +56,11 @@ class CodedTensor:
 
     def coefficients(self) -> npt.NDArray[np.float64]:
         """The coefficients that the symbols stand for, flat."""
+        # A file may hold signalling NaN or steps that overflow; neither is worth a warning.
+        with np.errstate(all="ignore"):
+            return self._coefficients()
+
+    def _coefficients(self) -> npt.NDArray[np.float64]:
         rule, symbols = self.reconstruction, self.symbols
         if isinstance(rule, Steps):
             bands = make_basis(self.basis, self.view).bands
