@@ -193,8 +193,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peer", help="a python that has nncodec; without it only our curve is made")
     parser.add_argument("--steps", type=float, nargs="+", default=STEPS, help="quantize.step of our points")
     parser.add_argument("--qp", type=int, nargs="+", default=QPS, help="the peer's qp of weights")
-    parser.add_argument("--lambdas", type=float, nargs="+", default=(0.0, 1.0), help="the peer's lambda_scale")
-    parser.add_argument("--other-qp", type=int, nargs="+", default=(-75, -40), help="the peer's nonweight_qp")
+    parser.add_argument(
+        "--lambdas", type=float, nargs="+", default=(0.0, 1.0, 2.0, 4.0), help="the peer's lambda_scale"
+    )
+    parser.add_argument("--other-qp", type=int, nargs="+", default=(-40,), help="the peer's nonweight_qp")
     parser.add_argument("--chart", help="PNG file for accuracy against bytes")
     parser.add_argument("overrides", nargs="*", help="settings of wavesweep, after --")
     return parser.parse_args()

@@ -41,6 +41,7 @@ NUMBERS = {
     "quantize.dead_zone": ([1, 2, 4], [0.9, 4.1, NAN]),
     "quantize.max_drop": ([None, 0.0, 100.0], [-0.1, NAN, INFINITY]),
     "quantize.rate_weight": ([0.0], [-0.1, NAN, INFINITY]),
+    "quantize.damping": ([1e-9, 1.0, 100.0], [0, -0.1, NAN, INFINITY]),
     "quantize.images": ([1, 10_000], [0, -1]),
     "level": ([1, 3, 100, "max"], [0, -1, "min", "3", 1.5, True, None, [1], NAN]),
 }

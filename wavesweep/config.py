@@ -112,6 +112,9 @@ class QuantizeSettings:
     )
     rate_weight: float = _setting(0.0, "must be a number >= 0 (bits against distortion, in squared steps per bit)")
     importance: str = _setting("none", _one_of(("none", "second_order")))
+    damping: float = _setting(
+        1.0, "must be a number > 0 (share of the mean added to the second-order estimate, which few images make)"
+    )
     images: int = _setting(1024, "must be an integer >= 1 (training images for quantize.importance)")
     coefficients: str = _setting("float16", _one_of(("float16", "float32")) + " (quantize=none only)")
     other: str = _setting("float16", _one_of(OTHERS) + " (biases and normalisation)")
@@ -266,6 +269,7 @@ def _check_quantize(quantize: QuantizeSettings) -> None:
     _number("quantize.other_bits", quantize.other_bits, 2 <= quantize.other_bits <= 16)
     _number("quantize.dead_zone", quantize.dead_zone, 1 <= quantize.dead_zone <= 4)
     _number("quantize.rate_weight", quantize.rate_weight, quantize.rate_weight >= 0)
+    _number("quantize.damping", quantize.damping, quantize.damping > 0)
     _number("quantize.images", quantize.images, quantize.images >= 1)
     if quantize.step is not None:
         _number("quantize.step", quantize.step, quantize.step > 0)

@@ -24,7 +24,6 @@ Array = npt.NDArray[np.float64]
 # Bands and their symbols to the probability that each symbol is not zero: the coder's model, given from outside.
 RateModel = Callable[[Sequence[Band], Sequence[Symbols]], list[Array]]
 _ROUNDS = 3
-_DAMPING = 0.01
 _BLOCK = 64
 _LARGEST_CANDIDATE = 1 << 20
 _TABLE = 256
@@ -48,6 +47,8 @@ def quantize_rate_distortion(
     free = columns.gather(tensor.mask.numpy())
     hessian, units = columns.weights(tensor, importance)
     sensitivity = units.mean() * (hessian.mean() if hessian.ndim == 1 else np.diag(hessian).mean())
+    if hessian.ndim == 2:
+        hessian = hessian + np.eye(len(hessian)) * (settings.damping * np.diag(hessian).mean() + 1e-12)
     base = settings.step * scale
     step = short_number(base / np.sqrt(sensitivity)) if sensitivity > 0 else short_number(base)
     price = settings.rate_weight * base**2 if sensitivity > 0 else 0.0
@@ -128,9 +129,8 @@ def _sweep(
     if hessian.ndim == 1:
         return _choose(values, free, units[:, None] * hessian, step, price, bits_zero, bits_other, magnitude_bits)
     count = len(hessian)
-    damped = hessian + np.eye(count) * (_DAMPING * np.mean(np.diag(hessian)) + 1e-12)
-    order = np.argsort(-np.diag(damped), kind="stable")
-    inverse = np.linalg.inv(damped[np.ix_(order, order)])
+    order = np.argsort(-np.diag(hessian), kind="stable")
+    inverse = np.linalg.inv(hessian[np.ix_(order, order)])
     factor = np.linalg.cholesky((inverse + inverse.T) / 2).T
     left = values[:, order].copy()
     symbols = np.zeros(values.shape, np.int64)
