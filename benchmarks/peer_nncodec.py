@@ -15,7 +15,7 @@ NNCodec needs NumPy 1, so it runs in an environment of its own, which need not h
     python benchmarks/peer_nncodec.py --model lenet300 --dataset mnist --data ../shared/data --peer peer/bin/python \
         --chart lenet300.png -- wavelet=haar level=2 layout=spatial
 
-Without `--peer` only our curve is made. `--chart` needs matplotlib.
+Without `--peer` only our curve is made. `--chart` needs matplotlib (`pip install -e ".[bench]"`).
 """
 
 import argparse
