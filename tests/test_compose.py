@@ -269,8 +269,8 @@ def test_an_error_of_the_package_is_its_own_line():
 
 
 def test_an_error_of_the_operating_system_names_the_file():
-    text = explain(PermissionError(13, "Permission denied", "/root/outputs"))
-    assert text == "/root/outputs: Permission denied; choose another paths.outputs or mend its permissions"
+    text = explain(PermissionError(13, "Permission denied", "/mnt/outputs"))
+    assert text == "/mnt/outputs: Permission denied; choose another paths.outputs or mend its permissions"
 
 
 def test_a_multirun_point_may_add_arguments_of_the_users_own(hydra):

@@ -16,6 +16,7 @@ from wavesweep.config import (
     QuantizeSettings,
     Recipe,
     Settings,
+    ThresholdSettings,
 )
 from wavesweep.measure.quality import evaluate
 from wavesweep.models.zoo import build_model
@@ -95,3 +96,24 @@ def test_a_trial_whose_record_is_lost_gets_the_same_file_again(outputs):
     again = run_trial(settings)
     assert (directory / "model.wsz").read_bytes() == content
     assert [arm["stored_bytes"] for arm in again["arms"]] == [arm["stored_bytes"] for arm in record["arms"]]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"wavelet": "haar"}, {"wavelet": "bior1.1"}),
+        ({}, {"threshold": ThresholdSettings(energy=0.5, value=3.0)}),
+        ({"layout": "spatial"}, {"layout": "channel"}),
+        ({"layout": "channel"}, {"layout": "flat"}),
+    ],
+    ids=["names of one wavelet", "numbers of other rules", "grid or matrix", "matrix or vector"],
+)
+def test_arms_of_one_key_are_one_file_whichever_trial_made_it(tmp_path, one, other):
+    files = []
+    for number, changes in enumerate((one, other)):
+        settings = replace(settings_of(tmp_path / str(number), "uniform"), **{"wavelet": "haar", "level": 1} | changes)
+        keys = [arm["arm_key"] for arm in run_trial(settings)["arms"]]
+        files.append({key: (tmp_path / str(number) / "arms" / key / "model.wsz").read_bytes() for key in keys})
+    shared = files[0].keys() & files[1].keys()
+    assert {files[0][key] for key in shared} == {files[1][key] for key in shared}
+    assert shared or "layout" in one

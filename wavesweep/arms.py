@@ -18,7 +18,7 @@ from torch import Tensor
 from wavesweep.baseline import Baseline, Subject, measure
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import state_dict
-from wavesweep.coding import CodedArm, Coding, Network, code_arm
+from wavesweep.coding import CodedArm, Coding, Network, code_arm, deciding_threshold
 from wavesweep.compression.arm import METHODS, ArmSpec, relative_error
 from wavesweep.compression.importance import LayerImportance, layer_importance
 from wavesweep.compression.layers import TensorPlan
@@ -86,6 +86,7 @@ def arm_key(spec: ArmSpec, baseline_key: str, coding: Coding) -> str:
     """Hash of what can change the arm's result: effective levels and filters, not requested ones or names."""
     method = METHODS[spec.method]
     uses_wavelet = method.basis in ("wavelet", "shuffled")
+    threshold = deciding_threshold(spec)
     seeded = method.basis in ("rotation", "shuffled") or method.score == "random"
     rule: dict[str, Any]
     if spec.kept is None:
@@ -105,8 +106,8 @@ def arm_key(spec: ArmSpec, baseline_key: str, coding: Coding) -> str:
             "codec": coding.codec.name,
             "step_scale": spec.step_scale,
             "images_seed": coding.seed if coding.quantize.importance != "none" else None,
-            "shrinkage": spec.threshold.shrinkage if method.score == "magnitude" else "hard",
-            "atom_norm": spec.threshold.atom_norm and uses_wavelet,
+            "shrinkage": threshold.shrinkage,
+            "atom_norm": threshold.atom_norm,
             **rule,
         }
     )
@@ -121,10 +122,16 @@ def rule_number(spec: ArmSpec) -> float | None:
 
 
 def _plan_content(plan: TensorPlan, basis: str) -> dict[str, Any]:
-    content: dict[str, Any] = {"name": plan.name, "percentile": plan.percentile, "bits": plan.bits}
+    # The view counts for every basis: the coder's contexts are its rows and columns.
+    content: dict[str, Any] = {
+        "name": plan.name,
+        "percentile": plan.percentile,
+        "bits": plan.bits,
+        "view": plan.view,
+    }
     if basis == "identity":
         return content
-    content |= {"view": plan.view, "axes": plan.axes}
+    content["axes"] = plan.axes
     if basis in ("wavelet", "shuffled"):
         # db1, haar and bior1.1 are one wavelet; what counts are the filters.
         content |= {

@@ -13,13 +13,13 @@ from wavesweep.codec.assemble import assemble, tied_names
 from wavesweep.codec.context import ONE, planes_of
 from wavesweep.codec.model_file import pack
 from wavesweep.codec.range_coder import significance_probabilities
-from wavesweep.compression.arm import ArmSpec, PrunedArm, prune
+from wavesweep.compression.arm import METHODS, ArmSpec, PrunedArm, prune
 from wavesweep.compression.basis import Band
 from wavesweep.compression.importance import LayerImportance
 from wavesweep.compression.quantize import quantize
 from wavesweep.compression.rate_distortion import quantize_rate_distortion
 from wavesweep.compression.symbols import CodedTensor, Symbols
-from wavesweep.config import CodecSettings, QuantizeSettings
+from wavesweep.config import CodecSettings, QuantizeSettings, ThresholdSettings
 from wavesweep.store.keys import differences
 
 # Halvings of the range of steps in the search for `max_drop`, and that range.
@@ -88,9 +88,22 @@ def code_arm(spec: ArmSpec, coding: Coding, network: Network) -> CodedArm:
     return CodedArm(pack(stored, coding.codec.name, _made_by(spec, coding)), tensors, pruned, scale)
 
 
+def deciding_threshold(spec: ArmSpec) -> ThresholdSettings:
+    """The arm's threshold without what plays no part for its rule and method."""
+    given, method = spec.threshold, METHODS[spec.method]
+    number = {"percentile": "percentile", "energy": "energy", "absolute": "value"}.get(given.rule)
+    return ThresholdSettings(
+        rule=given.rule,
+        scope=given.scope,
+        shrinkage=given.shrinkage if method.score == "magnitude" else "hard",
+        atom_norm=given.atom_norm and method.basis in ("wavelet", "shuffled"),
+        **({} if number is None else {number: getattr(given, number)}),
+    )
+
+
 def _made_by(spec: ArmSpec, coding: Coding) -> dict[str, Any]:
     """What made a file, as its header keeps it: only what the arm's key knows, so that equal arms are equal files."""
-    rule = {"kept": list(spec.kept)} if spec.kept is not None else {"threshold": differences(spec.threshold)}
+    rule = {"kept": list(spec.kept)} if spec.kept is not None else {"threshold": differences(deciding_threshold(spec))}
     return {
         "wavesweep": version("wavesweep"),
         "method": spec.method,

@@ -202,3 +202,12 @@ def test_another_number_of_threads_decodes_the_same_bits(tmp_path):
         found.append(json.loads(subprocess.run(command, capture_output=True, check=True, env=environment).stdout))
     assert found[0] == found[1]
     assert list(found[0]) == list(BASES)
+
+
+def test_a_tied_weight_can_be_read_when_its_second_name_comes_first():
+    # As in a state that was read from a file, which is sorted by name.
+    state = {"decoder.weight": torch.ones(2, 3), "embedding.weight": torch.ones(2, 3)}
+    stored = assemble(state, [], {"decoder.weight": "embedding.weight"}, "float32", 8)
+    decoded = state_dict(unpack(pack(stored, "range", {}))[0])
+    assert decoded.keys() == state.keys()
+    assert all(torch.equal(decoded[name], value) for name, value in state.items())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from wavesweep.codec.context import planes_of
-from wavesweep.codec.range_coder import LARGEST_MAGNITUDE, encode
+from wavesweep.codec.range_coder import LARGEST, encode
 from wavesweep.coding import _rates
 from wavesweep.compression.arm import ArmSpec, prune
 from wavesweep.compression.importance import LayerImportance
@@ -137,7 +137,7 @@ def test_steps_of_any_size_give_symbols_that_can_be_coded(scale):
     tensor = pruned(scale=scale)
     for quantizer in (QuantizeSettings(), QuantizeSettings(bits=16), QuantizeSettings(step=1e-25)):
         coded = quantize(tensor, quantizer)
-        assert np.abs(coded.symbols.astype(np.int64)).max() <= LARGEST_MAGNITUDE
+        assert np.abs(coded.symbols.astype(np.int64)).max() <= LARGEST
         assert torch.isfinite(coded.weight()).all()
         if scale >= 1e-20:
             assert torch.allclose(coded.weight(), tensor.weight, rtol=0, atol=0.02 * float(tensor.weight.abs().max()))
@@ -278,6 +278,6 @@ def test_importance_gives_smaller_errors_of_the_outputs_at_no_more_bytes(method)
 def test_rate_distortion_with_extreme_steps_gives_symbols_that_can_be_coded(step):
     tensor = pruned()
     coded = quantize_rate_distortion(tensor, QuantizeSettings(step=step, rate_weight=0.1), None, _rates, 1.0)
-    assert np.abs(coded.symbols.astype(np.int64)).max() <= LARGEST_MAGNITUDE
+    assert np.abs(coded.symbols.astype(np.int64)).max() <= LARGEST
     coded_bytes(coded, tensor)
     assert torch.isfinite(coded.weight()).all()

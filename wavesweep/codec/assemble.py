@@ -1,6 +1,7 @@
 """From a state dict and its coded tensors to all that a file holds."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -30,13 +31,15 @@ def assemble(
     """
     by_name = {tensor.name: tensor for tensor in coded}
     stored: list[StoredTensor] = []
+    stored_as: dict[str, str] = {}
     for name, value in state.items():
-        if name in same:
-            stored.append(SameTensor(name, same[name]))
-        elif name in by_name:
-            stored.append(by_name[name])
-        else:
-            stored.append(_other(name, value, other, bits))
+        # A state that was read from a file is sorted by name, so either of two tied names may come first in it.
+        first = same.get(name, name)
+        if first in stored_as:
+            stored.append(SameTensor(name, stored_as[first]))
+            continue
+        stored_as[first] = name
+        stored.append(replace(by_name[first], name=name) if first in by_name else _other(name, value, other, bits))
     return stored
 
 

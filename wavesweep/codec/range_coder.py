@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wavesweep.codec.context import ONE, Ints, Odds, Plane, Significance, Tables, batches, doubling, spread
-from wavesweep.compression.symbols import Symbols
+from wavesweep.compression.symbols import LARGEST, Symbols
 from wavesweep.errors import FileFormatError
 
 # Magnitudes less one below this are tokens of their own; above, a token is an exponent and the bit below the first.
@@ -25,11 +25,10 @@ _FIRST_MAGNITUDES = 32
 # Units of expected magnitude: sixteenths.
 _UNIT = 16
 _flag = constriction.stream.model.Bernoulli(perfect=False)
-LARGEST_MAGNITUDE = (1 << 30) - 1
 
 
 class _Channel(Protocol):
-    """Encoder, decoder or meter: takes the true values if it has them, and gives them back."""
+    """Encoder or decoder: takes the true values if it has them, and gives them back."""
 
     def flags(self, probabilities: Ints, truth: Ints | None) -> Ints: ...
 
@@ -39,7 +38,7 @@ class _Channel(Protocol):
 
 
 def encode(tensors: Sequence[tuple[Sequence[Plane], Sequence[Symbols]]]) -> bytes:
-    """Code the bands of tensors; each symbol's magnitude is at most `LARGEST_MAGNITUDE`."""
+    """Code the bands of tensors; each symbol's magnitude is at most `LARGEST`."""
     encoder = _Encoder()
     magnitudes, tables = _first_magnitude_counts(), Tables()
     for planes, symbols in tensors:
@@ -52,7 +51,7 @@ def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[list[Symbo
     """Inverse of `encode`, given the planes.
 
     Raises:
-        FileFormatError: the stream is not one that `encode` makes.
+        FileFormatError: the stream is seen not to be one that `encode` makes; that it is whole, checksums tell.
     """
     if len(stream) % 4:
         raise FileFormatError("the coefficient stream is not a whole number of 32-bit words")
@@ -154,7 +153,7 @@ def _code_magnitudes(channel: _Channel, context: Ints, truth: Ints | None, count
             same = np.flatnonzero(tokens == token)
             low = None if true is None else true[same] - base
             found[same] = base + channel.bits(exponent - 1, len(same), low)
-        if int(found.max()) >= LARGEST_MAGNITUDE:
+        if int(found.max()) >= LARGEST:
             raise ValueError("a symbol is too large")
         rest[members] = found
     return rest

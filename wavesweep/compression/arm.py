@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from wavesweep.compression import select
-from wavesweep.compression.basis import Band, Basis, BasisSpec, make_basis
+from wavesweep.compression.basis import Band, Basis, BasisSpec, canonical_name, make_basis
 from wavesweep.compression.layers import TensorPlan
 from wavesweep.config import ThresholdSettings
 from wavesweep.errors import TrialError
@@ -93,7 +93,7 @@ def basis_spec(method: str, plan: TensorPlan, boundary: str, seed: int) -> Basis
         return BasisSpec(kind, plan.axes, seed=seed, name=plan.name)
     if not any(plan.levels):
         return BasisSpec("identity")
-    spec = BasisSpec(kind, plan.axes, plan.wavelet, plan.levels, boundary)
+    spec = BasisSpec(kind, plan.axes, canonical_name(plan.wavelet), plan.levels, boundary)
     return replace(spec, seed=seed, name=plan.name) if kind == "shuffled" else spec
 
 

@@ -236,6 +236,14 @@ def shuffled(basis: Basis, shape: Sequence[int], axes: Sequence[int], seed: int,
     )
 
 
+@lru_cache(maxsize=256)
+def canonical_name(wavelet_name: str) -> str:
+    """One name for wavelets of the same filters (haar, db1, bior1.1), so that equal transforms are equal files."""
+    filters = pywt.Wavelet(wavelet_name).filter_bank
+    same = [name for name in pywt.wavelist(kind="discrete") if pywt.Wavelet(name).filter_bank == filters]
+    return str(min(same, key=lambda name: (name != "haar", len(name), name)))
+
+
 def derived_seed(seed: int, *parts: str) -> int:
     """A seed of its own for each purpose and tensor, so that they are independent of each other's order."""
     digest = hashlib.sha256("/".join([str(seed), *parts]).encode()).digest()

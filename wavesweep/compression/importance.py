@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 Array = npt.NDArray[np.float64]
 # Random combinations of the outputs that are differentiated; their mean square is that of the whole Jacobian.
@@ -44,7 +45,7 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
     outputs: dict[str, Tensor] = {}
     recorded: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def remember(name: str) -> object:
+    def remember(name: str) -> RemovableHandle:
         def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
             # A copy, because an in-place ReLU after the layer would overwrite it.
             recorded[name] = (arguments[0].detach(), output)
@@ -74,7 +75,7 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
                         outputs[name] = outputs[name] + square if name in outputs else square
     finally:
         for hook in hooks:
-            hook.remove()  # type: ignore[attr-defined]
+            hook.remove()
     count = len(images)
     return {
         name: LayerImportance(

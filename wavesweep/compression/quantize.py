@@ -5,12 +5,10 @@ import numpy as np
 import numpy.typing as npt
 
 from wavesweep.compression.arm import PrunedTensor
-from wavesweep.compression.symbols import Codebook, CodedTensor, Reconstruction, Steps, Symbols, Values
+from wavesweep.compression.symbols import LARGEST, Codebook, CodedTensor, Reconstruction, Steps, Symbols, Values
 from wavesweep.config import QuantizeSettings
 from wavesweep.errors import TrialError
 
-# Symbols beyond this would not fit the coder; a step this small quantises nothing.
-_LARGEST = (1 << 30) - 2
 Array = npt.NDArray[np.float64]
 
 
@@ -61,7 +59,7 @@ def band_steps(tensor: PrunedTensor, settings: QuantizeSettings, scale: float) -
     for band, most in zip(tensor.bands, largest, strict=True):
         step = settings.step if settings.step is not None else most / ((1 << (bits - 1)) - 1)
         step = scale * step / (band.atom_norm if settings.atom_norm else 1.0)
-        steps.append(short_number(max(step, most / _LARGEST, 1e-30), up=settings.step is None))
+        steps.append(short_number(max(step, most / LARGEST, 1e-30), up=settings.step is None))
     return steps
 
 
@@ -74,7 +72,7 @@ def short_number(value: float, up: bool = False) -> float:
 def round_to_step(coefficients: Array, step: float, dead_zone: float) -> Symbols:
     """Nearest multiples of the step outside the zero bin, which is `dead_zone` steps wide."""
     sizes = np.abs(coefficients) / step
-    magnitudes = np.where(sizes < dead_zone / 2, 0, np.clip(np.floor(sizes + 0.5), 1, _LARGEST))
+    magnitudes = np.where(sizes < dead_zone / 2, 0, np.clip(np.floor(sizes + 0.5), 1, LARGEST))
     return (np.sign(coefficients) * magnitudes).astype(np.int32)
 
 

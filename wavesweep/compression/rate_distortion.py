@@ -6,7 +6,7 @@ GPTQ, Frantar et al. 2022), and each symbol's bits under the coder's own model c
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,15 +47,18 @@ def quantize_rate_distortion(
     free = columns.gather(tensor.mask.numpy())
     hessian, units = columns.weights(tensor, importance)
     sensitivity = units.mean() * (hessian.mean() if hessian.ndim == 1 else np.diag(hessian).mean())
-    if hessian.ndim == 2:
-        hessian = hessian + np.eye(len(hessian)) * (settings.damping * np.diag(hessian).mean() + 1e-12)
+    feedback = _Feedback.of(hessian, settings.damping) if hessian.ndim == 2 else None
     base = settings.step * scale
     step = short_number(base / np.sqrt(sensitivity)) if sensitivity > 0 else short_number(base)
     price = settings.rate_weight * base**2 if sensitivity > 0 else 0.0
     symbols = round_to_step(values, step, max(settings.dead_zone, 1.3)).astype(np.int64) * free
     for _ in range(_ROUNDS):
         likely = columns.gather(np.concatenate([p.reshape(-1) for p in rates(tensor.bands, columns.bands(symbols))]))
-        symbols = _sweep(values, free, hessian, units, step, price, likely, symbols)
+        bits = -np.log2(1 - likely), -np.log2(likely), _magnitude_bits(symbols)
+        if feedback is None:
+            symbols = _choose(values, free, units[:, None] * hessian, step, price, *bits)
+        else:
+            symbols = _sweep(values, free, feedback, units, step, price, *bits)
     return as_coded(tensor, np.concatenate([s.reshape(-1) for s in columns.bands(symbols)]), Steps((step,)))
 
 
@@ -64,7 +67,6 @@ class _Columns:
 
     def __init__(self, tensor: PrunedTensor) -> None:
         self._bands = tensor.bands
-        self.units = [band.shape[0] for band in tensor.bands]
         # With the first axis transformed, bands have different numbers of rows: one long row then.
         self.is_per_unit = 0 not in tensor.basis.axes or tensor.basis.kind in ("identity", "dct", "rotation")
         self.is_per_unit &= len(tensor.plan.view) > 1
@@ -113,25 +115,37 @@ class _Columns:
         return synthesis @ importance.inputs @ synthesis.T, units
 
 
+@dataclass(frozen=True)
+class _Feedback:
+    """The order of the columns, the heaviest first, and the Cholesky factor of the inverse in that order: how much of
+    the error of a column each later one makes good."""
+
+    order: npt.NDArray[np.int64]
+    factor: Array
+
+    @classmethod
+    def of(cls, hessian: Array, damping: float) -> "_Feedback":
+        damped = hessian + np.eye(len(hessian)) * (damping * np.diag(hessian).mean() + 1e-12)
+        order = np.argsort(-np.diag(damped), kind="stable")
+        inverse = np.linalg.inv(damped[np.ix_(order, order)])
+        factor = np.linalg.cholesky((inverse + inverse.T) / 2).T.astype(np.float64)
+        return cls(order, factor)
+
+
 def _sweep(
     values: Array,
     free: npt.NDArray[np.bool_],
-    hessian: Array,
+    feedback: _Feedback,
     units: Array,
     step: float,
     price: float,
-    likely: Array,
-    before: npt.NDArray[np.int64],
+    bits_zero: Array,
+    bits_other: Array,
+    magnitude_bits: Array,
 ) -> npt.NDArray[np.int64]:
-    """One pass over all columns, the heaviest first; returns the symbols."""
-    bits_zero, bits_other = -np.log2(1 - likely), -np.log2(likely)
-    magnitude_bits = _magnitude_bits(before)
-    if hessian.ndim == 1:
-        return _choose(values, free, units[:, None] * hessian, step, price, bits_zero, bits_other, magnitude_bits)
-    count = len(hessian)
-    order = np.argsort(-np.diag(hessian), kind="stable")
-    inverse = np.linalg.inv(hessian[np.ix_(order, order)])
-    factor = np.linalg.cholesky((inverse + inverse.T) / 2).T
+    """One pass over all columns; returns the symbols."""
+    order, factor = feedback.order, feedback.factor
+    count = len(order)
     left = values[:, order].copy()
     symbols = np.zeros(values.shape, np.int64)
     for start in range(0, count, _BLOCK):
