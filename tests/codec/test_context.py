@@ -1,6 +1,7 @@
 """The range coder's model: exact tables, batches and planes that any machine computes alike."""
 
 import hashlib
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -10,13 +11,15 @@ from hypothesis import strategies as st
 
 from wavesweep.codec.context import (
     LOG_ODDS,
+    MODELS,
     ONE,
     PROBABILITY,
+    Model,
     Plane,
     Significance,
     Tables,
     batches,
-    doubling,
+    growing,
     planes_of,
     spread,
 )
@@ -30,10 +33,10 @@ def bands_of(basis):
     return [(band.level, band.orientation, band.shape) for band in basis.bands]
 
 
-@given(SIZES, SIZES)
-def test_batches_cover_each_symbol_once(rows, columns):
+@given(SIZES, SIZES, st.sampled_from(list(MODELS)))
+def test_batches_cover_each_symbol_once(rows, columns, version):
     seen = np.zeros((rows, columns), int)
-    for at_rows, at_columns in batches(rows, columns):
+    for at_rows, at_columns in batches(rows, columns, MODELS[version]):
         assert at_rows.size
         assert at_columns.size
         seen[np.ix_(at_rows, at_columns)] += 1
@@ -42,8 +45,10 @@ def test_batches_cover_each_symbol_once(rows, columns):
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (4, 1), (300, 784), (1, 1_000_000)])
 def test_the_number_of_batches_grows_with_the_logarithm(rows, columns):
-    number = sum(1 for _ in batches(rows, columns))
+    number = sum(1 for _ in batches(rows, columns, MODELS[1]))
     assert number <= (np.log2(rows) + 1) * (np.log2(columns) + 1)
+    finer = sum(1 for _ in batches(rows, columns, MODELS[2]))
+    assert finer <= (2 * np.log2(rows) + 1) * (2 * np.log2(columns) + 1)
 
 
 @given(st.integers(0, 5000))
@@ -62,11 +67,25 @@ def test_every_beginning_of_spread_is_spread():
 
 @given(st.integers(0, 10_000), st.integers(1, 64))
 def test_doubling_edges_double(count, first):
-    edges = doubling(count, first)
+    edges = growing(count, first, 2)
     assert edges[0] == 0
     assert edges[-1] == count
     assert edges == sorted(set(edges))
     assert all(edge == first << number for number, edge in enumerate(edges[1:-1]))
+
+
+@given(st.integers(0, 10_000), st.integers(2, 64))
+def test_other_edges_grow_by_half(count, first):
+    edges = growing(count, first, 1)
+    assert (edges[0], edges[-1]) == (0, count)
+    assert all(later == earlier * 3 // 2 for earlier, later in pairwise(edges[1:-1]))
+
+
+def test_the_models_are_what_files_were_made_with():
+    assert {
+        1: Model(0, 0, 4, 0, 32, 12, (1, 1), False),
+        2: Model(16, 64, 2, 1 << 19, 4, 18, (1, 8), True),
+    } == MODELS
 
 
 def test_the_tables_are_what_files_were_made_with():
@@ -179,10 +198,10 @@ def test_long_runs_push_probabilities_to_the_edges_and_no_further():
 
 def test_learning_makes_a_dense_row_likelier():
     plane = Plane((40, 60))
-    model = Significance(plane, Tables(), None, None)
+    model = Significance(plane, Tables(), None, None, MODELS[2])
     symbols = np.zeros((40, 60), np.int64)
     symbols[7] = 1
-    for rows, columns in batches(40, 60):
+    for rows, columns in batches(40, 60, MODELS[2]):
         found, context = model.probabilities(rows, columns)
         model.update(rows, columns, context, symbols[np.ix_(rows, columns)])
     rows, columns = np.arange(40), np.arange(60)

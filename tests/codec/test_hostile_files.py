@@ -4,6 +4,7 @@ import copy
 import random
 import struct
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from examples import BASES, CODERS, RULES, coded, small_network
 from hostile import load, raw_container, rebuilt
 
-from wavesweep.codec.container import MAGIC, read_container, write_container
+from wavesweep.codec.container import MAGIC, join, read_container, write_container
 from wavesweep.codec.model_file import pack, unpack
 from wavesweep.errors import FileFormatError, WavesweepError
 
@@ -21,6 +22,7 @@ FILES = [
     for number, basis in enumerate(BASES)
     for coder, rule in zip(CODERS, (RULES[number % 5], RULES[(number + 2) % 5], RULES[(number + 3) % 5]), strict=True)
 ]
+FILES += [path.read_bytes() for path in sorted((Path(__file__).parent / "golden").rglob("*.wsz"))]  # of both versions
 
 
 @pytest.mark.parametrize("coder", CODERS)
@@ -46,11 +48,11 @@ def test_more_bytes_than_the_header_says_are_refused():
         assert load(content + content) is None
 
 
-@pytest.mark.parametrize("version", [0, 2, 255, 65535])
+@pytest.mark.parametrize("version", [0, 3, 255, 65535])
 def test_another_version_is_refused_by_its_number(version):
     content = bytearray(SMALL["range"])
     struct.pack_into("<H", content, 4, version)
-    with pytest.raises(FileFormatError, match=f"version {version};.*version 1"):
+    with pytest.raises(FileFormatError, match=f"version {version};.*versions 1 and 2"):
         unpack(bytes(content))
 
 
@@ -122,11 +124,12 @@ def mutation(number):
     def change(header):
         if kind < 0.65:
             for _ in range(generator.choice([1, 1, 2, 3])):
-                mutate({name: header[name] for name in ("tensors", "coder")}, generator)
+                tensors, coder = ("tensors", "coder") if isinstance(header, dict) else (2, 0)
+                mutate({name: header[name] for name in (tensors, coder)}, generator)
                 if generator.random() < 0.1:
-                    header["coder"] = replaced("range", generator)
+                    header[coder] = replaced("range", generator)
         if kind > 0.6:
-            streams = list(read_container(content)[1])
+            streams = list(read_container(content).streams)
             which = generator.randrange(2) if generator.random() < 0.3 else 0
             streams[which] = broken_stream(streams[which], generator)
             return streams
@@ -166,8 +169,8 @@ def test_a_rebuilt_file_is_the_same_file():
 
 def test_symbols_outside_a_codebook_are_refused():
     def change(header):
-        header["tensors"][0]["values"] = {"codebook": [0, 1]}
-        return [read_container(SMALL[coder])[1][0], np.ones(1, np.float16).tobytes()]
+        header[2][0][2] = {"codebook": [0, 1]}
+        return [read_container(SMALL[coder]).streams[0], np.ones(1, np.float16).tobytes()]
 
     for coder in CODERS:
         assert load(rebuilt(SMALL[coder], change)) is None
@@ -176,7 +179,8 @@ def test_symbols_outside_a_codebook_are_refused():
 def test_nothing_of_a_refused_file_is_unpickled(tmp_path):
     target = tmp_path / "written"
     attack = f"cos\nsystem\n(S'touch {target}'\ntR.".encode()
-    for content in (attack, raw_container(attack), write_container({"coder": "none", "tensors": []}, [attack, attack])):
+    header = {"made_by": {}, "coder": "none", "tensors": []}
+    for content in (attack, raw_container(attack), join(attack, (b"", b"")), write_container(header, (attack, attack))):
         assert load(content) is None
     assert not target.exists()
 

@@ -1,14 +1,18 @@
 """Headers whose checksums are right and whose content is not: refused with one error."""
 
+import contextlib
+import hashlib
 import json
+import struct
 import zlib
 
 import pytest
 from examples import CODERS
 from hostile import CODED, HEAD_ONLY, load, raw_container
 
-from wavesweep.codec.container import write_container
+from wavesweep.codec.container import MAGIC, join, write_container
 from wavesweep.codec.model_file import unpack
+from wavesweep.codec.short_header import DICTIONARY, shorten
 from wavesweep.errors import FileFormatError
 
 HEADERS = {
@@ -33,9 +37,33 @@ HEADERS = {
 }
 
 
+SHORT_HEADERS = {
+    "an object": b"{}",
+    "nothing": b"",
+    "an empty list": b"[]",
+    "two parts": b'["range",{}]',
+    "five parts": b'["range",{},[],[], {}, 1]',
+    "tensors are no list": b'["range",{},{}]',
+    "unknown coder": b'["pickle",{},[]]',
+    "coder is a list": b'[["range"],{},[]]',
+    "coder is missing": b"[null,{},[]]",
+    "deep nesting": b'["range",{},' + b"[" * 100_000 + b"]" * 100_000 + b"]",
+    "a number of many digits": b'["range",{},' + b"9" * 100_000 + b"]",
+    "no UTF-8": b'["range",{},["\xff\xfe\x80"]]',
+    "NaN": b"NaN",
+    "text after it": b'["range",{},[]] []',
+}
+
+
 @pytest.mark.parametrize("text", HEADERS.values(), ids=HEADERS)
 def test_broken_headers_are_refused(text):
     assert load(raw_container(text)) is None
+
+
+@pytest.mark.parametrize("text", SHORT_HEADERS.values(), ids=SHORT_HEADERS)
+def test_broken_short_headers_are_refused(text):
+    assert load(join(b'["range",{},[]]', (b"", b""))) == {}
+    assert load(join(text, (b"", b""))) is None
 
 
 SAME = {"kind": "same", "name": "b", "of": "w"}
@@ -103,16 +131,85 @@ def test_broken_entries_are_refused(entries):
     for streams in ([b"", b""], [HEAD_ONLY * len(entries), b""], [b"", b"\1\1"], [b"\1\1\1\1", b""]):
         described = [[len(stream), zlib.crc32(stream)] for stream in streams]
         for coder in CODERS:
-            header = {"coder": coder, "tensors": entries, "streams": described}
-            found = load(raw_container(json.dumps(header).encode(), streams))
-            # An empty tensor may as well be decoded.
-            assert found is None or all(value.numel() == 0 for value in found.values())
+            header = {"made_by": {}, "coder": coder, "tensors": entries, "streams": described}
+            contents = [raw_container(json.dumps(header).encode(), streams)]
+            with contextlib.suppress(KeyError, TypeError, AttributeError):  # not all of them have a short form
+                contents.append(join(json.dumps(shorten(header)).encode(), tuple(streams)))
+            for found in map(load, contents):
+                # An empty tensor may as well be decoded.
+                assert found is None or all(value.numel() == 0 for value in found.values())
+
+
+SHORT_ENTRIES = {
+    "an object": {},
+    "text": "w",
+    "nothing": [],
+    "a name only": ["w"],
+    "a name that is no text": [5, [2]],
+    "same and more": ["w", "v", "u"],
+    "same as itself": ["w", "w"],
+    "raw and more": ["w", [2], "int8", "int8", "int8"],
+    "raw with a number": ["w", [2], "int8", 8],
+    "raw with a list": ["w", [2], "int8", []],
+    "unknown type": ["w", [2], "object"],
+    "no shape": ["w", None],
+    "no shape of coefficients": ["w", None, 0.5],
+    "steps of nothing": ["w", [4], None],
+    "steps of truth": ["w", [4], True],
+    "no steps": ["w", [4], []],
+    "a list in steps": ["w", [4], [[0.5]]],
+    "two rules": ["w", [4], {"steps": [1], "each": "float16"}],
+    "a basis that is a list": ["w", [4], 0.5, []],
+    "a basis that is nothing": ["w", [4], 0.5, None],
+    "a basis of nothing": ["w", [4], 0.5, {}],
+    "a basis of another mode": ["w", [4], 0.5, {"wavelet": "haar", "axes": [0], "levels": [1], "mode": "evil"}],
+    "a view that is nothing": ["w", [4], 0.5, {"kind": "identity"}, None],
+    "a view of another size": ["w", [4], 0.5, {"kind": "identity"}, [5]],
+    "six parts": ["w", [4], 0.5, {"kind": "identity"}, [4], [4]],
+}
+
+
+@pytest.mark.parametrize("entry", SHORT_ENTRIES.values(), ids=SHORT_ENTRIES)
+def test_broken_short_entries_are_refused(entry):
+    for coder in CODERS:
+        for streams in ((b"", b""), (HEAD_ONLY, b""), (b"", b"\1\1"), (b"\1\1\1\1", b"")):
+            assert load(join(json.dumps([coder, {}, [entry]]).encode(), streams)) is None
+
+
+SIZES = {
+    "none": b"",
+    "one": b"\0",
+    "cut off in one": b"\0\x80",
+    "without an end": b"\xff" * 100,
+    "more bytes than needed": b"\x80\0\0\0",
+    "beyond the file": b"\0\1\0",
+    "a huge header": b"\xff\xff\xff\xff\x7f\0\0",
+    "no header": b"\0\0\0",
+}
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_broken_sizes_are_refused(sizes):
+    assert load(struct.pack("<4sHI", MAGIC, 2, zlib.crc32(sizes)) + sizes) is None
+
+
+def test_a_header_with_bytes_after_its_end_is_refused():
+    content = join(b'["range",{},[]]', (b"", b""))
+    body = bytes([content[10] + 1]) + content[11:] + b"\0"
+    assert load(content) == {}
+    assert load(struct.pack("<4sHI", MAGIC, 2, zlib.crc32(body)) + body) is None
+
+
+def test_the_dictionary_is_what_files_were_made_with():
+    # A header made with another one would not decompress, so it never changes within version 2.
+    assert hashlib.sha256(DICTIONARY).hexdigest() == "c727d7f2d711e0a10548a293e1af098c811a00bca599c2e393d577fda357ceb4"
+    assert len(DICTIONARY) < 1 << 15
 
 
 def test_names_and_values_do_not_break_the_one_line_of_the_error():
     for name in ("a\nb", "x" * 100_000, "\x1b[31m\r"):
-        header = {"coder": "range", "tensors": [RAW | {"name": name, "shape": None}], "streams": []}
+        header = {"made_by": {}, "coder": "range", "tensors": [RAW | {"name": name, "shape": None}]}
         with pytest.raises(FileFormatError) as caught:
-            unpack(write_container(header, [b"", b""]))
+            unpack(write_container(header, (b"", b"")))
         assert str(caught.value).isprintable()
         assert len(str(caught.value)) < 1000

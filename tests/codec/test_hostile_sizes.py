@@ -11,7 +11,7 @@ import numpy as np
 from examples import CODERS, coded
 from hostile import CODED, HEAD_ONLY, load, raw_container
 
-from wavesweep.codec.container import write_container
+from wavesweep.codec.container import join, write_container
 from wavesweep.codec.model_file import pack, unpack
 from wavesweep.codec.tensors import RawTensor, state_dict
 
@@ -39,8 +39,8 @@ def huffman_bomb():
     table = zlib.compress(b"\1" + bytes((1 << 24) - 1), 9)
     numbers = struct.pack("<iII", 0, 1 << 24, len(table)) + table + struct.pack("<I", 1) + b"\0"
     stream = struct.pack("<BI", 5, 1) + numbers + numbers
-    header = {"coder": "huffman", "tensors": [CODED | {"shape": [1]}]}
-    return write_container(header, [stream, b""])
+    header = {"made_by": {}, "coder": "huffman", "tensors": [CODED | {"shape": [1]}]}
+    return write_container(header, (stream, b""))
 
 
 def bombs():
@@ -52,7 +52,10 @@ def bombs():
         "larger than it says": raw_container(b" " * (1 << 28), size=100),
         "larger than allowed": raw_container(b" " * (1 << 27)),
         "millions of tensors": raw_container(empty + b"{}," * ((1 << 26) // 3 - 100) + b"{}]}"),
-        "2**40 zeros": write_container({"coder": "none", "tensors": [zeros]}, [HEAD_ONLY, b""]),
+        "zeros as short header": join(b"0" * ((1 << 26) - 1), (b"", b"")),
+        "spaces as short header": join(b" " * (1 << 27), (b"", b"")),
+        "millions of short tensors": join(b'["none",{},[' + b"[]," * ((1 << 26) // 3 - 100) + b"[]]]", (b"", b"")),
+        "2**40 zeros": write_container({"made_by": {}, "coder": "none", "tensors": [zeros]}, (HEAD_ONLY, b"")),
         "huffman tables": huffman_bomb(),
     }
 

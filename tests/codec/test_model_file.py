@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from wavesweep.codec.assemble import assemble, tied_names
+from wavesweep.codec.container import read_container
 from wavesweep.codec.model_file import pack, unpack
 from wavesweep.codec.tensors import RawTensor, SameTensor, state_dict
 from wavesweep.compression.basis import BasisSpec, make_basis
-from wavesweep.compression.symbols import CodedTensor, Steps
+from wavesweep.compression.symbols import CodedTensor, Prior, Steps
 from wavesweep.errors import FileFormatError
 
 RAW = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
@@ -43,6 +45,7 @@ def assert_same_tensor(found, tensor):
 
 def assert_comes_back(tensors, coder):
     content = pack(tensors, coder, {"by": "a test"})
+    assert content == pack(tensors, coder, {"by": "a test"})
     found, header = unpack(content)
     assert header["made_by"] == {"by": "a test"}
     assert header["coder"] == coder
@@ -124,7 +127,28 @@ def test_raw_numbers_can_be_stored_shorter_than_they_are():
 
 @pytest.mark.parametrize("coder", CODERS)
 def test_a_file_of_nothing_comes_back(coder):
-    assert len(assert_comes_back([], coder)) < 200
+    assert len(assert_comes_back([], coder)) < 50
+
+
+def test_priors_are_kept_by_the_range_coder_only():
+    plain = coded("w", (1, 40), "identity", "one step")
+    plain = replace(plain, symbols=(30 + plain.symbols).astype(np.int32))
+    given = replace(plain, priors=(Prior(0.99, 29.0),))
+    assert pack([given], "huffman", {}) == pack([plain], "huffman", {})
+    assert pack([given], "none", {}) == pack([plain], "none", {})
+    found = unpack(assert_comes_back([given], "range"))[0][0]
+    assert found.priors is not None
+    assert found.priors[0].magnitude == pytest.approx(29, rel=0.25)
+
+
+def test_the_headers_of_small_networks_are_small():
+    shapes = {"fc1": (300, 784), "fc2": (100, 300), "fc3": (10, 100)}
+    tensors = []
+    for name, shape in shapes.items():
+        tensors.append(coded(f"{name}.weight", shape, "identity", "one step"))
+        tensors.append(RawTensor(f"{name}.bias", np.zeros(shape[0], np.float16), "float32"))
+    content = pack(tensors, "range", {"wavesweep": "0.1.0", "method": "magnitude", "threshold": {}, "seed": 0})
+    assert len(content) - sum(map(len, read_container(content).streams)) < 100
 
 
 @pytest.mark.parametrize("coder", CODERS)

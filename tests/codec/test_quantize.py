@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from wavesweep.codec.context import planes_of
-from wavesweep.codec.range_coder import LARGEST, encode
+from wavesweep.codec.range_coder import encode
 from wavesweep.coding import _rates
 from wavesweep.compression.arm import ArmSpec, prune
 from wavesweep.compression.importance import LayerImportance
 from wavesweep.compression.layers import plan_tensors
 from wavesweep.compression.quantize import quantize, quantize_small, round_to_step, short_number
 from wavesweep.compression.rate_distortion import quantize_rate_distortion
-from wavesweep.compression.symbols import Codebook, Steps, Values
+from wavesweep.compression.symbols import LARGEST, Codebook, Steps, Values
 from wavesweep.config import METHODS, QuantizeSettings, Settings, ThresholdSettings
 from wavesweep.errors import WavesweepError
 

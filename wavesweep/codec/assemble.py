@@ -39,7 +39,9 @@ def assemble(
             stored.append(SameTensor(name, stored_as[first]))
             continue
         stored_as[first] = name
-        stored.append(replace(by_name[first], name=name) if first in by_name else _other(name, value, other, bits))
+        stored.append(
+            replace(by_name[first], name=name) if first in by_name else other_tensor(name, value, other, bits)
+        )
     return stored
 
 
@@ -54,7 +56,12 @@ def tied_names(model: nn.Module) -> dict[str, str]:
     return same
 
 
-def _other(name: str, value: Tensor, other: str, bits: int) -> StoredTensor:
+def other_tensor(name: str, value: Tensor, other: str, bits: int) -> StoredTensor:
+    """A tensor that is not pruned, stored as `other` says.
+
+    Raises:
+        TrialError: it is not finite.
+    """
     dtype = str(value.dtype).removeprefix("torch.")
     if not value.is_floating_point():
         return RawTensor(name, value.numpy(), dtype)

@@ -26,10 +26,37 @@ PROBABILITY: Ints = np.clip(np.rint(ONE / (1 + np.exp(-_odds))), 4, ONE - 4).ast
 
 # Weight, in symbols, of what is known beforehand against a row's, a column's and a context's own counts.
 _ROW_PRIOR, _COLUMN_PRIOR, _GRID_PRIOR, _CONTEXT_PRIOR = 12, 6, 8, 24
-_FIRST_BATCH = 4
+# Weight, in symbols that are not zero (or, if these are rarer, that are), of a band's stored prior.
+_BAND_PRIOR = 2
 # Contexts of significance: 48 steps of log-odds by three magnitudes of the parent.
 _CONTEXT_STEP, _CONTEXTS = 128, 48
 PARENT_CLASSES = 3
+
+
+@dataclass(frozen=True)
+class Model:
+    """What differs between the versions of the model; a version's numbers never change.
+
+    `row_events` and `grid_events` are further weight of what is known beforehand of rows and of columns on a grid, in
+    64ths of a symbol that is not zero: counts of symbols alone weigh too little where hardly any is. Batches grow by
+    half up to `fine_size` symbols, otherwise they double.
+    """
+
+    row_events: int
+    grid_events: int
+    first_batch: int
+    fine_size: int
+    first_magnitudes: int
+    magnitude_contexts: int
+    # The mean of magnitudes less one that a band starts with: a sum and a number of symbols.
+    first_mean: tuple[int, int]
+    has_priors: bool
+
+
+MODELS = {
+    1: Model(0, 0, 4, 0, 32, 12, (1, 1), False),
+    2: Model(16, 64, 2, 1 << 19, 4, 18, (1, 8), True),
+}
 
 
 @dataclass(frozen=True)
@@ -82,10 +109,11 @@ class Tables:
     seen: Ints = field(default_factory=lambda: np.zeros(_CONTEXTS * PARENT_CLASSES, np.int64))
 
 
-def batches(rows: int, columns: int) -> Iterator[tuple[Ints, Ints]]:
+def batches(rows: int, columns: int, model: Model) -> Iterator[tuple[Ints, Ints]]:
     """Row and column indices of each batch; together they cover every symbol once."""
     row_order, column_order = spread(rows), spread(columns)
-    row_edges, column_edges = doubling(rows, _FIRST_BATCH), doubling(columns, _FIRST_BATCH)
+    halves = 1 if rows * columns <= model.fine_size else 2
+    row_edges, column_edges = (growing(count, model.first_batch, halves) for count in (rows, columns))
     steps = [(max(i, j), i, j) for i in range(len(row_edges) - 1) for j in range(len(column_edges) - 1)]
     for _, i, j in sorted(steps):
         yield (
@@ -102,23 +130,31 @@ def spread(count: int) -> Ints:
     return np.argsort(keys, kind="stable").astype(np.int64)
 
 
-def doubling(count: int, first: int) -> list[int]:
-    """Edges 0, first, 2 first, 4 first, ... up to `count`."""
+def growing(count: int, first: int, halves: int) -> list[int]:
+    """Edges 0, `first`, ... up to `count`, each larger than the one before by that number of halves of it."""
     edges = [0]
     while edges[-1] < count:
-        edges.append(min(count, max(2 * edges[-1], first)))
+        edges.append(min(count, max(edges[-1] + edges[-1] * halves // 2, first)))
     return edges
 
 
 class Significance:
     """Probability that a symbol of one band is not zero, from the batches coded so far."""
 
-    def __init__(self, plane: Plane, tables: Tables, parent_odds: Odds | None, parent_magnitudes: Ints | None) -> None:
+    def __init__(
+        self,
+        plane: Plane,
+        tables: Tables,
+        parent_odds: Odds | None,
+        parent_magnitudes: Ints | None,
+        model: Model,
+        prior_odds: int | None = None,
+    ) -> None:
         rows, columns = plane.rows, plane.columns
-        self._plane, self._tables = plane, tables
+        self._plane, self._tables, self._model = plane, tables, model
         self._row_ones, self._row_seen = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
         self._column_ones, self._column_seen = np.zeros(columns, np.int64), np.zeros(columns, np.int64)
-        self._ones, self._seen = 1, 2
+        self._ones, self._seen = (1, 2) if prior_odds is None else _as_counts(prior_odds)
         self._row_prior, self._column_prior = np.zeros(rows, np.int64), np.zeros(columns, np.int64)
         if parent_odds is not None:
             row_map, *column_maps = (np.asarray(index, np.int64) for index in plane.index_maps)
@@ -167,10 +203,24 @@ class Significance:
         if self._plane.grid is not None:
             ones = _neighbour_sums(self._column_ones.reshape(self._plane.grid))
             seen = _neighbour_sums(self._column_seen.reshape(self._plane.grid))
-            column_prior = (ones * ONE + _GRID_PRIOR * column_prior) // (seen + _GRID_PRIOR)
-        rows = (self._row_ones * ONE + _ROW_PRIOR * row_prior) // (self._row_seen + _ROW_PRIOR)
+            weight = _weight(_GRID_PRIOR, self._model.grid_events, column_prior)
+            column_prior = (ones * ONE + weight * column_prior) // (seen + weight)
+        weight = _weight(_ROW_PRIOR, self._model.row_events, row_prior)
+        rows = (self._row_ones * ONE + weight * row_prior) // (self._row_seen + weight)
         columns = (self._column_ones * ONE + _COLUMN_PRIOR * column_prior) // (self._column_seen + _COLUMN_PRIOR)
         return band, LOG_ODDS[np.minimum(rows, ONE - 1)], LOG_ODDS[np.minimum(columns, ONE - 1)]
+
+
+def _weight(symbols: int, events: int, probability: Ints) -> Ints:
+    """Weight in symbols; `events` are 64ths of a symbol that is not zero, of which one in 1 / `probability` is one."""
+    return symbols + events * (ONE >> 6) // probability
+
+
+def _as_counts(odds: int) -> tuple[int, int]:
+    """Symbols that are not zero, and symbols, that weigh as much as a prior of those log-odds."""
+    share = int(PROBABILITY[max(-_LOG_LIMIT, min(odds, _LOG_LIMIT)) + _LOG_LIMIT])
+    seen = _BAND_PRIOR * ONE // min(share, ONE - share)
+    return max(1, min((seen * share + ONE // 2) // ONE, seen - 1)), seen
 
 
 def _probability(odds: Ints) -> Ints:

@@ -11,6 +11,7 @@ from wavesweep.codec.header import MOST_ELEMENTS
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor, state_dict
 from wavesweep.errors import FileFormatError
+from wavesweep.shrink.resize import fit_to, resizable_names
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -24,7 +25,8 @@ def load(path: str | Path, model: nn.Module | None = None, *, most_elements: int
 
     Args:
         path: the file.
-        model: a network to fill; its tensors' names and shapes must be the file's.
+        model: a network to fill; its tensors' names and shapes must be the file's. Where units were removed, it may
+            also have the shapes from before: its layers are then cut to the file's.
         most_elements: refuse a file that declares more numbers than this.
 
     Returns:
@@ -34,12 +36,12 @@ def load(path: str | Path, model: nn.Module | None = None, *, most_elements: int
         FileFormatError: the file is damaged or does not fit `model`, which is then left as it was.
         OSError: the file cannot be read.
     """
-    state = state_dict(read(path, most_elements)[0])
+    tensors, header = read(path, most_elements)
+    state = state_dict(tensors)
     if model is None:
         return state
-    _check_fit(path, state, model.state_dict())
-    model.load_state_dict(state)
-    return model
+    _check_fit(path, state, model, header)
+    return fill(model, state)
 
 
 def read(path: str | Path, most_elements: int = MOST_ELEMENTS) -> tuple[list[StoredTensor], dict[str, Any]]:
@@ -54,7 +56,20 @@ def read(path: str | Path, most_elements: int = MOST_ELEMENTS) -> tuple[list[Sto
         raise FileFormatError(f"{path}: {error}") from None
 
 
-def _check_fit(path: str | Path, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+def fill(model: Model, state: Mapping[str, Tensor]) -> Model:
+    """`model` with the tensors of `state`; layers that are larger than they are cut to their size."""
+    fit_to(model, {name: value.shape for name, value in state.items()})
+    model.load_state_dict(state)
+    return model
+
+
+def _check_fit(path: str | Path, state: Mapping[str, Tensor], model: nn.Module, header: Mapping[str, Any]) -> None:
+    own = dict(model.state_dict())
+    full, resizable = header.get("full_shapes"), resizable_names(model)
+    for name, shape in full.items() if isinstance(full, dict) else ():
+        # One that was cut counts as fitting, if the model's layer can be cut likewise.
+        if name in own and name in state and name in resizable and list(own[name].shape) == shape:
+            own[name] = state[name]
     problems = {
         "missing": sorted(own.keys() - state.keys()),
         "unexpected": sorted(state.keys() - own.keys()),

@@ -1,6 +1,7 @@
 """A whole network as the bytes of a `.wsz` file, and back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -13,25 +14,38 @@ from wavesweep.codec.context import Plane, planes_of
 from wavesweep.codec.header import MOST_ELEMENTS, checked_entries, describe
 from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor
 from wavesweep.compression.basis import BasisSpec, make_basis
-from wavesweep.compression.symbols import Codebook, CodedTensor, Reconstruction, Steps, Symbols, Values
+from wavesweep.compression.symbols import Codebook, CodedTensor, Prior, Reconstruction, Steps, Symbols, Values
 from wavesweep.errors import FileFormatError
 
 # Name of a coder to its pair of functions; the header names the coder.
-CODERS = {
+CODERS: dict[str, tuple[Callable[..., bytes], Callable[..., list[list[Symbols]]]]] = {
     "range": (range_coder.encode, range_coder.decode),
     "huffman": (huffman.encode, huffman.decode),
     "none": (packed.encode, packed.decode),
 }
 
 
-def pack(tensors: Sequence[StoredTensor], coder: str, made_by: Mapping[str, Any]) -> bytes:
-    """The bytes of a file that holds `tensors`; `made_by` is kept in the header as it is."""
+def pack(
+    tensors: Sequence[StoredTensor],
+    coder: str,
+    made_by: Mapping[str, Any],
+    full_shapes: Mapping[str, Sequence[int]] | None = None,
+) -> bytes:
+    """The bytes of a file that holds `tensors`; `made_by` is kept in the header as it is.
+
+    `full_shapes` are those of tensors that lost units, by name: what they are in the network of full size.
+    """
     coded = [tensor for tensor in tensors if isinstance(tensor, CodedTensor)]
-    encode, _ = CODERS[coder]
-    stream = encode([(_planes(tensor), tensor.band_symbols()) for tensor in coded])
+    content = [(_planes(tensor), tensor.band_symbols()) for tensor in coded]
+    if coder == "range":
+        stream = range_coder.encode(content, [tensor.priors for tensor in coded])
+    else:
+        stream = CODERS[coder][0](content)
     numbers = [part for tensor in tensors for part in _raw_parts(tensor)]
     header = {"made_by": dict(made_by), "coder": coder, "tensors": [describe(tensor) for tensor in tensors]}
-    return write_container(header, [stream, b"".join(numbers)])
+    if full_shapes:
+        header["full_shapes"] = {name: list(shape) for name, shape in full_shapes.items()}
+    return write_container(header, (stream, b"".join(numbers)))
 
 
 def unpack(content: bytes, most_elements: int = MOST_ELEMENTS) -> tuple[list[StoredTensor], dict[str, Any]]:
@@ -40,23 +54,27 @@ def unpack(content: bytes, most_elements: int = MOST_ELEMENTS) -> tuple[list[Sto
     Raises:
         FileFormatError: it is damaged, or declares more than `most_elements` numbers.
     """
-    header, streams = read_container(content)
-    if len(streams) != 2:
-        raise FileFormatError(f"has {len(streams)} streams where 2 are expected")
+    version, header, streams = read_container(content)
     entries = checked_entries(header, most_elements)
     coder = header.get("coder")
     if not isinstance(coder, str) or coder not in CODERS:
         raise FileFormatError(f"is coded by {str(coder)[:40]!r}; known are {', '.join(CODERS)}")
     coded = [_empty(entry) for entry in entries if entry["kind"] == "coded"]
     all_planes: list[Sequence[Plane]] = [_planes(tensor) for tensor in coded]
-    symbols = CODERS[coder][1](streams[0], all_planes)
+    priors: list[tuple[Prior, ...] | None] = [None] * len(coded)
+    if coder == "range":
+        found = range_coder.decode_with_priors(streams[0], all_planes, version)
+        symbols, priors = [bands for bands, _ in found], [one for _, one in found]
+    else:
+        symbols = CODERS[coder][1](streams[0], all_planes)
     numbers = _Numbers(streams[1])
     tensors: list[StoredTensor] = []
     position = 0
     for entry in entries:
         if entry["kind"] == "coded":
             parts = [part.reshape(-1) for part in symbols[position]]
-            tensors.append(_coded(coded[position], np.concatenate(parts), entry["values"], numbers))
+            tensor = replace(coded[position], symbols=np.concatenate(parts), priors=priors[position])
+            tensors.append(_coded(tensor, entry["values"], numbers))
             position += 1
         elif entry["kind"] == "raw":
             values = numbers.take(entry["stored"], prod(entry["shape"])).reshape(entry["shape"])
@@ -109,8 +127,9 @@ class _Numbers:
             raise FileFormatError("it has more raw numbers than its tensors")
 
 
-def _coded(tensor: CodedTensor, symbols: Symbols, values: dict[str, Any], numbers: _Numbers) -> CodedTensor:
+def _coded(tensor: CodedTensor, values: dict[str, Any], numbers: _Numbers) -> CodedTensor:
     rule: Reconstruction = tensor.reconstruction
+    symbols = tensor.symbols
     if "codebook" in values:
         below, above = values["codebook"]
         rule = Codebook(numbers.take("float16", below), numbers.take("float16", above))
@@ -118,7 +137,7 @@ def _coded(tensor: CodedTensor, symbols: Symbols, values: dict[str, Any], number
             raise FileFormatError(f"tensor {tensor.name} has a symbol outside its codebook")
     elif "each" in values:
         rule = Values(numbers.take(values["each"], int(np.count_nonzero(symbols))))
-    return CodedTensor(tensor.name, tensor.shape, tensor.view, tensor.basis, symbols, rule)
+    return replace(tensor, reconstruction=rule)
 
 
 def _empty(entry: dict[str, Any]) -> CodedTensor:
