@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from math import prod
+from typing import Any
 
 import numpy as np
 import pywt
@@ -150,7 +151,9 @@ def wavelet_basis(
         return torch.cat([block.reshape(-1) for block in ordered])
 
     def synthesise(coefficients: Tensor) -> Tensor:
-        blocks = [coefficients[band.slice].reshape(band.shape) for band in bands]
+        # One split instead of a slice per band, whose gradients would each be padded to all coefficients.
+        parts = torch.split(coefficients, [prod(band.shape) for band in bands])
+        blocks = [part.reshape(band.shape) for part, band in zip(parts, bands, strict=True)]
         approximation, position = blocks[0], 1
         for active, sizes_before in reversed(steps):
             keys = ["".join(o) for o in product(*("ad" if axis in active else "-" for axis in axes))]
@@ -181,11 +184,22 @@ def dct_basis(shape: Sequence[int], axes: Sequence[int]) -> Basis:
         return identity_basis(shape)
     return Basis(
         analyse=lambda signal: _apply_numpy(lambda x: scipy.fft.dctn(x, axes=axes, norm="ortho"), signal).reshape(-1),
-        synthesise=lambda coefficients: _apply_numpy(
-            lambda x: scipy.fft.idctn(x, axes=axes, norm="ortho"), coefficients.reshape(shape)
-        ),
+        synthesise=lambda coefficients: _InverseDct.apply(coefficients.reshape(shape), axes),
         bands=(Band(0, "", shape, 0),),
     )
+
+
+class _InverseDct(torch.autograd.Function):
+    """SciPy's inverse DCT; being orthonormal, its adjoint is the DCT."""
+
+    @staticmethod
+    def forward(ctx: Any, coefficients: Tensor, axes: tuple[int, ...]) -> Tensor:
+        ctx.axes = axes
+        return _apply_numpy(lambda x: scipy.fft.idctn(x, axes=axes, norm="ortho"), coefficients)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _apply_numpy(lambda x: scipy.fft.dctn(x, axes=ctx.axes, norm="ortho"), gradient), None
 
 
 def rotation_basis(shape: Sequence[int], axes: Sequence[int], seed: int, name: str) -> Basis:
@@ -251,7 +265,7 @@ def derived_seed(seed: int, *parts: str) -> int:
 
 
 def _apply_numpy(transform: Callable[[np.ndarray], np.ndarray], tensor: Tensor) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(transform(tensor.cpu().numpy()))).to(tensor)
+    return torch.from_numpy(np.ascontiguousarray(transform(tensor.detach().cpu().numpy()))).to(tensor)
 
 
 @lru_cache(maxsize=16)

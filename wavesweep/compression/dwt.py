@@ -5,10 +5,13 @@ Analysis filters with the decomposition pair and keeps every second sample; synt
 synthesis has gradients, and no library call per tensor row is needed.
 """
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import pywt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -40,28 +43,72 @@ def synthesise_axis(
     approximation: Tensor, detail: Tensor, axis: int, wavelet: pywt.Wavelet, mode: str, length: int
 ) -> Tensor:
     """Inverse of `analyse_axis`: the signal whose `axis` has `length` samples, with gradients."""
-    count, half = approximation.shape[axis], wavelet.rec_len // 2
-    periodic = mode == "periodization"
-    shift = half - 1 if periodic else 2 * half - 2
-    pairs = count if periodic else count - half + 1
-    parts = [_axis_first(approximation, axis), _axis_first(detail, axis)]
-    if periodic:
-        # Both ends wrap around: index half - 1 of the extended rows is index 0 of the band.
-        index = torch.arange(-(half - 1), count + half - 1) % count
-        parts = [part.index_select(0, index.to(part.device)) for part in parts]
-    phases = []
-    for phase in (0, 1):
-        first_tap, first_row = (phase + shift) % 2, (phase + shift) // 2 + (half - 1 if periodic else 0)
-        total = torch.zeros_like(parts[0][:pairs])
-        for part, filter_taps in zip(parts, (wavelet.rec_lo, wavelet.rec_hi), strict=True):
-            for step in range(half):
-                weight = filter_taps[2 * step + first_tap]
-                if weight:
+    pre, post = math.prod(approximation.shape[:axis]), math.prod(approximation.shape[axis + 1 :])
+    parts = [part.reshape(pre, part.shape[axis], post) for part in (approximation, detail)]
+    found: Tensor = _Synthesis.apply(*parts, wavelet, mode == "periodization", length)
+    return found.reshape(*approximation.shape[:axis], length, *approximation.shape[axis + 1 :])
+
+
+class _Synthesis(torch.autograd.Function):
+    """Synthesis along the middle of three axes, with the adjoint written out: autograd's own pads every slice.
+
+    Even and odd samples are made apart and interleaved at the end, so that all sums run over contiguous memory.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, low: Tensor, high: Tensor, wavelet: pywt.Wavelet, periodic: bool, length: int) -> Tensor:
+        ctx.constants = wavelet, periodic, low.shape[1]
+        count, half = low.shape[1], wavelet.rec_len // 2
+        shift = _shift(wavelet, periodic)
+        pairs = count if periodic else count - half + 1
+        parts = [low, high]
+        if periodic:
+            # Index half - 1 of the extended part is index 0 of the band.
+            parts = [_wrapped(part, half - 1, half - 1) for part in parts]
+        phases = []
+        for phase in (0, 1):
+            first_tap, first_row = (phase + shift) % 2, (phase + shift) // 2 + (half - 1 if periodic else 0)
+            terms = []
+            for part, filter_taps in zip(parts, (wavelet.rec_lo, wavelet.rec_hi), strict=True):
+                for step in range(half):
                     row = first_row - step
-                    total = _add_scaled(total, part[row : row + pairs], weight)
-        phases.append(total)
-    rows = torch.stack(phases, dim=1).flatten(0, 1)[:length]
-    return _axis_back(rows, _other_sizes(approximation, axis), axis)
+                    terms.append((part[:, row : row + pairs], filter_taps[2 * step + first_tap]))
+            phases.append(_sum_scaled(terms, low.new_empty((low.shape[0], pairs, low.shape[2]))))
+        return torch.stack(phases, dim=2).flatten(1, 2)[:, :length]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        wavelet, periodic, count = ctx.constants
+        # Sample n of the signal is the sum over k of band[k] * filter[n + shift - 2 k]; this is its adjoint.
+        shift = _shift(wavelet, periodic)
+        length, end = gradient.shape[1], 2 * count + wavelet.rec_len - 2 - shift
+        if periodic:
+            if length < 2 * count:
+                gradient = F.pad(gradient, (0, 0, 0, 2 * count - length))
+            extended = _wrapped(gradient, shift, end - 2 * count)
+        else:
+            extended = F.pad(gradient, (0, 0, shift, end - length))
+        phases = [extended[:, phase::2].contiguous() for phase in (0, 1)]
+        found = []
+        for taps in (wavelet.rec_lo, wavelet.rec_hi):
+            terms = [(phases[tap % 2][:, tap // 2 : tap // 2 + count], weight) for tap, weight in enumerate(taps)]
+            found.append(_sum_scaled(terms, gradient.new_empty((gradient.shape[0], count, gradient.shape[2]))))
+        return found[0], found[1], None, None, None
+
+
+def _wrapped(signal: Tensor, before: int, after: int) -> Tensor:
+    """`signal` as a circle along its middle axis, from `before` samples earlier to `after` samples later."""
+    count = signal.shape[1]
+    if not before and not after:
+        return signal
+    if before <= count and after <= count:
+        return torch.cat([signal[:, count - before :], signal, signal[:, :after]], dim=1)
+    return signal.index_select(1, (torch.arange(-before, count + after) % count).to(signal.device))
+
+
+def _shift(wavelet: pywt.Wavelet, periodic: bool) -> int:
+    half: int = wavelet.rec_len // 2
+    return half - 1 if periodic else 2 * half - 2
 
 
 def _filter(extended: Tensor, taps: Sequence[float], count: int) -> Tensor:
@@ -73,15 +120,22 @@ def _filter(extended: Tensor, taps: Sequence[float], count: int) -> Tensor:
     return total
 
 
-def _add_scaled(total: Tensor, rows: Tensor, weight: float) -> Tensor:
-    """`total + weight * rows`, into `total`.
+def _sum_scaled(terms: Sequence[tuple[Tensor, float]], total: Tensor) -> Tensor:
+    """The sum of tensors times numbers, into `total`.
 
     In float64, which decoding uses, product and sum are rounded one after the other, never fused: so that all
     machines decode the same tensors.
     """
-    if total.dtype == torch.float64:
-        return total.add_(rows * weight)
-    return total.add_(rows, alpha=weight)
+    kept = [(values, weight) for values, weight in terms if weight]
+    if total.dtype == torch.float64 or not kept:
+        total.zero_()
+        for values, weight in kept:
+            total.add_(values * weight)
+        return total
+    torch.mul(kept[0][0], kept[0][1], out=total)
+    for values, weight in kept[1:]:
+        total.add_(values, alpha=weight)
+    return total
 
 
 def _extend(rows: Tensor, before: int, after: int, mode: str) -> Tensor:

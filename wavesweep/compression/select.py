@@ -62,9 +62,7 @@ def cut(scores: Tensor, threshold: ThresholdSettings, percentile: float, finest:
     """
     count = scores.numel()
     if threshold.rule == "percentile":
-        # Exact arithmetic: 99.9 % of 1,000 is 999, whatever the float 99.9 is in binary.
-        pruned = Fraction(repr(percentile)) * count / 100
-        return Cut(count - math.floor(pruned + Fraction(1, 2)))
+        return Cut(kept_count(count, percentile))
     if threshold.rule == "energy":
         energies = np.sort(scores.numpy().astype(np.float64) ** 2)[::-1].cumsum()
         enough = threshold.energy * energies[-1]
@@ -74,6 +72,12 @@ def cut(scores: Tensor, threshold: ThresholdSettings, percentile: float, finest:
         sigma = float(finest.median()) / _NORMAL_MAD
         level = sigma * math.sqrt(2 * math.log(count)) if count > 1 else 0.0
     return Cut(int((scores >= level).sum()), level)
+
+
+def kept_count(count: int, percentile: float) -> int:
+    """How many of `count` are left when `percentile` % of them are pruned; a half is pruned."""
+    # Exact arithmetic: 99.9 % of 1,000 is 999, whatever the float 99.9 is in binary.
+    return count - math.floor(Fraction(repr(percentile)) * count / 100 + Fraction(1, 2))
 
 
 def keep_top(scores: Tensor, kept: int) -> Tensor:
