@@ -1,0 +1,89 @@
+"""Retraining through `wavesweep.compress`: the caller's own network and data."""
+
+import pytest
+import torch
+from subjects import assert_same
+from torch import nn
+
+import wavesweep
+from wavesweep.errors import SettingsError
+
+
+class Tied(nn.Module):
+    """Two layers that share a weight; images of 4 x 4."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.last = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 3)
+        self.second.weight = self.first.weight
+        self.norm = nn.BatchNorm1d(16)
+
+    def forward(self, inputs):
+        hidden = self.norm(self.first(inputs.flatten(1))).relu()
+        return self.last(self.second(hidden).relu())
+
+
+def labelled(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 3, (count,), generator=generator)
+    return torch.randn(count, 1, 4, 4, generator=generator) + labels[:, None, None, None] - 1, labels
+
+
+OVERRIDES = [
+    "wavelet=haar",
+    "device=cpu",
+    "retrain.batch_size=32",
+    "progress=false",
+    "retrain.learning_rate=0.01",
+    "threshold.percentile=60",
+]
+
+
+@pytest.mark.parametrize("kind", ["finetune", "iterative", "gradual", "rewind", "rate"])
+def test_a_network_of_the_callers_is_retrained_and_left_as_it_was(kind):
+    model = Tied().eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    (images, labels), validation = labelled(400, 1), labelled(100, 2)
+    kept = images.clone(), validation[0].clone()
+    counts = [] if kind == "rewind" else ["retrain.epochs=4"]
+    if kind == "iterative":
+        counts.append("retrain.rounds=2")
+    if kind == "rewind":
+        counts += ["retrain.rounds=1", "retrain.rewind_epoch=20"]
+    overrides = [*OVERRIDES, f"retrain={kind}", *counts]
+    compressed = wavesweep.compress(model, overrides, images=images, labels=labels, validation=validation)
+    assert_same(model.state_dict(), before)
+    assert not model.training
+    assert type(model.first) is nn.Linear
+    assert model.second.weight is model.first.weight
+    assert torch.equal(images, kept[0])
+    assert torch.equal(validation[0], kept[1])
+    found = compressed.state_dict()
+    assert torch.equal(found["first.weight"], found["second.weight"])
+    twin = wavesweep.compress(model, [name for name in overrides if "retrain" not in name])
+
+    def accuracy(state):
+        other = Tied().eval()
+        other.load_state_dict(state)
+        return float((other(validation[0]).argmax(1) == validation[1]).float().mean())
+
+    assert accuracy(found) > max(accuracy(twin.state_dict()), 0.5) + 0.1
+    again = wavesweep.compress(model, overrides, images=images, labels=labels, validation=validation)
+    assert again.content == compressed.content
+
+
+@pytest.mark.parametrize("missing", ["images", "labels", "validation"])
+def test_retraining_needs_data(missing):
+    images, labels = labelled(20, 1)
+    data = {"images": images, "labels": labels, "validation": (images, labels)}
+    del data[missing]
+    with pytest.raises(SettingsError, match=r"^retrain\.name=finetune: needs data; give compress\(images=, labels="):
+        wavesweep.compress(Tied(), ["wavelet=haar", "retrain=finetune"], **data)
+
+
+def test_early_weights_of_the_callers_network_are_not_there():
+    images, labels = labelled(20, 1)
+    overrides = [*OVERRIDES, "retrain=rewind", "retrain.rewind=weights"]
+    with pytest.raises(SettingsError, match=r"^retrain\.rewind=weights: needs the training of the baseline"):
+        wavesweep.compress(Tied(), overrides, images=images, labels=labels, validation=(images, labels))

@@ -1,0 +1,498 @@
+"""Whole retrainings of the digits MLP in this process: the file, its sparsity, its record, and resuming."""
+
+import csv
+import json
+from dataclasses import replace
+from itertools import count
+
+import numpy as np
+import pytest
+import torch
+from subjects import assert_same
+from torch import nn
+
+import wavesweep
+from wavesweep import trial
+from wavesweep.baseline import Subject, load_subject, obtain_early_weights
+from wavesweep.codec.files import read
+from wavesweep.coding import deciding_retraining
+from wavesweep.compression.basis import make_basis
+from wavesweep.config import (
+    CodecSettings,
+    MethodSettings,
+    ModelSettings,
+    PathsSettings,
+    QuantizeSettings,
+    Recipe,
+    RetrainSettings,
+    Settings,
+    ThresholdSettings,
+)
+from wavesweep.errors import SettingsError, TrialError
+from wavesweep.measure.quality import evaluate
+from wavesweep.models import train as baseline_training
+from wavesweep.models.zoo import build_model
+from wavesweep.retrain import loop
+from wavesweep.trial import run_trial
+
+CPU = torch.device("cpu")
+MODEL = ModelSettings(arguments={"hidden": [24]}, recipe=Recipe(epochs=4, batch_size=128, learning_rate=0.005))
+ALL = ThresholdSettings(percentile=0.0)
+KMEANS = {"quantize": QuantizeSettings("kmeans", bits=4)}
+RDO = {"quantize": QuantizeSettings(step=0.05, rate_weight=0.02, importance="second_order", images=64)}
+RATE = RetrainSettings("rate", epochs=3, learning_rate=0.005, optimizer="adam")
+KINDS = {
+    "finetune": {"retrain": RetrainSettings("finetune", epochs=3, quantize_epochs=1)},
+    "finetune, codebooks": {"retrain": RetrainSettings("finetune", epochs=3), **KMEANS},
+    "finetune, each on its own": {
+        "retrain": RetrainSettings("finetune", epochs=3),
+        "quantize": QuantizeSettings("none"),
+    },
+    "iterative": {"retrain": RetrainSettings("iterative", epochs=4, rounds=2, quantize_epochs=2, optimizer="sgd")},
+    "iterative, regrown, a step a band": {
+        "retrain": RetrainSettings("iterative", epochs=4, rounds=2, quantize_epochs=1, regrow=True),
+        "quantize": QuantizeSettings(bits=6, per="band"),
+    },
+    "gradual": {"retrain": RetrainSettings("gradual", epochs=4, quantize_epochs=1)},
+    "gradual to the end, codebooks": {
+        # Few batches, the last of which begins long before the epoch ends.
+        "retrain": RetrainSettings(
+            "gradual", epochs=4, ramp=1.0, batch_size=512, learning_rate=0.02, quantize_epochs=3
+        ),
+        **KMEANS,
+    },
+    "gradual without quantiser": {"retrain": RetrainSettings("gradual", epochs=2, ramp=1.0, quantize_epochs=0)},
+    "gradual, regrown": {"retrain": RetrainSettings("gradual", epochs=3, quantize_epochs=1, regrow=True)},
+    "rewound rate": {"retrain": RetrainSettings("rewind", rounds=2, rewind_epoch=2, quantize_epochs=1)},
+    "rewound weights, codebooks": {
+        "retrain": RetrainSettings("rewind", rounds=2, rewind="weights", quantize_epochs=1), **KMEANS
+    },
+}  # fmt: skip
+# Their sparsity is not what pruning asked for.
+LOOSE = {
+    "rate": {"retrain": RATE, "threshold": ALL},
+    "rate of all tensors, a step a band": {
+        "retrain": replace(RATE, group_weight=0.01),
+        "threshold": ALL,
+        "quantize": QuantizeSettings(other="quantized", per="band"),
+    },
+    "finetune, rate-distortion": {"retrain": RetrainSettings("finetune", epochs=2), **RDO},
+}
+COLUMNS = ["method", "epoch", "round", "quantized", "sparsity", "validation_loss", "validation_accuracy", "loss"]
+
+
+def settings_of(outputs, compare=(), **changes):
+    base = Settings(
+        model=MODEL, compare=list(compare), paths=PathsSettings(outputs=str(outputs)), progress=False, device="cpu"
+    )
+    return replace(base, **changes)
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """Shared, so that the baseline is trained once and each retraining runs once."""
+    return tmp_path_factory.mktemp("outputs")
+
+
+def arm_of(record, number=0):
+    return record["arms"][number]
+
+
+def file_of(record, outputs, number=0):
+    return outputs / "arms" / arm_of(record, number)["arm_key"] / "model.wsz"
+
+
+def coded_of(path):
+    return {tensor.name: tensor for tensor in read(path)[0] if hasattr(tensor, "symbols")}
+
+
+def untimed(content):
+    if isinstance(content, dict):
+        timed = {"seconds", "inference_ms", "environment", "paths"}
+        return {name: untimed(value) for name, value in content.items() if name not in timed}
+    return [untimed(value) for value in content] if isinstance(content, list) else content
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_sparsity_of_the_file_is_the_one_that_was_asked_for(name, outputs):
+    record = run_trial(settings_of(outputs, **KINDS[name]))
+    arm = arm_of(record)
+    assert arm["retraining"]["chosen_epoch"] > 0
+    wanted = {"fc1.weight": 64 * 24, "fc2.weight": 240}
+    kept = {tensor: size - int(0.8 * size + 0.5) for tensor, size in wanted.items()}
+    coded = coded_of(file_of(record, outputs))
+    assert {tensor: int(np.count_nonzero(coded[tensor].symbols)) for tensor in wanted} == kept
+    assert {layer["name"]: (layer["kept"], layer["nonzero"]) for layer in arm["layers"]} == {
+        tensor: (number, number) for tensor, number in kept.items()
+    }
+    assert arm["kept_coefficients"] == arm["nonzero_coefficients"] == sum(kept.values())
+    assert arm["coefficient_sparsity"] == pytest.approx(1 - sum(kept.values()) / sum(wanted.values()))
+    # The decoded coefficients are not zero either, so a codebook has no zero in it.
+    for tensor in wanted:
+        assert np.count_nonzero(coded[tensor].coefficients()) == kept[tensor]
+    curve = arm["retraining"]["curve"]
+    assert curve[-1]["sparsity"] == pytest.approx(arm["coefficient_sparsity"])
+    sparsities = [row["sparsity"] for row in curve]
+    assert sparsities == sorted(sparsities)
+    assert [row["round"] for row in curve] == sorted(row["round"] for row in curve)
+
+
+@pytest.mark.parametrize("name", [*KINDS, *LOOSE])
+def test_the_file_is_the_network_that_was_measured_in_the_chosen_epoch(name, outputs):
+    settings = settings_of(outputs, **{**KINDS, **LOOSE}[name])
+    record = run_trial(settings)
+    arm = arm_of(record)
+    dataset = load_subject(settings).dataset
+    model = build_model(settings.model, dataset.input_shape, dataset.classes, seed=99)
+    wavesweep.load(file_of(record, outputs), model)
+    for split in ("validation", "test"):
+        found = evaluate(model, dataset, getattr(dataset, split), split, CPU)
+        assert {measure: arm[split][measure] for measure in found} == pytest.approx(found)
+    retraining = arm["retraining"]
+    row = retraining["curve"][retraining["chosen_epoch"] - 1]
+    assert row["epoch"] == retraining["chosen_epoch"]
+    assert row["validation_accuracy"] == arm["validation"]["accuracy"]
+    assert row["validation_loss"] == pytest.approx(arm["validation"]["loss"])
+    assert row["sparsity"] == pytest.approx(arm["coefficient_sparsity"])
+
+
+@pytest.mark.parametrize("name", [*KINDS, "finetune, rate-distortion"])
+def test_it_is_never_worse_than_its_one_shot_twin_and_better_on_these_data(name, outputs):
+    changes = {**KINDS, **LOOSE}[name]
+    retrained = run_trial(settings_of(outputs, **changes))
+    twin = run_trial(settings_of(outputs, **{**changes, "retrain": RetrainSettings()}))
+    retraining = arm_of(retrained)["retraining"]
+    assert "retraining" not in arm_of(twin)
+    assert retraining["one_shot_validation_accuracy"] == arm_of(twin)["validation"]["accuracy"]
+    assert arm_of(retrained)["validation"]["accuracy"] > arm_of(twin)["validation"]["accuracy"] + 0.05
+    measured = [row for row in retraining["curve"] if row["quantized"]] or retraining["curve"][-1:]
+    best = max(row["validation_accuracy"] for row in measured)
+    assert arm_of(retrained)["validation"]["accuracy"] == best
+    # Of equal epochs the last.
+    assert retraining["chosen_epoch"] == max(r["epoch"] for r in measured if r["validation_accuracy"] == best)
+
+
+@pytest.mark.parametrize("kind", ["finetune", "gradual"])
+def test_where_retraining_only_harms_the_one_shot_arm_is_kept(kind, outputs):
+    absurd = RetrainSettings(kind, epochs=2, quantize_epochs=1, learning_rate=100.0, optimizer="adam")
+    threshold = ThresholdSettings(percentile=20.0)
+    record = run_trial(settings_of(outputs, retrain=absurd, threshold=threshold))
+    twin = run_trial(settings_of(outputs, threshold=threshold))
+    assert arm_of(record)["retraining"]["chosen_epoch"] == 0
+    assert "wavelet: no epoch of retraining was better on validation; the one-shot arm is kept" in record["notes"]
+    assert arm_of(record)["validation"] == arm_of(twin)["validation"]
+    assert arm_of(record)["test"] == arm_of(twin)["test"]
+    mine, others = (coded_of(file_of(found, outputs)) for found in (record, twin))
+    assert mine.keys() == others.keys()
+    for name in mine:
+        assert np.array_equal(mine[name].symbols, others[name].symbols)
+        assert mine[name].reconstruction == others[name].reconstruction
+    for key in ("kept_coefficients", "nonzero_coefficients", "coefficient_sparsity", "weight_sparsity", "layers"):
+        assert arm_of(record)[key] == arm_of(twin)[key]
+
+
+@pytest.mark.parametrize("name", ["gradual", "rate", "rewound weights, codebooks"])
+def test_the_learning_curves_have_a_row_per_arm_and_epoch(name, outputs):
+    settings = settings_of(outputs, ("magnitude", "random"), **{**KINDS, **LOOSE}[name])
+    record = run_trial(settings)
+    with (trial.trial_directory(settings, record["key"]) / "learning_curves.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    extra = ["estimated_bytes"] if name == "rate" else []
+    assert set(rows[0]) == {*COLUMNS, "seconds", *extra}
+    epochs = 6 if "rewound" in name else settings.retrain.epochs
+    for number, method in enumerate(("wavelet", "magnitude", "random")):
+        mine = rows[number * epochs : (number + 1) * epochs]
+        assert [(row["method"], int(row["epoch"])) for row in mine] == [(method, n + 1) for n in range(epochs)]
+        for row, recorded in zip(mine, arm_of(record, number)["retraining"]["curve"], strict=True):
+            for key, value in recorded.items():
+                assert row[key] == str(value)
+    assert len(rows) == 3 * epochs
+    assert all(float(row["seconds"]) > 0 for row in rows)
+
+
+def test_without_retraining_there_are_no_learning_curves(outputs):
+    settings = settings_of(outputs)
+    directory = trial.trial_directory(settings, run_trial(settings)["key"])
+    assert (directory / "layers.csv").exists()
+    assert not (directory / "learning_curves.csv").exists()
+
+
+@pytest.mark.parametrize("method", ["wavelet", "unit"])
+def test_compared_arms_are_retrained_with_the_same_counts(method, outputs):
+    changes = KINDS["gradual, regrown"] | {"method": MethodSettings(method)}
+    threshold = ThresholdSettings(scope="global", percentile=75.0)
+    record = run_trial(settings_of(outputs, ("magnitude", "dct"), threshold=threshold, **changes))
+    assert [arm["method"] for arm in record["arms"]] == [method, "magnitude", "dct"]
+    counts = {arm["kept_coefficients"] for arm in record["arms"]}
+    assert len(counts) == 1
+    for arm in record["arms"]:
+        # One-shot quantisation may round what is kept to zero.
+        if arm["retraining"]["chosen_epoch"] > 0:
+            assert arm["nonzero_coefficients"] == arm["kept_coefficients"]
+        assert len(arm["retraining"]["curve"]) == 3
+    assert sum(arm["retraining"]["chosen_epoch"] > 0 for arm in record["arms"]) >= 2
+    assert not [note for note in record["notes"] if "were asked for" in note and "keeps" in note]
+
+
+@pytest.mark.parametrize("name", ["iterative, regrown, a step a band", "rate of all tensors, a step a band"])
+def test_the_same_settings_give_the_same_record_and_bytes(name, outputs, tmp_path):
+    first, second = (run_trial(settings_of(where, **{**KINDS, **LOOSE}[name])) for where in (outputs, tmp_path))
+    assert file_of(first, outputs).read_bytes() == file_of(second, tmp_path).read_bytes()
+    one, other = (json.loads(json.dumps(untimed(record))) for record in (first, second))
+    for record in (one, other):
+        record["settings"].pop("paths", None)
+    assert one == other
+
+
+def test_another_seed_gives_another_order_and_other_weights(outputs):
+    settings = settings_of(outputs, **KINDS["finetune"])
+    other = run_trial(replace(settings, seed=1))
+    assert file_of(run_trial(settings), outputs).read_bytes() != file_of(other, outputs).read_bytes()
+
+
+WITHIN = ("gradual", "rewound weights, codebooks", "rate of all tensors, a step a band")
+
+
+@pytest.mark.parametrize(
+    ("name", "moment"),
+    [(name, "after every epoch") for name in (*KINDS, *LOOSE)] + [(name, "within epochs") for name in WITHIN],
+)
+def test_an_interrupted_retraining_gives_the_same_bytes(name, moment, outputs, tmp_path, monkeypatch):
+    settings = settings_of(tmp_path, **{**KINDS, **LOOSE}[name])
+    expected = run_trial(replace(settings, paths=PathsSettings(outputs=str(outputs))))
+    epochs = len(arm_of(expected)["retraining"]["curve"])
+    run_trial(replace(settings, retrain=RetrainSettings()))  # the baseline is not what is interrupted
+    done = count(1)
+
+    def save(run, path, original=loop._Run.save):
+        original(run, path)
+        raise KeyboardInterrupt
+
+    def advance(meter, *arguments, original=loop.Meter.advance):
+        original(meter, *arguments)
+        # Twelve batches and the epoch's own line.
+        if next(done) % 18 == 0:
+            raise KeyboardInterrupt
+
+    interruptions = 0
+    with monkeypatch.context() as patch:
+        if moment == "after every epoch":
+            patch.setattr(loop._Run, "save", save)
+        else:
+            patch.setattr(loop.Meter, "advance", advance)
+        while True:
+            torch.manual_seed(interruptions)  # whatever a new process starts with
+            try:
+                record = run_trial(settings)
+                break
+            except KeyboardInterrupt:
+                interruptions += 1
+                assert interruptions < 30
+                checkpoints = list(tmp_path.glob("arms/*/retraining.pt"))
+                saved = len(torch.load(checkpoints[0], weights_only=True)["curve"]) if checkpoints else 0
+                if moment == "after every epoch":
+                    assert saved == interruptions
+    assert interruptions == epochs if moment == "after every epoch" else interruptions >= epochs // 2
+    assert file_of(record, tmp_path).read_bytes() == file_of(expected, outputs).read_bytes()
+    assert untimed(arm_of(record)) == untimed(json.loads(json.dumps(arm_of(expected))))
+    assert not list(tmp_path.glob("arms/*/retraining.pt"))
+
+
+def test_a_damaged_checkpoint_is_from_the_start(outputs, tmp_path, monkeypatch):
+    settings = settings_of(tmp_path, **KINDS["finetune"])
+
+    def damaged(_, path):
+        path.write_bytes(b"damaged")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Run, "save", damaged)
+        with pytest.raises(KeyboardInterrupt):
+            run_trial(settings)
+    expected = run_trial(replace(settings, paths=PathsSettings(outputs=str(outputs))))
+    assert file_of(run_trial(settings), tmp_path).read_bytes() == file_of(expected, outputs).read_bytes()
+
+
+DIVERGING = {"learning_rate": 1e38, "optimizer": "sgd"}
+
+
+@pytest.mark.parametrize("batch_size", [64, 100_000], ids=["within an epoch", "in its last step"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"retrain": RetrainSettings("finetune", epochs=2, quantize_epochs=1)},
+        {"retrain": RetrainSettings("gradual", epochs=2, quantize_epochs=1)},
+        {"retrain": RetrainSettings("finetune", epochs=1, quantize_epochs=0)},
+        {"retrain": RetrainSettings("finetune", epochs=1, quantize_epochs=0), **KMEANS},
+        {"retrain": RetrainSettings("finetune", epochs=1, quantize_epochs=0), "quantize": QuantizeSettings("none")},
+        {"retrain": RetrainSettings("rate", epochs=2), "threshold": ALL},
+    ],
+    ids=["finetune", "gradual", "uniform", "kmeans", "none", "rate"],
+)
+def test_a_retraining_that_diverges_says_so_in_one_line(outputs, changes, batch_size):
+    retrain = replace(changes["retrain"], batch_size=batch_size, **DIVERGING)
+    settings = settings_of(outputs, **{**changes, "retrain": retrain})
+    for again in ("", r" \(failed earlier; retry_failed=true runs it again\)"):
+        with pytest.raises(
+            TrialError, match=rf"^retraining diverged: [^\n]* in epoch 1; lower retrain\.learning_rate{again}$"
+        ):
+            run_trial(settings)
+
+
+def test_epochs_that_do_not_suffice_train_nothing(tmp_path):
+    settings = settings_of(tmp_path, retrain=RetrainSettings("iterative", epochs=5, rounds=4))
+    with pytest.raises(SettingsError, match=r"^retrain\.epochs=5: is too few for 4 round"):
+        run_trial(settings)
+    assert not (tmp_path / "baselines").exists()
+
+
+def test_early_weights_are_those_that_the_baseline_had(tmp_path, monkeypatch):
+    settings, seen = settings_of(tmp_path), {}
+    original = baseline_training._save
+
+    def save(path, model, optimizer, curve):
+        seen[len(curve)] = {name: value.clone() for name, value in model.state_dict().items()}
+        original(path, model, optimizer, curve)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(baseline_training, "_save", save)
+        run_trial(settings)
+    assert list(seen) == [1, 2, 3, 4]
+    subject = load_subject(settings)
+    for epoch in (1, 3):
+        found = obtain_early_weights(settings, subject, CPU, epoch)
+        assert found.keys() == seen[epoch].keys()
+        assert all(torch.equal(found[name], seen[epoch][name]) for name in found)
+        assert not torch.equal(found["fc1.weight"], seen[4]["fc1.weight"])
+    initial = build_model(settings.model, (1, 8, 8), 10, settings.seed).state_dict()
+    assert_same(obtain_early_weights(settings, subject, CPU, 0), initial)
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_rewinding_starts_every_round_from_the_early_weights_under_the_new_mask(outputs, tmp_path, monkeypatch, epoch):
+    settings = settings_of(
+        tmp_path, retrain=RetrainSettings("rewind", rounds=2, rewind="weights", rewind_epoch=epoch, quantize_epochs=1)
+    )
+    started = {}
+
+    def begin(run, number, original=loop._Run.begin):
+        original(run, number)
+        started[number] = run._plain_state(), run._coefficients.pruned()
+
+    monkeypatch.setattr(loop._Run, "begin", begin)
+    record = run_trial(settings)
+    early = obtain_early_weights(settings, load_subject(settings), CPU, epoch)
+    length = 4 - epoch
+    assert list(started) == list(range(2 * length))
+    for number in (0, length):
+        state, tensors = started[number]
+        for name in ("fc1.bias", "fc2.bias"):
+            assert torch.equal(state[name], early[name])
+        for tensor in tensors:
+            basis = make_basis(tensor.basis, tensor.plan.view)
+            expected = basis.analyse(early[tensor.plan.name]) * tensor.mask
+            assert torch.allclose(tensor.coefficients, expected, atol=1e-6)
+            assert torch.allclose(state[tensor.plan.name], basis.synthesise(expected), atol=1e-6)
+    # The masks are those of the trained network, in equal ratios.
+    kept = [int(sum(tensor.mask.sum() for tensor in started[number][1])) for number in (0, length)]
+    assert kept[1] == arm_of(record)["kept_coefficients"]
+    assert kept[0] == sum(round(size * (last / size) ** 0.5) for size, last in ((1536, 307), (240, 48)))
+    one_shot = coded_of(file_of(run_trial(settings_of(outputs, quantize=QuantizeSettings("none"))), outputs))
+    assert all(
+        (started[0][1][i].mask.numpy() | (one_shot[name].symbols == 0)).all()
+        for i, name in enumerate(one_shot)
+        if "weight" in name
+    )
+
+
+def test_a_larger_rate_weight_gives_a_smaller_file_and_estimates_it(outputs):
+    sizes, sparsities = [], []
+    for weight in (0.1, 1.0, 10.0):
+        quantize = QuantizeSettings(other="quantized")
+        record = run_trial(
+            settings_of(outputs, retrain=replace(RATE, rate_weight=weight), threshold=ALL, quantize=quantize)
+        )
+        arm = arm_of(record)
+        sizes.append(arm["stored_bytes"])
+        sparsities.append(arm["coefficient_sparsity"])
+        assert arm["retraining"]["chosen_epoch"] == 3
+        assert arm["retraining"]["one_shot_validation_accuracy"] is None
+        estimated = arm["retraining"]["curve"][-1]["estimated_bytes"]
+        assert 0 < arm["stored_bytes"] - estimated < 120 + 0.15 * arm["stored_bytes"]
+    assert sizes[0] > 1.1 * sizes[1] > 1.1 * 1.1 * sizes[2]
+    assert sparsities == sorted(set(sparsities))
+
+
+def test_learned_steps_per_layer_or_band_are_in_the_file(outputs):
+    steps = {}
+    for name, per in (("rate", 1), ("rate of all tensors, a step a band", 4)):
+        coded = coded_of(file_of(run_trial(settings_of(outputs, **LOOSE[name])), outputs))
+        steps[per] = coded["fc1.weight"].reconstruction.steps
+        assert len(steps[per]) == (1 if per == 1 else len(coded["fc1.weight"].band_symbols()) > 1 and len(steps[per]))
+    assert len(steps[1]) == 1 < len(steps[4])
+
+
+def test_huffman_and_plain_files_of_a_rate_hold_the_same_symbols(outputs):
+    found = [
+        coded_of(file_of(run_trial(settings_of(outputs, **LOOSE["rate"], codec=CodecSettings(codec))), outputs))
+        for codec in ("range", "huffman", "none")
+    ]
+    for other in found[1:]:
+        assert all(np.array_equal(found[0][name].symbols, other[name].symbols) for name in found[0])
+
+
+def test_what_plays_no_part_for_a_kind_is_not_in_the_arms_key():
+    plain = {name: RetrainSettings(name) for name in ("finetune", "iterative", "gradual", "rewind", "rate")}
+    parts = {
+        "epochs": ({"epochs": 7}, {"finetune", "iterative", "gradual", "rate"}),
+        "schedule": ({"schedule": "constant"}, {"finetune", "iterative", "gradual", "rate"}),
+        "rounds": ({"rounds": 2}, {"iterative", "rewind"}),
+        "ramp": ({"ramp": 0.2}, {"gradual", "rate"}),
+        "rewind_epoch": ({"rewind_epoch": 2}, {"rewind"}),
+        "quantize_epochs": ({"quantize_epochs": 1}, {"finetune", "iterative", "gradual", "rewind"}),
+        "rate_weight": ({"rate_weight": 2.0}, {"rate"}),
+        "learning_rate": ({"learning_rate": 0.5}, set(plain)),
+    }
+    for change, kinds in parts.values():
+        differ = {
+            name
+            for name, kind in plain.items()
+            if deciding_retraining(replace(kind, **change)) != deciding_retraining(kind)
+        }
+        assert differ == kinds
+
+
+def test_dropout_and_normalisation_in_a_resumed_retraining(tmp_path, monkeypatch):
+    """The state of everything that has one: running statistics, and dropout's random numbers."""
+    settings = settings_of(tmp_path, **KINDS["finetune"])
+    dataset = load_subject(settings).dataset
+
+    def network():
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Dropout(0.3), nn.Linear(24, 10)
+        )
+
+    def subject(_):
+        return Subject(dataset, network(), {})
+
+    monkeypatch.setattr(trial, "load_subject", subject)
+    monkeypatch.setattr("wavesweep.baseline._initial_model", lambda *_: network())
+    contents = []
+    for interrupted in (False, True):
+        where = replace(settings, paths=PathsSettings(outputs=str(tmp_path / str(interrupted))))
+        with monkeypatch.context() as patch:
+            if interrupted:
+                run_trial(replace(where, retrain=RetrainSettings()))
+
+                def save(run, path, original=loop._Run.save):
+                    original(run, path)
+                    raise KeyboardInterrupt
+
+                patch.setattr(loop._Run, "save", save)
+                for number in range(2):
+                    torch.manual_seed(number)
+                    with pytest.raises(KeyboardInterrupt):
+                        run_trial(where)
+        contents.append(file_of(run_trial(where), tmp_path / str(interrupted)).read_bytes())
+    assert contents[0] == contents[1]

@@ -1,0 +1,1 @@
+"""Retraining of a pruned network, with the coefficients as its parameters."""

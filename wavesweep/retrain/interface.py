@@ -1,0 +1,69 @@
+"""What retraining is given, and what it gives."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from wavesweep.compression.arm import PrunedArm, PrunedTensor
+from wavesweep.compression.symbols import CodedTensor
+from wavesweep.config import Recipe
+from wavesweep.data.splits import Dataset
+from wavesweep.retrain.quantizers import Quantizer
+
+
+class Coder(Protocol):
+    """How a network becomes what its file holds; `state` is that of the network that is coded.
+
+    `scale` is the factor of the steps that was last used.
+    """
+
+    scale: float
+
+    def quantize(self, tensors: Sequence[PrunedTensor], state: Mapping[str, Tensor]) -> tuple[CodedTensor, ...]:
+        """The coded form of pruned tensors."""
+
+    def quantizer(self, coded: CodedTensor, tensor: PrunedTensor) -> Quantizer | None:
+        """The quantiser that trains on from `coded`; None where there is nothing to train."""
+
+    def first_quantizer(self, tensor: PrunedTensor, deviations: float) -> Quantizer:
+        """One to begin with, whose step is so many standard deviations of the coefficients."""
+
+    def decoded(self, coded: Sequence[CodedTensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state dict that comes out of a file with these coded tensors and the others of `state`."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Data and surroundings of a retraining.
+
+    `recipe` is the baseline's, `directory` is where checkpoints go (None: nowhere), `early_weights` gives the state
+    dict of the baseline after so many epochs.
+    """
+
+    dataset: Dataset
+    recipe: Recipe
+    seed: int
+    device: torch.device
+    directory: Path | None
+    shown: bool
+    early_weights: Callable[[int], Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """A retrained network: its coded tensors, its state before coding, the arm's masks, and how it went.
+
+    `coded` has the tensors of the arm, then the extras. `chosen_epoch` is 0 where no epoch was better on validation
+    than the network that was not retrained; with `retrain=rate` it is the last one, since every epoch has another size.
+    """
+
+    coded: tuple[CodedTensor, ...]
+    state: dict[str, Tensor]
+    pruned: PrunedArm
+    curve: list[dict[str, Any]]
+    chosen_epoch: int
+    one_shot_accuracy: float | None

@@ -1,0 +1,160 @@
+"""Quantisers that are trained: straight-through rounding with steps or codebooks as parameters."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wavesweep.compression.arm import PrunedTensor
+from wavesweep.compression.basis import Band
+from wavesweep.compression.quantize import as_coded, short_number
+from wavesweep.compression.symbols import LARGEST, Codebook, CodedTensor, Reconstruction, Steps, Values
+
+# First step, in deviations, of a tensor that is all zero.
+_STEP_OF_ZEROS = 0.01
+
+
+class Quantizer(nn.Module):
+    """Flat coefficients and their mask in, what a file would hold of them out, with gradients."""
+
+    @abstractmethod
+    def forward(self, coefficients: Tensor, mask: Tensor) -> Tensor:
+        """Quantised coefficients."""
+
+    @abstractmethod
+    def coded(self, tensor: PrunedTensor) -> CodedTensor:
+        """The coded form of a tensor whose coefficients are those of `forward`."""
+
+
+class StepQuantizer(Quantizer):
+    """Multiples of a step, which is trained as its logarithm (learned step size, Esser et al. 2020).
+
+    The gradient goes straight through the rounding. With `exact` a coefficient that is kept is never rounded to zero,
+    so that the sparsity of the file is the one that was asked for.
+    """
+
+    def __init__(self, bands: Sequence[Band], steps: Sequence[float], exact: bool, dead_zone: float = 1.0) -> None:
+        super().__init__()
+        self.log_steps = nn.Parameter(torch.tensor(steps, dtype=torch.float64).log().float())
+        self.sizes = [prod(band.shape) for band in bands]
+        self.exact, self.dead_zone = exact, dead_zone
+        self.scaled: Tensor | None = None
+
+    def steps(self) -> Tensor:
+        """The step of every coefficient, or the one of all."""
+        steps = self.log_steps.exp()
+        if len(steps) == 1:
+            return steps
+        return torch.repeat_interleave(steps, torch.tensor(self.sizes, device=steps.device))
+
+    def forward(self, coefficients: Tensor, mask: Tensor) -> Tensor:
+        """Quantised coefficients; those in units of their steps are remembered in `scaled`."""
+        steps = self.steps()
+        scaled = coefficients / steps
+        self.scaled = scaled if torch.is_grad_enabled() else None
+        rounded: Tensor = _StraightThrough.apply(scaled, self._symbols(scaled.detach(), mask))
+        return rounded * steps
+
+    def coded(self, tensor: PrunedTensor) -> CodedTensor:
+        """The coded form, with steps of four significant digits."""
+        short = [short_number(step) for step in self.log_steps.detach().double().exp().tolist()]
+        each = short if len(short) == 1 else np.repeat(short, self.sizes)
+        scaled = tensor.coefficients.double() / torch.as_tensor(each, dtype=torch.float64)
+        symbols = self._symbols(scaled, tensor.mask).numpy().astype(np.int32)
+        return as_coded(tensor, symbols, Steps((short[0],) if len(set(short)) == 1 else tuple(short)))
+
+    def _symbols(self, scaled: Tensor, mask: Tensor) -> Tensor:
+        if not self.exact and self.dead_zone <= 1:
+            return torch.round(scaled).clamp_(-LARGEST, LARGEST)  # what is pruned is zero before
+        sizes = scaled.abs()
+        symbols = torch.floor(sizes + 0.5).clamp_(min=1, max=LARGEST)
+        if not self.exact:
+            symbols = torch.where(sizes < self.dead_zone / 2, 0, symbols)
+        # The sign bit, not a comparison: a subnormal coefficient over a step of two is a negative zero.
+        return torch.where(torch.signbit(scaled), -symbols, symbols) * mask
+
+
+class _StraightThrough(torch.autograd.Function):
+    """The symbols, whose gradient goes to what was rounded (Bengio et al. 2013)."""
+
+    @staticmethod
+    def forward(ctx: Any, scaled: Tensor, symbols: Tensor) -> Tensor:
+        return symbols.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+class CodebookQuantizer(Quantizer):
+    """Shared values, trained with the sum of the gradients of those that share them (Han et al. 2016).
+
+    Which value a coefficient has stays as it was found by clustering; values are rounded to float16, as in the file.
+    """
+
+    index: Tensor
+
+    def __init__(self, coded: CodedTensor) -> None:
+        super().__init__()
+        rule = coded.reconstruction
+        assert isinstance(rule, Codebook)
+        self.below = len(rule.negative)
+        # Values in order of their symbols, -below ... -1, 1 ... above, with zero between them for what is pruned.
+        values = np.concatenate([rule.negative[::-1], [0.0], rule.positive]).astype(np.float32)
+        self.values = nn.Parameter(torch.from_numpy(values))
+        self.register_buffer("index", torch.from_numpy(coded.symbols.astype(np.int64) + self.below))
+
+    def forward(self, coefficients: Tensor, mask: Tensor) -> Tensor:
+        """Quantised coefficients; those given only say on which device."""
+        short = self.values + (self.values.half().float() - self.values).detach()
+        return short[self.index] * mask
+
+    def coded(self, tensor: PrunedTensor) -> CodedTensor:
+        """The coded form."""
+        values = self.values.detach().cpu().numpy().astype(np.float16)
+        rule = Codebook(values[: self.below][::-1].copy(), values[self.below + 1 :].copy())
+        return as_coded(tensor, (self.index.cpu().numpy() - self.below).astype(np.int32), rule)
+
+
+def trained_quantizer(coded: CodedTensor, tensor: PrunedTensor, dead_zone: float) -> Quantizer | None:
+    """The quantiser that goes on from `coded`; None where values are stored each on its own."""
+    rule = coded.reconstruction
+    if isinstance(rule, Steps):
+        return StepQuantizer(tensor.bands, rule.steps, dead_zone <= 1, dead_zone)
+    return CodebookQuantizer(coded) if isinstance(rule, Codebook) else None
+
+
+def first_quantizer(tensor: PrunedTensor, deviations: float, per: str) -> StepQuantizer:
+    """Steps of so many standard deviations of the tensor's coefficients, to train from: one, or one per band."""
+    values = tensor.coefficients.double()
+    # Equal values, such as biases that are all zero, say nothing of how far apart those will be that are trained.
+    spread = float(values.std(correction=0)) or float(values.abs().mean()) or _STEP_OF_ZEROS
+    step = deviations * spread
+    count = len(tensor.bands) if per == "band" else 1
+    return StepQuantizer(tensor.bands, [max(step, 1e-8)] * count, exact=False)
+
+
+def coded_as_plain(coded: CodedTensor) -> dict[str, Any]:
+    """A coded tensor as tensors and lists, for a checkpoint."""
+    rule, symbols = coded.reconstruction, torch.from_numpy(coded.symbols)
+    if isinstance(rule, Steps):
+        return {"symbols": symbols, "steps": list(rule.steps)}
+    if isinstance(rule, Codebook):
+        return {"symbols": symbols, "codebook": [torch.from_numpy(part) for part in (rule.negative, rule.positive)]}
+    return {"symbols": symbols, "values": torch.from_numpy(rule.values)}
+
+
+def coded_from_plain(plain: dict[str, Any], tensor: PrunedTensor) -> CodedTensor:
+    """Inverse of `coded_as_plain`."""
+    rule: Reconstruction
+    if "steps" in plain:
+        rule = Steps(tuple(plain["steps"]))
+    elif "codebook" in plain:
+        rule = Codebook(*(part.numpy() for part in plain["codebook"]))
+    else:
+        rule = Values(plain["values"].numpy())
+    return as_coded(tensor, plain["symbols"].numpy(), rule)
