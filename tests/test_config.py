@@ -9,15 +9,18 @@ import pywt
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wavesweep.checks import check
 from wavesweep.config import (
     LAYER_TYPES,
     METHODS,
     LayerOverride,
     MethodSettings,
     ModelSettings,
+    QuantizeSettings,
+    RetrainSettings,
     Settings,
+    ThresholdSettings,
     allowed_text,
-    check,
 )
 from wavesweep.errors import BusyError, SettingsError, StoreError, TrialError
 
@@ -43,17 +46,31 @@ NUMBERS = {
     "quantize.rate_weight": ([0.0], [-0.1, NAN, INFINITY]),
     "quantize.damping": ([1e-9, 1.0, 100.0], [0, -0.1, NAN, INFINITY]),
     "quantize.images": ([1, 10_000], [0, -1]),
+    "retrain.epochs": ([1, 1000], [0, -1]),
+    "retrain.learning_rate": ([None, 1e-9, 1.0], [0.0, -0.1, NAN, INFINITY]),
+    "retrain.weight_decay": ([None, 0.0, 0.5], [-1e-9, NAN, INFINITY]),
+    "retrain.batch_size": ([None, 1, 100_000], [0, -5]),
+    "retrain.rounds": ([1, 100], [0, -1]),
+    "retrain.distillation": ([0, 0.5, 1], [-0.1, 1.1, NAN]),
+    "retrain.ramp": ([0, 0.5, 1], [-0.1, 1.01, NAN, INFINITY]),
+    "retrain.rewind_epoch": ([0, 29], [-1]),
+    "retrain.quantize_epochs": ([0, 9], [-1]),
+    "retrain.rate_weight": ([0, 1.0, 1e3], [-0.1, NAN, INFINITY]),
+    "retrain.step": ([1e-9, 100.0], [0, -1.0, NAN, INFINITY]),
+    "retrain.group_weight": ([0, 1.0], [-0.1, NAN, INFINITY]),
     "level": ([1, 3, 100, "max"], [0, -1, "min", "3", 1.5, True, None, [1], NAN]),
 }
 NAMES = {
     "threshold.rule": (["percentile", "universal", "energy", "absolute"], ["Percentile", "", "top"]),
     "threshold.scope": (["layer", "global"], ["network", ""]),
     "threshold.shrinkage": (["hard", "soft"], ["medium"]),
+    "threshold.allocation": (["uniform", "erk", "lamp"], ["ERK", "random", ""]),
     "layout": (["auto", "spatial", "channel", "all", "flat"], ["rows", "AUTO"]),
     "boundary": (pywt.Modes.modes, ["periodisation", "none", ""]),
     "wavelet": (["haar", "bior2.2", "dmey"], ["bior2", "Haar", "morl", ""]),
     "model.recipe.optimizer": (["sgd", "adam"], ["adamw", "SGD"]),
     "model.recipe.schedule": (["constant", "cosine", "multistep"], ["linear"]),
+    "model.recipe.precision": (["float32", "bfloat16"], ["float16", ""]),
     "device": (["auto", "cpu", "cuda"], ["gpu", "cuda:0", ""]),
     "on_busy": (["wait", "skip"], ["fail"]),
     "quantize.name": (["none", "uniform", "kmeans"], ["rdo", ""]),
@@ -61,6 +78,11 @@ NAMES = {
     "quantize.importance": (["none"], ["first_order", ""]),
     "quantize.coefficients": (["float16", "float32"], ["bfloat16"]),
     "quantize.other": (["float16", "float32", "quantized"], ["int8"]),
+    "retrain.name": (["none", "finetune", "iterative", "gradual", "rewind", "rate"], ["fine-tune", "Rate", ""]),
+    "retrain.optimizer": ([None, "sgd", "adam"], ["adamw", ""]),
+    "retrain.schedule": (["constant", "cosine", "multistep"], ["linear", ""]),
+    "retrain.precision": ([None, "float32", "bfloat16"], ["float16", ""]),
+    "retrain.rewind": (["learning_rate", "weights"], ["both", ""]),
     "codec.name": (["range", "huffman", "none"], ["gzip", ""]),
     "compare_match": (["coefficients", "bytes"], ["accuracy"]),
 }
@@ -80,10 +102,14 @@ CHECKED_ELSEWHERE = {
     "dataset.path",
     "method.name",
     "threshold.atom_norm",
+    "threshold.sensitivity",
     "quantize.atom_norm",
+    "retrain.augment",
+    "retrain.regrow",
     "layers.include",
     "layers.exclude",
     "layers.overrides",
+    "shrink",
     "paths.outputs",
     "paths.data",
     "progress",
@@ -171,6 +197,65 @@ def test_no_epochs_need_a_checkpoint():
 def test_a_custom_model_needs_a_target():
     error = refusal(Settings(model=ModelSettings("custom")))
     assert str(error).startswith("model.target=None: must be package.module.factory")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "retrain"),
+    [
+        ("retrain.regrow", True, {"regrow": True}),
+        ("quantize.name", "kmeans", {}),
+        ("quantize.name", "none", {}),
+        ("quantize.step", 0.1, {}),
+        ("quantize.max_drop", 0.0, {}),
+    ],
+)
+def test_what_contradicts_a_learned_rate_is_refused(key, value, retrain):
+    settings = with_value(key, value)
+    check(settings)
+    settings.retrain = RetrainSettings("rate", **retrain)
+    error = refusal(settings)
+    assert str(error).startswith(f"{key}={value}: is not for retrain=rate")
+
+
+@pytest.mark.parametrize("kind", ["finetune", "iterative", "gradual", "rewind"])
+def test_epochs_that_do_not_suffice_are_refused_before_anything_is_trained(kind):
+    settings = Settings(retrain=RetrainSettings(kind, epochs=7, rounds=5, quantize_epochs=2))
+    check(settings)
+    settings.retrain.quantize_epochs = 29 if kind == "rewind" else 7
+    error = refusal(settings)
+    if kind == "rewind":  # its epochs are the baseline's, so more of the others would not help
+        assert str(error).startswith("retrain.quantize_epochs=29: ")
+    else:
+        assert str(error).startswith("retrain.epochs=7: is too few for ")
+    # Where the quantiser cannot be trained there are no such epochs.
+    settings.quantize = QuantizeSettings(step=0.1, rate_weight=0.1)
+    check(settings)
+    settings.retrain.name = "none"
+    settings.quantize = QuantizeSettings()
+    check(settings)
+
+
+def test_a_network_can_only_be_rewound_to_an_epoch_that_it_had():
+    settings = Settings(retrain=RetrainSettings("rewind", rewind_epoch=30))
+    assert "must be below the 30 epochs" in str(refusal(settings))
+    settings.model.recipe.epochs = 33
+    check(settings)
+
+
+@pytest.mark.parametrize("name", ["erk", "lamp", "sensitivity"])
+@pytest.mark.parametrize(("key", "value"), [("rule", "energy"), ("rule", "universal"), ("scope", "global")])
+def test_an_allocation_needs_a_percentile_for_each_tensor(name, key, value):
+    threshold = ThresholdSettings(**{"allocation": name, "sensitivity": "table.csv", key: value})
+    error = refusal(Settings(threshold=threshold))
+    assert str(error).startswith(f"threshold.allocation={name}: needs threshold.{key}=")
+    assert f"threshold.allocation=uniform to use {value}" in str(error)
+
+
+def test_a_sensitivity_allocation_needs_a_table_and_says_what_makes_it():
+    error = refusal(Settings(threshold=ThresholdSettings(allocation="sensitivity")))
+    assert str(error).startswith("threshold.sensitivity=None: must be the table")
+    assert "-m experiment=sensitivity" in str(error)
+    check(Settings(threshold=ThresholdSettings(allocation="sensitivity", sensitivity="table.csv")))
 
 
 @pytest.mark.parametrize(

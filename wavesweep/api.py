@@ -1,9 +1,11 @@
 """What the command line does, for a notebook: compress a network, save it, load it again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
@@ -11,16 +13,20 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from wavesweep.app import config_directory, register
+from wavesweep.checks import check
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import state_dict
 from wavesweep.coding import Coding, Network, code_arm
 from wavesweep.compose import explain, settings_from
 from wavesweep.compression.arm import ArmSpec
 from wavesweep.compression.importance import LayerImportance, layer_importance
-from wavesweep.config import Settings, check
+from wavesweep.config import Settings
+from wavesweep.data.splits import Dataset, Split
 from wavesweep.errors import SettingsError
+from wavesweep.retrain.interface import Training
+from wavesweep.sensitivity import curves_for, read_table
 from wavesweep.store.records import write_atomically
-from wavesweep.trial import plan_pruned
+from wavesweep.trial import choose_device, plan_pruned
 
 
 @dataclass(frozen=True)
@@ -45,16 +51,21 @@ def compress(
     *,
     input_shape: Sequence[int] = (),
     images: Tensor | None = None,
+    labels: Tensor | None = None,
+    validation: tuple[Tensor, Tensor] | None = None,
 ) -> CompressedModel:
-    """Prune, quantise and encode a trained network as it is; it is left unchanged.
+    """Prune, retrain, quantise and encode a trained network; it is left unchanged.
 
     Args:
         model: the network.
         overrides: settings as on the command line, e.g. ["wavelet=haar", "threshold.percentile=90"]; those of data,
-            model and records play no part.
-        input_shape: (channels, height, width), for a first linear layer that is to be seen as an image.
+            model and records play no part, but for model.recipe: what retrain.* leaves open is taken from there.
+        input_shape: (channels, height, width), for a first linear layer that is to be seen as an image, and for
+            shrink=true.
         images: normalised training images, shape (count, channels, height, width), for
-            quantize.importance=second_order.
+            quantize.importance=second_order and for retraining.
+        labels: their classes, shape (count,), for retraining.
+        validation: images and labels by which retraining chooses its best epoch.
 
     Raises:
         SettingsError: a setting is wrong, or needs data that is not given.
@@ -64,23 +75,58 @@ def compress(
     state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     plans = tuple(plan_pruned(model, settings, tuple(input_shape))[0])
 
-    def importance(names: tuple[str, ...]) -> dict[str, LayerImportance]:
+    def importance(names: tuple[str, ...], state: Mapping[str, Tensor]) -> dict[str, LayerImportance]:
         if images is None:
             raise SettingsError("quantize.importance", "second_order", "needs images", "give compress(images=...)")
-        # Each module on its own: a frozen normalisation is in evaluation mode inside a network that is trained.
-        was_training = {module: module.training for module in model.modules()}
-        try:
-            return layer_importance(model, names, images[: settings.quantize.images].clone(), settings.seed)
-        finally:
-            for module, training in was_training.items():
-                module.training = training
+        scratch = deepcopy(model)
+        scratch.load_state_dict(dict(state))
+        return layer_importance(scratch, names, images[: settings.quantize.images].clone(), settings.seed)
 
-    def accuracy(weights: Mapping[str, Tensor]) -> float:
+    def accuracy(state: Mapping[str, Tensor]) -> float:
         raise SettingsError("quantize.max_drop", settings.quantize.max_drop, "needs a data set", "use the command line")
 
+    def training(directory: Path | None) -> Training:
+        if images is None or labels is None or validation is None:
+            raise SettingsError(
+                "retrain.name", settings.retrain.name, "needs data", "give compress(images=, labels=, validation=)"
+            )
+        held_out = Split(*validation)
+        # Labels need not have all classes of the network.
+        scratch = deepcopy(model).eval()
+        with torch.no_grad():
+            classes = scratch(images[:1].to(next(scratch.parameters()).device)).shape[1]
+        for split, what in ((Split(images, labels), "labels"), (held_out, "validation")):
+            _check_labels(split, classes, what)
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise SettingsError(
+                "retrain.name", settings.retrain.name, "needs parameters with gradients", "unfreeze some"
+            )
+        # The images are normalised already, so their mean is taken as 0 and their standard deviation as 1.
+        shape = (images.shape[1], 1, 1)
+        data = Dataset(Split(images, labels), held_out, held_out, classes, torch.zeros(shape), torch.ones(shape))
+        device = choose_device(settings.device)
+        return Training(data, settings.model.recipe, settings.seed, device, directory, settings.progress, early_weights)
+
+    def early_weights(epoch: int) -> Mapping[str, Tensor]:
+        raise SettingsError("retrain.rewind", "weights", "needs the training of the baseline", "use the command line")
+
     spec = ArmSpec(settings.method.name, plans, settings.boundary, settings.threshold, settings.seed)
-    coding = Coding(settings.quantize, settings.codec, settings.seed)
-    return CompressedModel(code_arm(spec, coding, Network(model, state, importance, accuracy)).content)
+    if settings.shrink and not input_shape:
+        raise SettingsError("shrink", True, "needs the shape of an image", "give compress(input_shape=...)")
+    if settings.threshold.allocation == "sensitivity":
+        spec = replace(spec, curves=curves_for(read_table(settings.threshold.sensitivity or ""), plans))
+    coding = Coding(settings.retrain, settings.quantize, settings.codec, settings.seed, settings.shrink)
+    network = Network(deepcopy(model), state, importance, accuracy, training, tuple(input_shape))
+    return CompressedModel(code_arm(spec, coding, network).content)
+
+
+def _check_labels(split: Split, classes: int, what: str) -> None:
+    labels = split.labels
+    if len(labels) != len(split.images) or labels.dim() != 1 or labels.dtype != torch.int64:
+        raise SettingsError(what, tuple(labels.shape), "must be one int64 per image", f"give compress({what}=...)")
+    if len(labels) == 0 or not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        allowed = f"must hold classes from 0 to below {classes}, the number of the network's outputs"
+        raise SettingsError(what, "labels", allowed, f"give compress({what}=...)")
 
 
 def _settings(overrides: Sequence[str]) -> Settings:

@@ -19,6 +19,7 @@ from wavesweep.compose import explain, parse_error, settings_from
 from wavesweep.config import Settings
 from wavesweep.errors import SettingsError, WavesweepError
 from wavesweep.interrupt import interrupted, listen
+from wavesweep.scan import SensitivitySweeper, SensitivitySweeperConfig
 from wavesweep.sweep import GridSweeper, GridSweeperConfig
 from wavesweep.table import print_trials
 from wavesweep.trial import objective, run_trial
@@ -95,7 +96,9 @@ def register() -> None:
     OmegaConf.set_struct(schema.model.arguments, False)
     store.store(name="schema", node=schema, replace=True)
     Plugins.instance().register(GridSweeper)  # Hydra has stored its own sweepers by now
+    Plugins.instance().register(SensitivitySweeper)
     store.store(group="hydra/sweeper", name="basic", node=GridSweeperConfig, replace=True)
+    store.store(group="hydra/sweeper", name="sensitivity", node=SensitivitySweeperConfig, replace=True)
 
 
 def config_directory() -> Path:

@@ -5,26 +5,34 @@ two settings that turn out identical after clamping of the level have the same m
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pywt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from wavesweep.baseline import Baseline, Subject, measure
+from wavesweep.baseline import Baseline, Subject, measure, obtain_early_weights
+from wavesweep.codec.files import fill
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import state_dict
-from wavesweep.coding import CodedArm, Coding, Network, code_arm, deciding_threshold
+from wavesweep.coding import CodedArm, Coding, Network, code_arm, deciding_retraining, deciding_threshold
 from wavesweep.compression.arm import METHODS, ArmSpec, relative_error
 from wavesweep.compression.importance import LayerImportance, layer_importance
 from wavesweep.compression.layers import TensorPlan
 from wavesweep.compression.symbols import Steps
+from wavesweep.config import Recipe, Settings
 from wavesweep.measure.alternatives import gzip_bytes
+from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates, parameters
 from wavesweep.measure.quality import evaluate
+from wavesweep.retrain.interface import Retrained, Training
+from wavesweep.retrain.loop import CHECKPOINT
+from wavesweep.shrink.stored import ShrunkFile
 from wavesweep.store.keys import differences, hash_of
 from wavesweep.store.records import once, write_atomically
 
@@ -32,49 +40,86 @@ MODEL_FILE = "model.wsz"
 # That of the last baseline, which the next arm of this process most likely needs again.
 _importances: dict[tuple[object, ...], dict[str, LayerImportance]] = {}
 # Raise when an arm of the same specification would give another result than before.
-ARM_VERSION = 1
+ARM_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What all arms of a trial have in common."""
+    """What all arms of a trial have in common.
+
+    `recipe` is the baseline's, `early_weights` gives its state dict after so many epochs; `shown`: progress is.
+    """
 
     subject: Subject
     baseline: Baseline
     coding: Coding
     device: torch.device
     outputs: Path
+    recipe: Recipe
+    early_weights: Callable[[int], Mapping[str, Tensor]]
+    shown: bool
 
     def network(self) -> Network:
-        """What quantisation may ask about the baseline."""
-        return Network(self.subject.model, self.baseline.state, self._importance, self._accuracy)
+        """What quantisation, retraining and shrinking may ask about the baseline."""
+        shape = tuple(self.subject.dataset.input_shape)
+        return Network(self.subject.model, self.baseline.state, self._importance, self._accuracy, self._training, shape)
 
-    def _importance(self, names: tuple[str, ...]) -> dict[str, LayerImportance]:
+    def quality(self, state: Mapping[str, Tensor]) -> dict[str, float]:
+        """Quality on the validation split of a network of that state."""
+        dataset, model = self.subject.dataset, self.subject.model
+        model.load_state_dict(dict(state))
+        return evaluate(model.to(self.device), dataset, dataset.validation, "validation", self.device)
+
+    def _importance(self, names: tuple[str, ...], state: Mapping[str, Tensor]) -> dict[str, LayerImportance]:
         images, seed = self.coding.quantize.images, self.coding.seed
         key = (self.baseline.record["key"], names, images, seed, str(self.device))
-        if key not in _importances:
+        if state is not self.baseline.state or key not in _importances:
             dataset, model = self.subject.dataset, self.subject.model
-            model.load_state_dict(self.baseline.state)
+            model.load_state_dict(dict(state))
             batch = dataset.normalise(dataset.train.images[:images].to(self.device))
+            found = layer_importance(model.to(self.device), names, batch, seed)
+            if state is not self.baseline.state:
+                return found
             _importances.clear()
-            _importances[key] = layer_importance(model.to(self.device), names, batch, seed)
+            _importances[key] = found
         return _importances[key]
 
-    def _accuracy(self, weights: Mapping[str, Tensor]) -> float:
-        dataset, model = self.subject.dataset, self.subject.model
-        model.load_state_dict(self.baseline.state)
-        with torch.no_grad():
-            for name, weight in weights.items():
-                model.get_parameter(name).copy_(weight)
-        model.to(self.device)
-        return evaluate(model, dataset, dataset.validation, "validation", self.device)["accuracy"]
+    def _accuracy(self, state: Mapping[str, Tensor]) -> float:
+        return self.quality(state)["accuracy"]
+
+    def _training(self, directory: Path | None) -> Training:
+        return Training(
+            self.subject.dataset,
+            self.recipe,
+            self.coding.seed,
+            self.device,
+            directory,
+            self.shown,
+            self.early_weights,
+        )
+
+
+def make_bench(settings: Settings, subject: Subject, baseline: Baseline, device: torch.device) -> Bench:
+    """The bench of a trial."""
+    return Bench(
+        subject,
+        baseline,
+        Coding(settings.retrain, settings.quantize, settings.codec, settings.seed, settings.shrink),
+        device,
+        Path(settings.paths.outputs),
+        settings.model.recipe,
+        partial(obtain_early_weights, settings, subject, device),
+        settings.progress,
+    )
 
 
 def obtain_arm(spec: ArmSpec, bench: Bench) -> dict[str, Any]:
     """The record of an arm: from disk, or computed now. Its file lies beside the record."""
     key = arm_key(spec, bench.baseline.record["key"], bench.coding)
     path = arm_directory(bench.outputs, key) / "arm.json"
-    return once(path, lambda directory: {"arm_key": key, **_compute(spec, bench, directory)})
+    record = once(path, lambda directory: {"arm_key": key, **_compute(spec, bench, directory)})
+    path.with_name(CHECKPOINT).unlink(missing_ok=True)
+    return record
 
 
 def arm_directory(outputs: Path, key: str) -> Path:
@@ -90,7 +135,7 @@ def arm_key(spec: ArmSpec, baseline_key: str, coding: Coding) -> str:
     seeded = method.basis in ("rotation", "shuffled") or method.score == "random"
     rule: dict[str, Any]
     if spec.kept is None:
-        rule = {"rule": spec.threshold.rule, "number": rule_number(spec)}
+        rule = {"rule": spec.threshold.rule, "number": rule_number(spec), **_allocation(spec)}
     else:
         rule = {"kept": list(spec.kept)}
     return hash_of(
@@ -106,11 +151,28 @@ def arm_key(spec: ArmSpec, baseline_key: str, coding: Coding) -> str:
             "codec": coding.codec.name,
             "step_scale": spec.step_scale,
             "images_seed": coding.seed if coding.quantize.importance != "none" else None,
+            **(
+                {
+                    "retrain": deciding_retraining(coding.retrain, coding.quantize.is_trainable),
+                    "order_seed": coding.seed,
+                }
+                if coding.retrain.name != "none"
+                else {}
+            ),
             "shrinkage": threshold.shrinkage,
             "atom_norm": threshold.atom_norm,
             **rule,
+            **({"shrink": True} if coding.shrink else {}),
         }
     )
+
+
+def _allocation(spec: ArmSpec) -> dict[str, Any]:
+    """What shares the percentile out: nothing for the default, so that keys from before there was a choice remain."""
+    if spec.threshold.allocation == "uniform":
+        return {}
+    curves = {"curves": spec.curves} if spec.threshold.allocation == "sensitivity" else {}
+    return {"allocation": spec.threshold.allocation, **curves}
 
 
 def rule_number(spec: ArmSpec) -> float | None:
@@ -143,28 +205,57 @@ def _plan_content(plan: TensorPlan, basis: str) -> dict[str, Any]:
 
 def _compute(spec: ArmSpec, bench: Bench, directory: Path) -> dict[str, Any]:
     started = time.perf_counter()
-    coded = code_arm(spec, bench.coding, bench.network())
+    coded = code_arm(spec, bench.coding, bench.network(), directory)
     write_atomically(directory / MODEL_FILE, coded.content)
     encoded = time.perf_counter()
     # What is measured is the file as it lies on the disk.
     content = (directory / MODEL_FILE).read_bytes()
-    model = bench.subject.model
-    model.load_state_dict(state_dict(unpack(content)[0]))
-    model.to(bench.device)
+    # Layers are cut in a copy: the model is that of all trials.
+    model = bench.subject.model if coded.shrunk is None else deepcopy(bench.subject.model)
+    fill(model, state_dict(unpack(content)[0])).to(bench.device)
     decoded = time.perf_counter()
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     record = {
-        **_counts(coded, state, bench.baseline.state),
+        **_counts(coded, state if coded.shrunk is None else coded.shrunk.zeroed, bench.baseline.state),
         **measure(model, bench.subject.dataset, bench.device),
         "stored_bytes": len(content),
         "gzip_bytes": gzip_bytes(state),
     }
+    if coded.retrained is not None:
+        record["retraining"] = _retraining(coded.retrained)
+    if coded.shrunk is not None:
+        record["shrunk"] = _shrunk_row(coded.shrunk, model, bench)
     record["seconds"] = {
         "encode": encoded - started,
         "decode": decoded - encoded,
         "measure": time.perf_counter() - decoded,
     }
     return record
+
+
+def _retraining(retrained: Retrained) -> dict[str, Any]:
+    """How retraining went; `chosen_epoch` 0 is the arm that was not retrained."""
+    return {
+        "epochs": len(retrained.curve),
+        "chosen_epoch": retrained.chosen_epoch,
+        "one_shot_validation_accuracy": retrained.one_shot_accuracy,
+        "curve": retrained.curve,
+    }
+
+
+def _shrunk_row(file: ShrunkFile, model: nn.Module, bench: Bench) -> dict[str, Any]:
+    """What removing units changed, and which were not removed; `model` is the decoded network."""
+    full, shape = bench.subject.model, bench.subject.dataset.input_shape
+    full.load_state_dict(file.zeroed)
+    return {
+        "parameters_before": parameters(full),
+        "parameters_after": parameters(model),
+        "macs": multiply_accumulates(model, shape, bench.device),
+        "dense_bytes": dense_bytes(model),
+        "inference_ms_zeroed": inference_ms(full.to(bench.device), shape, bench.device),
+        "removed": {name: len(units) for name, units in file.shrunk.removed.items()},
+        "kept_because": file.shrunk.kept_because,
+    }
 
 
 def _counts(coded: CodedArm, state: dict[str, Tensor], original: dict[str, Tensor]) -> dict[str, Any]:

@@ -104,6 +104,33 @@ def obtain_baseline(settings: Settings, subject: Subject, device: torch.device) 
         return Baseline(_weights(weights_path), record)
 
 
+def obtain_early_weights(settings: Settings, subject: Subject, device: torch.device, epoch: int) -> dict[str, Tensor]:
+    """State dict of the baseline after its first `epoch` epochs, which are trained again where they are not on disk.
+
+    Training is deterministic, so these are the weights that the baseline had.
+    """
+    directory = Path(settings.paths.outputs) / "baselines" / baseline_key(settings, subject.digests) / f"epoch_{epoch}"
+
+    def compute(into: Path) -> dict[str, Any]:
+        model = _initial_model(settings, subject.dataset)
+        recipe = settings.model.recipe
+        curve = train(model, subject.dataset, recipe, settings.seed, device, into, settings.progress, until=epoch)
+        state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+        write_atomically(into / _WEIGHTS_FILE, save(state))
+        return {"epoch": epoch, "training": curve}
+
+    record_path = directory / "weights.json"
+    once_or_failure(record_path, compute, retry_failed=settings.retry_failed)
+    discard_checkpoint(directory)
+    try:
+        return load_file(directory / _WEIGHTS_FILE)
+    except (FileNotFoundError, SafetensorError):
+        # Lost or damaged weights; the same ones come out again.
+        record_path.unlink(missing_ok=True)
+        once_or_failure(record_path, compute, retry_failed=settings.retry_failed)
+        return load_file(directory / _WEIGHTS_FILE)
+
+
 def measure(model: nn.Module, dataset: Dataset, device: torch.device) -> dict[str, Any]:
     """Quality on validation and test, and inference time, of a network that is on `device`."""
     return {

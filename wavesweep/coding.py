@@ -1,25 +1,33 @@
 """One arm from pruned coefficients to the bytes of its file."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
 from wavesweep.codec.assemble import assemble, tied_names
 from wavesweep.codec.context import ONE, planes_of
 from wavesweep.codec.model_file import pack
 from wavesweep.codec.range_coder import significance_probabilities
-from wavesweep.compression.arm import METHODS, ArmSpec, PrunedArm, prune
-from wavesweep.compression.basis import Band
+from wavesweep.codec.tensors import StoredTensor, state_dict
+from wavesweep.compression.arm import METHODS, ArmSpec, PrunedArm, PrunedTensor, prune
+from wavesweep.compression.basis import Band, BasisSpec, identity_basis
 from wavesweep.compression.importance import LayerImportance
+from wavesweep.compression.layers import TensorPlan
 from wavesweep.compression.quantize import quantize
 from wavesweep.compression.rate_distortion import quantize_rate_distortion
 from wavesweep.compression.symbols import CodedTensor, Symbols
-from wavesweep.config import CodecSettings, QuantizeSettings, ThresholdSettings
+from wavesweep.config import CodecSettings, QuantizeSettings, RetrainSettings, ThresholdSettings
+from wavesweep.retrain.interface import Retrained, Training
+from wavesweep.retrain.loop import retrain
+from wavesweep.retrain.quantizers import Quantizer, first_quantizer, trained_quantizer
+from wavesweep.shrink.stored import ShrunkFile, shrink_stored
 from wavesweep.store.keys import differences
 
 # Halvings of the range of steps in the search for `max_drop`, and that range.
@@ -28,64 +36,149 @@ _HALVINGS, _SMALLEST_SCALE, _LARGEST_SCALE = 10, 2.0**-8, 2.0**8
 
 @dataclass(frozen=True)
 class Coding:
-    """How arms are quantised and coded; `seed` is that of the random projections of `quantize.importance`."""
+    """How arms are retrained, quantised and coded.
 
+    `seed` is that of the order of the images in retraining, and of the random projections of `quantize.importance`.
+    With `shrink`, units that are all zero are removed.
+    """
+
+    retrain: RetrainSettings
     quantize: QuantizeSettings
     codec: CodecSettings
     seed: int
+    shrink: bool = False
 
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network, and what quantisation may ask about it.
+    """A trained network, and what quantisation and retraining may ask about it.
 
-    `state` is its state dict on the CPU, `importance` the importance of the weights of those names, `accuracy` the
-    validation accuracy with those weights replaced.
+    `state` is its state dict on the CPU; `importance` the importance of the weights of those names in a network of a
+    given state, `accuracy` the validation accuracy of such a network; `training` what retraining needs, for
+    checkpoints in a directory; `input_shape` that of one image (for `Coding.shrink` only).
     """
 
     model: nn.Module
     state: Mapping[str, Tensor]
-    importance: Callable[[tuple[str, ...]], dict[str, LayerImportance]]
+    importance: Callable[[tuple[str, ...], Mapping[str, Tensor]], dict[str, LayerImportance]]
     accuracy: Callable[[Mapping[str, Tensor]], float]
+    training: Callable[[Path | None], Training]
+    input_shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class CodedArm:
-    """An arm as a file: its bytes, its tensors as coded, what pruning kept, and the step's factor that was used."""
+    """An arm as a file: its bytes, its tensors as coded, what pruning kept, and the step's factor that was used.
+
+    `tensors` are of full size also where the file's are not because units were removed (`shrunk`); `retrained` is None
+    where nothing was retrained.
+    """
 
     content: bytes
     tensors: tuple[CodedTensor, ...]
     pruned: PrunedArm
     step_scale: float
+    retrained: Retrained | None = None
+    shrunk: ShrunkFile | None = None
 
 
-def code_arm(spec: ArmSpec, coding: Coding, network: Network) -> CodedArm:
-    """Prune, quantise and encode a network.
+def code_arm(spec: ArmSpec, coding: Coding, network: Network, directory: Path | None = None) -> CodedArm:
+    """Prune, retrain, quantise and encode a network; checkpoints of retraining go to `directory`.
 
     Raises:
-        TrialError: a weight is not finite.
+        TrialError: a weight is not finite, or retraining diverged.
     """
     pruned = prune(network.state, spec)
-    settings, scale = coding.quantize, spec.step_scale
-    importance: dict[str, LayerImportance] = {}
-    if settings.importance != "none":
-        importance = network.importance(tuple(plan.name for plan in spec.plans))
-
-    def quantized(at: float) -> tuple[CodedTensor, ...]:
-        if not settings.rate_weight and settings.importance == "none":
-            return tuple(quantize(tensor, settings, at) for tensor in pruned.tensors)
-        return tuple(
-            quantize_rate_distortion(tensor, settings, importance.get(tensor.plan.name), _rates, at)
-            for tensor in pruned.tensors
+    coder = _ArmCoder(spec, coding, network)
+    state, retrained = network.state, None
+    if coding.retrain.name == "none":
+        tensors = coder.quantize(pruned.tensors, state)
+    else:
+        # Arms are matched by bytes through the step, which is learned here: by the weight of the rate instead.
+        settings = replace(coding.retrain, rate_weight=coding.retrain.rate_weight * spec.step_scale)
+        retrained = retrain(
+            network.model,
+            state,
+            spec,
+            pruned,
+            settings,
+            network.training(directory),
+            coder,
+            coding.quantize.is_trainable,
+            _extras(spec, coding, network),
         )
+        tensors, state, pruned = retrained.coded, retrained.state, retrained.pruned
+    stored, shrunk, full_shapes = coder.stored(tensors, state), None, None
+    if coding.shrink:
+        other = coding.quantize
+        shrunk = shrink_stored(stored, network.model, network.input_shape, other.other, other.other_bits)
+        stored, full_shapes = list(shrunk.tensors), shrunk.full_shapes
+    content = pack(stored, coding.codec.name, _made_by(spec, coding), full_shapes)
+    return CodedArm(content, tensors[: len(spec.plans)], pruned, coder.scale, retrained, shrunk)
 
-    if settings.max_drop is not None:
-        before = network.accuracy({tensor.plan.name: tensor.weight for tensor in pruned.tensors})
-        lowest = before - settings.max_drop / 100
-        scale = _largest_scale(lambda at: network.accuracy({t.name: t.weight() for t in quantized(at)}) >= lowest)
-    tensors = quantized(scale)
-    stored = assemble(network.state, tensors, tied_names(network.model), settings.other, settings.other_bits)
-    return CodedArm(pack(stored, coding.codec.name, _made_by(spec, coding)), tensors, pruned, scale)
+
+def _extras(spec: ArmSpec, coding: Coding, network: Network) -> list[PrunedTensor]:
+    """Biases and the like, whose bits are in the loss as well where they are stored as symbols."""
+    if coding.retrain.name != "rate" or coding.quantize.other != "quantized":
+        return []
+    tied, pruned = tied_names(network.model), {plan.name for plan in spec.plans}
+    found = []
+    for name, parameter in network.model.named_parameters():
+        is_small = parameter.dim() == 1 and parameter.numel() > 1 and parameter.dtype == torch.float32
+        if is_small and parameter.requires_grad and name not in tied and name not in pruned:
+            shape, values = tuple(parameter.shape), network.state[name]
+            plan = TensorPlan(name, shape, True, "stored as symbols", view=shape)
+            bands = identity_basis(shape).bands
+            mask = torch.ones(parameter.numel(), dtype=torch.bool)
+            found.append(PrunedTensor(plan, BasisSpec("identity"), bands, values, mask, values, 0.0))
+    return found
+
+
+class _ArmCoder:
+    """The coder of one arm; `scale` is the factor of the steps that was last used."""
+
+    def __init__(self, spec: ArmSpec, coding: Coding, network: Network) -> None:
+        self._coding, self._network, self.scale = coding, network, spec.step_scale
+
+    def quantize(self, tensors: Sequence[PrunedTensor], state: Mapping[str, Tensor]) -> tuple[CodedTensor, ...]:
+        """The coded form of the tensors of a network; with `quantize.max_drop` the scale is found as well."""
+        settings, network = self._coding.quantize, self._network
+        importance: dict[str, LayerImportance] = {}
+        if settings.importance != "none":
+            importance = network.importance(tuple(tensor.plan.name for tensor in tensors), state)
+
+        def quantized(at: float) -> tuple[CodedTensor, ...]:
+            if settings.is_trainable:
+                return tuple(quantize(tensor, settings, at) for tensor in tensors)
+            return tuple(
+                quantize_rate_distortion(tensor, settings, importance.get(tensor.plan.name), _rates, at)
+                for tensor in tensors
+            )
+
+        if settings.max_drop is not None:
+            before = network.accuracy({**state, **{tensor.plan.name: tensor.weight for tensor in tensors}})
+            lowest = before - settings.max_drop / 100
+            self.scale = _largest_scale(
+                lambda at: network.accuracy({**state, **{t.name: t.weight() for t in quantized(at)}}) >= lowest
+            )
+        return quantized(self.scale)
+
+    def quantizer(self, coded: CodedTensor, tensor: PrunedTensor) -> Quantizer | None:
+        """The quantiser that trains on from `coded`."""
+        return trained_quantizer(coded, tensor, self._coding.quantize.dead_zone)
+
+    def first_quantizer(self, tensor: PrunedTensor, deviations: float) -> Quantizer:
+        """One to begin with."""
+        return first_quantizer(tensor, deviations, self._coding.quantize.per)
+
+    def stored(self, coded: Sequence[CodedTensor], state: Mapping[str, Tensor]) -> list[StoredTensor]:
+        """All tensors of the file."""
+        settings = self._coding.quantize
+        return assemble(state, coded, tied_names(self._network.model), settings.other, settings.other_bits)
+
+    def decoded(self, coded: Sequence[CodedTensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What comes out of that file."""
+        return state_dict(self.stored(coded, state))
 
 
 def deciding_threshold(spec: ArmSpec) -> ThresholdSettings:
@@ -97,8 +190,28 @@ def deciding_threshold(spec: ArmSpec) -> ThresholdSettings:
         scope=given.scope,
         shrinkage=given.shrinkage if method.score == "magnitude" else "hard",
         atom_norm=given.atom_norm and method.basis in ("wavelet", "shuffled"),
+        allocation=given.allocation,
         **({} if number is None else {number: getattr(given, number)}),
     )
+
+
+def deciding_retraining(settings: RetrainSettings, quantizes: bool = True) -> dict[str, Any]:
+    """The settings of a retraining without what plays no part for its kind; `quantizes`: it trains the quantiser."""
+    found = differences(settings)
+    fixed = ("finetune", "iterative", "gradual", "rate")
+    only = {
+        "epochs": fixed,
+        "schedule": fixed,
+        "rounds": ("iterative", "rewind"),
+        "ramp": ("gradual", "rate", *(["finetune", "iterative", "rewind"] if settings.regrow else [])),
+        "rewind": ("rewind",),
+        "rewind_epoch": ("rewind",),
+        "quantize_epochs": ("finetune", "iterative", "gradual", "rewind") if quantizes else (),
+        "step": ("rate",),
+        "rate_weight": ("rate",),
+        "group_weight": ("rate",),
+    }
+    return {key: value for key, value in found.items() if settings.name in only.get(key, (settings.name,))}
 
 
 def _made_by(spec: ArmSpec, coding: Coding) -> dict[str, Any]:
@@ -108,8 +221,14 @@ def _made_by(spec: ArmSpec, coding: Coding) -> dict[str, Any]:
         "wavesweep": version("wavesweep"),
         "method": spec.method,
         **rule,
+        **(
+            {}
+            if coding.retrain.name == "none"
+            else {"retrain": deciding_retraining(coding.retrain, coding.quantize.is_trainable)}
+        ),
         "quantize": differences(coding.quantize),
         "seed": spec.seed,
+        **({"shrink": True} if coding.shrink else {}),
     }
 
 

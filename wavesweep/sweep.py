@@ -16,14 +16,15 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from wavesweep.baseline import load_subject
+from wavesweep.checks import check
 from wavesweep.compose import Composer
-from wavesweep.config import Settings, check
+from wavesweep.config import Settings
 from wavesweep.errors import BusyError, SettingsError, StoreError, TrialError, WavesweepError
 from wavesweep.interrupt import interrupted
 from wavesweep.store.keys import hash_of, trial_key
 from wavesweep.store.records import FAILURE_FILE, check_writable, read_json, write_atomically
 from wavesweep.table import Entry, print_trials, rows_as_csv, table_rows
-from wavesweep.trial import RESULT_FILE, choose_device, objective, run_trial, trial_directory
+from wavesweep.trial import RESULT_FILE, choose_device, input_digests, objective, run_trial, trial_directory
 
 # What became of a point: its objective, or the error that ended it.
 Outcome = float | BaseException
@@ -72,8 +73,6 @@ class GridSweeper(BasicSweeper):
             StoreError: records cannot be written.
         """
         points = self._points(arguments)
-        if len({point.settings.paths.outputs for point in points}) > 1:
-            raise SettingsError("paths.outputs", "several", "cannot be swept", "give one directory to all points")
         by_key = {point.key: point for point in points}
         found = {key: self._found(point) for key, point in by_key.items()}
         self._run([by_key[key] for key, record in found.items() if record is None])
@@ -99,7 +98,9 @@ class GridSweeper(BasicSweeper):
         for overrides, settings in zip(grid, all_settings, strict=True):
             choose_device(settings.device)
             subject = load_subject(settings)
-            points.append(Point(tuple(overrides), settings, trial_key(settings, subject.digests)))
+            points.append(Point(tuple(overrides), settings, trial_key(settings, input_digests(settings, subject))))
+        if len({point.settings.paths.outputs for point in points}) > 1:
+            raise SettingsError("paths.outputs", "several", "cannot be swept", "give one directory to all points")
         return points
 
     def _found(self, point: Point) -> dict[str, Any] | None:

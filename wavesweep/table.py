@@ -4,6 +4,7 @@ import csv
 import io
 import sys
 from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
 from typing import Any
 
 from rich.console import Console
@@ -69,11 +70,43 @@ def print_trials(entries: Sequence[Entry], settings: Settings) -> None:
     for row in rows:
         table.add_row(*(row.get(name, "") for name in columns))
     console.print(table)
+    for line in seed_means(entries):
+        console.print(line, highlight=False, soft_wrap=True)
     if len(entries) == 1 and "arms" in entries[0][1]:
         record = entries[0][1]
         for note in record["notes"]:
             console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
         console.print(f"record: {settings.paths.outputs}/runs/{record['key']}/result.json", soft_wrap=True)
+
+
+def seed_means(entries: Sequence[Entry]) -> list[str]:
+    """A line per group of trials that differ in nothing but the seed: means and sample standard deviations.
+
+    Args:
+        entries: as for `table_rows`.
+    """
+    groups: dict[tuple[tuple[str, str], ...], list[Mapping[str, Any]]] = {}
+    varying = _varying(entries)
+    for swept, record in entries:
+        if "arms" in record:
+            rest = tuple((key, swept[key]) for key in varying if key != "seed" and key in swept)
+            groups.setdefault(rest, []).append(record)
+    lines = []
+    for rest, records in groups.items():
+        # A seed that was given twice counts once.
+        records = list({record["settings"]["seed"]: record for record in records}.values())
+        if len(records) < 2:
+            continue
+        arms = [record["arms"][0] for record in records]
+        before = [100 * record["baseline"]["test"]["accuracy"] for record in records]
+        after = [100 * arm["test"]["accuracy"] for arm in arms]
+        what = " ".join(f"{key}={value}" for key, value in rest)
+        lines.append(
+            f"mean of {len(arms)} seeds{f' ({what})' if what else ''}: test {mean(after):.2f} +- {stdev(after):.2f} % "
+            f"(baseline {mean(before):.2f}), {mean(arm['stored_bytes'] for arm in arms):,.0f} bytes, sparsity "
+            f"{100 * mean(arm['coefficient_sparsity'] for arm in arms):.2f} %"
+        )
+    return lines
 
 
 def rows_as_csv(rows: Sequence[Mapping[str, str]]) -> str:

@@ -1,7 +1,5 @@
 """One trial, top to bottom: baseline, prune every arm, evaluate, record."""
 
-import csv
-import io
 import logging
 import os
 import platform
@@ -18,14 +16,16 @@ import torch
 import yaml
 from torch import nn
 
-from wavesweep.arms import MODEL_FILE, Bench, arm_directory, obtain_arm, rule_number
+from wavesweep.arms import MODEL_FILE, Bench, arm_directory, make_bench, obtain_arm, rule_number
 from wavesweep.baseline import Subject, load_subject, obtain_baseline
-from wavesweep.coding import Coding
+from wavesweep.checks import check
 from wavesweep.compression.arm import METHODS, ArmSpec
 from wavesweep.compression.layers import TensorPlan, plan_tensors, transforms_nothing
-from wavesweep.config import Settings, check
+from wavesweep.config import Settings
+from wavesweep.csv_files import curves_csv, layers_csv
 from wavesweep.errors import SettingsError, TrialError
 from wavesweep.matching import TOLERANCE, match_bytes
+from wavesweep.sensitivity import check_subject, curves_for, read_table
 from wavesweep.store.keys import trial_key
 from wavesweep.store.records import check_writable, once_or_failure, storing, write_atomically
 
@@ -49,7 +49,7 @@ def run_trial(settings: Settings) -> dict[str, Any]:
     check_writable(Path(settings.paths.outputs))
     device = choose_device(settings.device)
     subject = load_subject(settings)
-    key = trial_key(settings, subject.digests)
+    key = trial_key(settings, input_digests(settings, subject))
     return once_or_failure(
         trial_directory(settings, key) / RESULT_FILE,
         lambda directory: _compute(settings, subject, key, device, directory),
@@ -90,6 +90,21 @@ def plan_pruned(
     return pruned, [plan for plan in plans if not plan.pruned]
 
 
+def input_digests(settings: Settings, subject: Subject) -> dict[str, str]:
+    """Digests of all files that the settings name, for the trial's key; a sensitivity table is checked as well.
+
+    Raises:
+        SettingsError: the table cannot be read, or is not of this network.
+    """
+    if settings.threshold.allocation != "sensitivity":
+        return subject.digests
+    table = read_table(settings.threshold.sensitivity or "")
+    check_subject(table, settings)
+    plans = plan_tensors(subject.model, settings, subject.dataset.input_shape)
+    curves_for(table, [plan for plan in plans if plan.pruned])
+    return {**subject.digests, "sensitivity": table.digest}
+
+
 def choose_device(name: str) -> torch.device:
     """The device that `device` names; `auto` takes CUDA where there is one.
 
@@ -113,9 +128,10 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
         baseline_seconds = time.perf_counter() - started
         _log.info("baseline %s: test accuracy %.4f", baseline.record["key"], baseline.record["test"]["accuracy"])
 
-        coding = Coding(settings.quantize, settings.codec, settings.seed)
-        bench = Bench(subject, baseline, coding, device, Path(settings.paths.outputs))
+        bench = make_bench(settings, subject, baseline, device)
         main = ArmSpec(settings.method.name, tuple(plans), settings.boundary, settings.threshold, settings.seed)
+        if settings.threshold.allocation == "sensitivity":
+            main = replace(main, curves=curves_for(read_table(settings.threshold.sensitivity or ""), plans))
         arms = [_arm_row(main, bench)]
         kept = tuple(arms[0].pop("kept_per_group"))
         for name in settings.compare:
@@ -136,7 +152,9 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
             "not_pruned": [{"name": p.name, "shape": p.shape, "reason": p.reason} for p in others],
             "notes": _notes(plans, settings) + _arm_notes(arms),
         }
-        write_atomically(directory / "layers.csv", _layers_csv(arms))
+        write_atomically(directory / "layers.csv", layers_csv(arms))
+        if any("retraining" in arm for arm in arms):
+            write_atomically(directory / "learning_curves.csv", curves_csv(arms))
         _link(arm_directory(bench.outputs, arms[0]["arm_key"]) / MODEL_FILE, directory / MODEL_FILE)
     return record
 
@@ -168,6 +186,8 @@ def _arm_row(spec: ArmSpec, bench: Bench, requested: dict[str, Any] | None = Non
     measured = arm.pop("tensors")
     if requested is None:
         requested = {"rule": spec.threshold.rule, "value": rule_number(spec), "scope": spec.threshold.scope}
+        if spec.threshold.allocation != "uniform":
+            requested["allocation"] = spec.threshold.allocation
     uses_levels = METHODS[spec.method].basis in ("wavelet", "shuffled")
     layers = []
     for plan in spec.plans:
@@ -182,7 +202,7 @@ def _arm_row(spec: ArmSpec, bench: Bench, requested: dict[str, Any] | None = Non
         "dense_bytes": bench.baseline.record["dense_bytes"],
         "compression_ratio": bench.baseline.record["dense_bytes"] / arm["stored_bytes"],
         "bits_per_weight": 8 * arm["stored_bytes"] / bench.baseline.record["parameters"],
-        "macs": bench.baseline.record["macs"],
+        "macs": arm.get("shrunk", bench.baseline.record)["macs"],
         "layers": layers,
     }
 
@@ -206,8 +226,12 @@ def _notes(plans: Sequence[TensorPlan], settings: Settings) -> list[str]:
 def _arm_notes(arms: Sequence[dict[str, Any]]) -> list[str]:
     notes = []
     for arm in arms:
+        if arm.get("retraining", {}).get("chosen_epoch") == 0:
+            notes.append(f"{arm['method']}: no epoch of retraining was better on validation; the one-shot arm is kept")
         if arm["nonzero_coefficients"] == arm["total_coefficients"]:
             notes.append(f"{arm['method']}: nothing was pruned")
+        if "shrunk" in arm and not any(arm["shrunk"]["removed"].values()):
+            notes.append(f"{arm['method']}: no unit could be removed, see shrunk.kept_because")
         wanted = arm["requested"].get("kept_coefficients")
         if wanted is not None and arm["kept_coefficients"] != wanted:
             notes.append(
@@ -223,18 +247,6 @@ def _as_yaml(settings: Settings) -> bytes:
     """All settings, as a sweep's own `on_busy` would be none that the user gave."""
     text: str = yaml.safe_dump(asdict(replace(settings, on_busy="wait")), sort_keys=False)
     return text.encode()
-
-
-def _layers_csv(arms: Sequence[dict[str, Any]]) -> bytes:
-    """One row per arm and tensor; lists are written with spaces between their numbers."""
-    buffer = io.StringIO()
-    rows = [{"method": arm["method"], **layer} for arm in arms for layer in arm["layers"]]
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        lists = {name: " ".join(map(str, value)) for name, value in row.items() if isinstance(value, list | tuple)}
-        writer.writerow(row | lists)
-    return buffer.getvalue().encode()
 
 
 def _environment(device: torch.device) -> dict[str, Any]:

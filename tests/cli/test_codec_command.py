@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import zlib
 
 import pytest
 import torch
@@ -131,11 +130,9 @@ def test_a_damaged_file_is_one_line_and_writes_nothing(what, file, tmp_path):
 
 
 def test_verify_tells_numbers_that_are_not_finite(file, tmp_path):
-    header, (symbols, numbers) = read_container(file.read_bytes())
-    header.pop("streams")
-    assert zlib.crc32(symbols) == read_container(file.read_bytes())[0]["streams"][0][1]
+    _, header, (symbols, numbers) = read_container(file.read_bytes())
     nan = b"\xff\x7f" + numbers[2:]  # the first raw numbers are a bias in float16
-    (tmp_path / "nan.wsz").write_bytes(write_container(header, [symbols, nan]))
+    (tmp_path / "nan.wsz").write_bytes(write_container(header, (symbols, nan)))
     assert_one_line_error(called(tmp_path, "verify", "nan.wsz"), "nan.wsz", "NaN")
 
 
@@ -155,7 +152,7 @@ def test_hostile_names_do_not_reach_the_terminal(tmp_path):
     for number, name in enumerate(("a\nb", "\x1b[2J", "\ud800")):
         entry = {"kind": "raw", "name": name, "shape": [1], "stored": "int8", "dtype": "int8"}
         path = tmp_path / f"{number}.wsz"
-        path.write_bytes(write_container({"coder": "none", "tensors": [entry]}, [b"", b"\1"]))
+        path.write_bytes(write_container({"made_by": {}, "coder": "none", "tensors": [entry]}, (b"", b"\1")))
         done = called(tmp_path, "info", path.name)
         assert name not in done.stdout + done.stderr
 

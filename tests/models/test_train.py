@@ -106,7 +106,7 @@ def test_training_learns_and_follows_from_the_seed(tmp_path):
 
 def test_the_learning_rate_follows_the_share_of_the_whole_training(tmp_path, monkeypatch):
     done = []
-    monkeypatch.setattr(training, "_rate_factor", lambda _, share: done.append(share) or 1.0)
+    monkeypatch.setattr(training, "rate_factor", lambda _, share: done.append(share) or 1.0)
     trained(tmp_path)
     assert done == pytest.approx([step / 24 for step in range(24)])
 
@@ -129,7 +129,7 @@ def test_a_training_that_diverges_says_so(tmp_path):
 )
 def test_schedules(schedule, shares, factors):
     recipe = Recipe(schedule=schedule)
-    assert [training._rate_factor(recipe, share) for share in shares] == pytest.approx(factors)
+    assert [training.rate_factor(recipe.schedule, share) for share in shares] == pytest.approx(factors)
 
 
 def test_the_optimizer_gets_the_scheduled_rate(tmp_path, monkeypatch):
@@ -143,7 +143,9 @@ def test_the_optimizer_gets_the_scheduled_rate(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("optimizer", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam)])
 def test_the_recipe_reaches_the_optimizer(optimizer, kind):
-    made = training._optimizer(small_model(), Recipe(optimizer=optimizer, momentum=0.7, weight_decay=0.01))
+    made = training.make_optimizer(
+        small_model().parameters(), Recipe(optimizer=optimizer, momentum=0.7, weight_decay=0.01)
+    )
     assert type(made) is kind
     assert made.defaults["weight_decay"] == 0.01
     assert made.defaults.get("momentum", 0.7) == 0.7

@@ -20,7 +20,7 @@ from wavesweep.config import (
 from wavesweep.store.keys import baseline_key, hash_of, trial_key
 
 # What a key is replaced by: settings that only name a file.
-BY_DIGEST = ("model.checkpoint", "dataset.path")
+BY_DIGEST = {"model.checkpoint": "checkpoint", "dataset.path": "dataset", "threshold.sensitivity": "sensitivity"}
 BASELINE_GROUPS = ("model", "dataset", "seed")
 # Values of another kind than those a generic change can make.
 OTHER_VALUES = {
@@ -32,6 +32,12 @@ OTHER_VALUES = {
     "compare": [],
     "quantize.step": 0.02,
     "quantize.max_drop": 1.0,
+    "retrain.optimizer": "sgd",
+    "retrain.learning_rate": 0.01,
+    "retrain.weight_decay": 0.0,
+    "retrain.batch_size": 32,
+    "retrain.augment": False,
+    "retrain.precision": "bfloat16",
 }
 
 
@@ -165,7 +171,7 @@ def test_the_order_of_overrides_counts():
 @pytest.mark.parametrize("name", BY_DIGEST)
 def test_a_named_file_counts_by_its_content_not_its_place(name, key_of):
     here, there = changed(name, "/here/file"), changed(name, "/there/file")
-    kind = "checkpoint" if "checkpoint" in name else "dataset"
+    kind = BY_DIGEST[name]
     assert key_of(here, {kind: "aa"}) == key_of(there, {kind: "aa"})
     assert key_of(here, {kind: "aa"}) != key_of(here, {kind: "bb"})
     assert key_of(here, {kind: "aa"}) != key_of(here, {"other": "aa"})

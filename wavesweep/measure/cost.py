@@ -38,6 +38,11 @@ def multiply_accumulates(model: nn.Module, input_shape: Sequence[int], device: t
     return int(counter.get_total_flops()) // 2
 
 
+def parameters(model: nn.Module) -> int:
+    """Number of parameters; a tied one counts once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def dense_bytes(model: nn.Module) -> int:
     """Bytes of all parameters and floating-point buffers as float32, without any header."""
     tensors = [*model.parameters(), *(buffer for buffer in model.buffers() if buffer.is_floating_point())]

@@ -11,7 +11,7 @@ class _Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.stride, self.extra = stride, outputs - inputs
+        self.stride = stride
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
@@ -21,7 +21,9 @@ class _Block(nn.Module):
         """Shapes: (n, inputs, h, w) to (n, outputs, h / stride, w / stride)."""
         out = F.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
+        # Not the numbers of channels from the start: units may have been removed since.
+        extra = out.shape[1] - x.shape[1]
+        shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, extra))
         return F.relu(out + shortcut)
 
 

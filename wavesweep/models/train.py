@@ -3,6 +3,8 @@
 import io
 import math
 import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,9 @@ def train(
     device: torch.device,
     directory: Path,
     shown: bool,
+    until: int | None = None,
 ) -> list[dict[str, float]]:
-    """Train `model` in place by `recipe` and return one row per epoch.
+    """Train `model` in place by `recipe`, or only its first `until` epochs, and return one row per epoch.
 
     After every epoch a checkpoint is written to `directory`; the next call goes on from there and gives the same
     weights as an uninterrupted run, because the order of the images follows from the seed and the epoch.
@@ -39,35 +42,26 @@ def train(
         TrialError: the loss became NaN or infinite.
     """
     model.to(device)
-    optimizer = _optimizer(model, recipe)
+    optimizer = make_optimizer(model.parameters(), recipe)
     checkpoint = directory / _CHECKPOINT
     curve = _resume(checkpoint, model, optimizer)
     images, labels = dataset.train.images.to(device), dataset.train.labels.to(device)
-    with Meter((recipe.epochs - len(curve)) * len(labels), "training the baseline", shown) as meter:
-        for epoch in range(len(curve), recipe.epochs):
+    last = recipe.epochs if until is None else until
+    with Meter((last - len(curve)) * len(labels), "training the baseline", shown) as meter:
+        for epoch in range(len(curve), last):
             started = time.perf_counter()
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-            torch.manual_seed(seed * 1_000_003 + epoch)  # dropout and the like of a user's own model
-            order = torch.randperm(len(labels), generator=generator)
             model.train()
             total_loss, batches = torch.zeros((), dtype=torch.float64, device=device), 0
-            for start in range(0, len(order), recipe.batch_size):
-                index = order[start : start + recipe.batch_size]
-                if len(index) == 1 < min(recipe.batch_size, len(order)):
-                    continue  # a rest of one image, on which batch normalisation cannot train
-                rate = recipe.learning_rate * _rate_factor(recipe, (epoch + start / len(order)) / recipe.epochs)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                batch = images[index.to(device)]
-                if recipe.augment:
-                    batch = _augment(batch, generator)
-                loss = F.cross_entropy(model(dataset.normalise(batch)), labels[index.to(device)])
+            for batch in epoch_batches(images, labels, recipe, seed, epoch):
+                factor = rate_factor(recipe.schedule, (epoch + batch.share) / recipe.epochs)
+                set_learning_rate(optimizer, recipe.learning_rate * factor)
+                loss = batch_loss(model, dataset.normalise(batch.images), batch.labels, recipe.precision)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 total_loss += loss.detach()
                 batches += 1
-                meter.advance(len(index))
+                meter.advance(len(batch.labels))
             mean_loss = float(total_loss) / max(batches, 1)
             if not math.isfinite(mean_loss):
                 raise TrialError(
@@ -90,20 +84,63 @@ def discard_checkpoint(directory: Path) -> None:
     (directory / _CHECKPOINT).unlink(missing_ok=True)
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+@dataclass(frozen=True)
+class Batch:
+    """Images (not normalised yet) and labels of one step, and the share of the epoch that lies before it."""
+
+    images: Tensor
+    labels: Tensor
+    share: float
+
+
+def epoch_batches(images: Tensor, labels: Tensor, recipe: Recipe, seed: int, epoch: int) -> Iterator[Batch]:
+    """The batches of one epoch, in an order and with augmentations that follow from the seed and the epoch alone."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    torch.manual_seed(seed * 1_000_003 + epoch)  # dropout and the like of a user's own model
+    order = torch.randperm(len(labels), generator=generator)
+    for start in range(0, len(order), recipe.batch_size):
+        index = order[start : start + recipe.batch_size].to(images.device)
+        if len(index) == 1 < min(recipe.batch_size, len(order)):
+            continue  # a rest of one image, on which batch normalisation cannot train
+        chosen = images[index]
+        if recipe.augment:
+            chosen = _augment(chosen, generator)
+        yield Batch(chosen, labels[index], start / len(order))
+
+
+def batch_loss(model: nn.Module, inputs: Tensor, labels: Tensor, precision: str) -> Tensor:
+    """Mean cross-entropy of a batch."""
+    return F.cross_entropy(outputs_of(model, inputs, precision), labels)
+
+
+def outputs_of(model: nn.Module, inputs: Tensor, precision: str) -> Tensor:
+    """Logits in float32; with precision bfloat16 the forward pass runs under autocast."""
+    with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        outputs: Tensor = model(inputs)
+    return outputs.float()
+
+
+def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer over the parameters that have gradients."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
-            parameters, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+            trained, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
-    return torch.optim.Adam(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    return torch.optim.Adam(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
 
 
-def _rate_factor(recipe: Recipe, progress: float) -> float:
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def rate_factor(schedule: str, progress: float) -> float:
     """Factor of the learning rate when the share `progress` of the training is done."""
-    if recipe.schedule == "cosine":
+    if schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * progress))
-    if recipe.schedule == "multistep":
+    if schedule == "multistep":
         return 0.1 ** ((progress >= 0.5) + (progress >= 0.75))
     return 1.0
 

@@ -25,7 +25,7 @@ def trial_key(settings: Settings, input_digests: dict[str, str] | None = None) -
     """Key of a trial's record.
 
     `input_digests` stand for files that the settings only name: of a checkpoint the content counts, of a folder
-    of images the names and sizes of its files; the place of neither does.
+    of images the names and sizes of its files, of a sensitivity table the content; the place of none does.
     """
     content = differences(settings)
     for name in VOLATILE:
@@ -45,7 +45,7 @@ def baseline_key(settings: Settings, input_digests: dict[str, str] | None = None
 
 def without_paths(content: dict[str, Any]) -> dict[str, Any]:
     """`content` without the settings that are replaced by the digest of what they name."""
-    for group, name in (("model", "checkpoint"), ("dataset", "path")):
+    for group, name in (("model", "checkpoint"), ("dataset", "path"), ("threshold", "sensitivity")):
         if name in content.get(group, {}):
             content[group] = {key: value for key, value in content[group].items() if key != name}
     return content
