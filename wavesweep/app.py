@@ -24,12 +24,14 @@ from wavesweep.search.sweeper import SearchSweeper, SearchSweeperConfig
 from wavesweep.sweep import GridSweeper, GridSweeperConfig
 from wavesweep.table import print_trials
 from wavesweep.trial import objective, run_trial
+from wavesweep.workers import begin
 
 EXIT_FAILED, EXIT_SETTINGS, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def task(config: DictConfig) -> float:
     """Run one trial and return its objective, the validation accuracy of the main arm."""
+    begin()
     single = HydraConfig.get().mode == RunMode.RUN
     try:
         settings = settings_from(config)

@@ -13,6 +13,9 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from wavesweep.config import Settings, allowed_text
 from wavesweep.errors import SettingsError
 
+# What to install for a launcher that is not among this package's dependencies.
+_LAUNCHER_EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
+
 
 def settings_from(config: DictConfig) -> Settings:
     """The typed settings of a composed configuration.
@@ -77,7 +80,10 @@ def explain(error: BaseException) -> str:
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if found := re.search(r"Could not find '(\S+)/([^'/]*)'", text):
         options = re.findall(r"^\t(\S+)$", text.partition("Available options")[2].partition("Config search")[0], re.M)
-        return f"{found[1]}={found[2]}: must be one of {', '.join(options)}"
+        allowed = f"must be one of {', '.join(options)}"
+        if found[1] == "hydra/launcher" and (extra := _LAUNCHER_EXTRAS.get(found[2])):
+            allowed = f"needs another package; pip install 'wavesweep[{extra}]', or choose one of {', '.join(options)}"
+        return f"{found[1]}={found[2]}: {allowed}"
     if found := re.search(r"Error merging override (.+)", text):
         return str(_bad_value(found[1], cause))
     if found := re.search(r"Could not override '([^']+)'", text):

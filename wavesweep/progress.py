@@ -1,4 +1,7 @@
-"""Progress of long work: a bar in a terminal, plain lines in a log."""
+"""Progress of long work: a bar in a terminal, plain lines in a log.
+
+Work inside other work, as the training of a baseline in a sweep, adds its bar below the outer one while it lasts.
+"""
 
 import sys
 import time
@@ -6,58 +9,88 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 T = TypeVar("T")
 # Seconds between two lines where the output is not a terminal.
 _LINE_SECONDS = 10.0
+# What is on the terminal now: it can have one such display only.
+_display: Progress | None = None
 
 
 class Meter:
-    """Counts `total` units of work; `advance` may carry a text such as the loss and the rate."""
+    """Counts `total` units of work; `advance` may carry a text such as the loss and the rate.
 
-    def __init__(self, total: int, title: str, shown: bool) -> None:
+    `lines`: where there is no terminal, print a line now and then.
+    """
+
+    def __init__(self, total: int, title: str, shown: bool, lines: bool = True) -> None:
         self._title, self._total, self._done = title, total, 0
-        self._shown, self._text = shown, ""
+        self._shown, self._lines, self._text = shown, lines, ""
         self._bar: Progress | None = None
+        self._is_outer = False
         self._started = self._last_line = time.monotonic()
 
     def __enter__(self) -> "Meter":
+        global _display
         console = Console(stderr=True)
         if self._shown and console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[text]}"),
-                TimeRemainingColumn(),
-                console=console,
-                transient=True,
-            )
-            self._bar.start()
+            self._is_outer = _display is None
+            if _display is None:
+                _display = Progress(
+                    TextColumn("{task.description}"),
+                    BarColumn(bar_width=20),
+                    TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+                    TextColumn("{task.fields[text]}", markup=False, table_column=Column(no_wrap=False)),
+                    console=console,
+                    transient=True,
+                )
+                _display.start()
+            self._bar = _display
             self._task = self._bar.add_task(self._title, total=self._total, text="")
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
+        global _display
+        if self._bar is None:
+            return
+        if self._is_outer:
             self._bar.stop()
+            _display = None
+        else:
+            self._bar.remove_task(self._task)
+
+    @property
+    def has_bar(self) -> bool:
+        """Whether there is a terminal that shows a bar."""
+        return self._bar is not None
 
     def advance(self, units: int = 1, text: str = "") -> None:
         """Note that `units` more are done."""
         self._done += units
         self._text = text or self._text
+        seconds = time.monotonic() - self._started
+        left = f"{duration(seconds / self._done * (self._total - self._done))} left" if self._done else ""
+        self.show(self._done, ", ".join(filter(None, (self._text, left))))
+
+    def show(self, done: int, text: str) -> None:
+        """Show that `done` units are, with exactly this text."""
         if self._bar is not None:
-            self._bar.update(self._task, advance=units, text=self._text)
+            self._bar.update(self._task, completed=done, text=text)
             return
         now = time.monotonic()
-        if self._shown and (now - self._last_line >= _LINE_SECONDS):
+        if self._shown and self._lines and now - self._last_line >= _LINE_SECONDS:
             self._last_line = now
-            rate = self._done / (now - self._started)
-            left = (self._total - self._done) / rate if rate else float("inf")
-            print(
-                f"{self._title}: {self._done}/{self._total} {self._text} ({left:.0f} s left)",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(f"{self._title}: {done}/{self._total} {text}", file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people say it, in the unit that gives two or three digits."""
+    for unit, limit in (("s", 120), ("min", 120 * 60)):
+        if seconds < limit:
+            return f"{seconds / (limit / 120):.0f} {unit}"
+    return f"{seconds / 3600:.1f} h"
 
 
 def steps(items: Iterable[T], total: int, title: str, shown: bool) -> Iterator[T]:

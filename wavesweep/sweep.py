@@ -4,10 +4,10 @@ It takes the place of Hydra's basic sweeper: same command line, same launchers. 
 killed sweep goes on where it stopped, and several processes can share one.
 """
 
-import os
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,18 @@ from typing import Any
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.plugins.launcher import Launcher
 
 from wavesweep.baseline import load_subject
 from wavesweep.checks import check
 from wavesweep.compose import Composer
 from wavesweep.config import Settings
-from wavesweep.errors import BusyError, SettingsError, StoreError, TrialError, WavesweepError
-from wavesweep.interrupt import interrupted
+from wavesweep.errors import BusyError, SettingsError, TrialError, WavesweepError
+from wavesweep.launch import LostError, Outcome, launch, stop_if_told
+from wavesweep.live import Live
 from wavesweep.store.keys import hash_of, trial_key
-from wavesweep.store.records import FAILURE_FILE, check_writable, read_json, write_atomically
+from wavesweep.store.records import FAILURE_FILE, RESULT_FILE, check_writable, read_json, write_atomically
 from wavesweep.table import Entry, print_trials, rows_as_csv, table_rows
-from wavesweep.trial import RESULT_FILE, choose_device, input_digests, objective, run_trial, trial_directory
-
-# What became of a point: its objective, or the error that ended it.
-Outcome = float | BaseException
+from wavesweep.trial import choose_device, input_digests, objective, run_trial, trial_directory
 
 
 @dataclass
@@ -77,8 +74,18 @@ class GridSweeper(BasicSweeper):
         points = self._points(arguments)
         by_key = {point.key: point for point in points}
         found = {key: self._found(point) for key, point in by_key.items()}
-        self._run([by_key[key] for key, record in found.items() if record is None])
-        _summarise(points, sum(record is not None and "failed" not in record for record in found.values()))
+        names = _names(points)
+        here = isinstance(self.launcher, BasicLauncher)
+        # A log gets a line per trial of this process anyway.
+        with Live(len(by_key), points[0].settings.progress, lines=not here) as live:
+            for key, record in found.items():
+                if record is None:
+                    live.watch(by_key[key].directory, names[key])
+                else:
+                    live.cached(record, names[key])
+            left = [by_key[key] for key, record in found.items() if record is None]
+            lost = self._run(left, names, live)
+        _summarise(points, sum(record is not None and "failed" not in record for record in found.values()), lost)
 
     def _points(self, arguments: list[str]) -> list[Point]:
         assert self.hydra_context is not None
@@ -110,53 +117,47 @@ class GridSweeper(BasicSweeper):
         record = point.record()
         return None if record and "failed" in record and point.settings.retry_failed else record
 
-    def _run(self, points: list[Point]) -> None:
+    def _run(self, points: list[Point], names: Mapping[str, str], live: Live) -> dict[str, str]:
+        """Run the points; returns why, by key, for those whose process ended without a word."""
         # First what nobody else is computing, then wait for the rest: so processes share the work.
-        self._launch(points, "skip")
-        left = [point for point in points if point.record() is None]
-        for point, outcome in zip(left, self._launch(left, "wait"), strict=True):
-            if point.record() is None and isinstance(outcome, BaseException):
-                raise outcome
+        self._launch(points, "skip", names, live)
+        left, before = self._left(points), len(points) + 1
+        lost: dict[str, str] = {}
+        # A worker that dies takes others with it, which then have another chance.
+        while left and len(left) < before:
+            before = len(left)
+            outcomes = dict(zip((point.key for point in left), self._launch(left, "wait", names, live), strict=True))
+            left = self._left(left)
+            lost = {}
+            for point in left:
+                outcome = outcomes[point.key]
+                if isinstance(outcome, BaseException) and not isinstance(outcome, LostError):
+                    raise outcome
+                lost[point.key] = str(outcome)
+        return lost
 
-    def _launch(self, points: list[Point], on_busy: str) -> list[Outcome]:
-        assert self.launcher is not None
+    def _left(self, points: Sequence[Point]) -> list[Point]:
+        """Those that a launcher has run and that have no record yet; an old failure is none."""
+        return [point for point in points if point.record() is None]
+
+    def _launch(self, points: list[Point], on_busy: str, names: Mapping[str, str], live: Live) -> list[Outcome]:
+        if not points:
+            return []
+        if not isinstance(self.launcher, BasicLauncher):
+            assert self.launcher is not None
+            settings = [f"on_busy={on_busy}", "progress=false"]  # one bar, that of the sweep
+            return launch(self.launcher, [[*point.overrides, *settings] for point in points])
         started = time.perf_counter()
         outcomes: list[Outcome] = []
-        # One trial after the other in this process shows progress between them.
-        here = isinstance(self.launcher, BasicLauncher)
-        size = 1 if here else max(1, len(points))
-        for start in range(0, len(points), size):
-            batch = points[start : start + size]
-            outcomes += run_points(batch, on_busy, self.launcher, start)
-            if interrupted():
-                raise KeyboardInterrupt
-            for outcome in outcomes[start:]:
-                if isinstance(outcome, StoreError):  # a full disk would stop the others as well
-                    raise outcome
-            if any(point.settings.progress for point in batch):
-                _print_progress(points, start + len(batch), outcomes[-1], time.perf_counter() - started)
+        for point in points:
+            outcomes.append(run_here(point, on_busy))
+            stop_if_told(outcomes[-1:])
+            if point.settings.progress and not live.has_bar:
+                _print_progress(names[point.key], len(points), outcomes, time.perf_counter() - started)
         return outcomes
 
 
-def run_points(points: Sequence[Point], on_busy: str, launcher: Launcher, first: int = 0) -> list[Outcome]:
-    """Run points with a launcher and wait for them; `first` is the number of the first one."""
-    if isinstance(launcher, BasicLauncher):
-        return [_run_here(point, on_busy) for point in points]
-    jobs = launcher.launch([[*point.overrides, f"on_busy={on_busy}"] for point in points], initial_job_idx=first)
-    return [job._return_value for job in jobs]  # job.return_value would print lines of its own
-
-
-def jobs_of(launcher: Launcher | None) -> int:
-    """How many trials a launcher runs at once: as it is told, or one per core of this machine."""
-    if isinstance(launcher, BasicLauncher):
-        return 1
-    settings = getattr(launcher, "joblib", None) or getattr(launcher, "params", None) or {}
-    cores = os.cpu_count() or 1
-    number = int(settings.get("n_jobs") or settings.get("array_parallelism") or cores)
-    return number if number > 0 else max(1, cores + 1 + number)
-
-
-def _run_here(point: Point, on_busy: str) -> Outcome:
+def run_here(point: Point, on_busy: str) -> Outcome:
     """Run a point in this process. Hydra's launcher would compose its settings once more, which takes longer than a
     small network's trial."""
     try:
@@ -165,27 +166,35 @@ def _run_here(point: Point, on_busy: str) -> Outcome:
         return error
 
 
-def _print_progress(points: Sequence[Point], done: int, last: Outcome, seconds: float) -> None:
+def _print_progress(name: str, count: int, outcomes: Sequence[Outcome], seconds: float) -> None:
+    last, done = outcomes[-1], len(outcomes)
     if isinstance(last, float):
         outcome = f"validation {100 * last:.2f} %"
     else:
         outcome = "busy elsewhere, later" if isinstance(last, BusyError) else "failed"
     each = seconds / done
-    constant = set.intersection(*(set(point.overrides) for point in points)) if len(points) > 1 else set()
-    what = " ".join(line for line in points[done - 1].overrides if line not in constant)
     print(
-        f"[{done}/{len(points)}] {what}: {outcome} ({each:.2f} s per trial, {each * (len(points) - done):.0f} s left)",
+        f"[{done}/{count}] {name}: {outcome} ({each:.2f} s per trial, {each * (count - done):.0f} s left)",
         file=sys.stderr,
         flush=True,
     )
 
 
-def _summarise(points: Sequence[Point], finished_before: int) -> None:
+def _names(points: Sequence[Point]) -> dict[str, str]:
+    """What distinguishes each point from the others, by key."""
+    given = Counter(line for point in points for line in point.overrides)
+    return {
+        point.key: " ".join(line for line in point.overrides if len(points) == 1 or given[line] < len(points))
+        for point in points
+    }
+
+
+def _summarise(points: Sequence[Point], finished_before: int, lost: Mapping[str, str]) -> None:
     """Print the table of all points and write it; raise if some failed."""
     entries: list[Entry] = []
     for point in points:
         swept = dict(line.partition("=")[::2] for line in point.overrides)
-        entries.append((swept, point.record() or {"failed": "no record was written"}))
+        entries.append((swept, point.record() or {"failed": lost.get(point.key, "no record was written")}))
     settings = points[0].settings
     print_trials(entries, settings)
     outputs = Path(settings.paths.outputs)

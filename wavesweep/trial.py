@@ -28,10 +28,9 @@ from wavesweep.errors import SettingsError, TrialError
 from wavesweep.matching import TOLERANCE, match_bytes
 from wavesweep.sensitivity import check_subject, curves_for, read_table
 from wavesweep.store.keys import trial_key
-from wavesweep.store.records import check_writable, once_or_failure, storing, write_atomically
+from wavesweep.store.records import RESULT_FILE, check_writable, once_or_failure, storing, write_atomically
 
 SCHEMA_VERSION = 2
-RESULT_FILE = "result.json"
 # How a trial was run, not what it is.
 _NOT_RECORDED = ("progress", "retry_failed", "on_busy", "search")
 _log = logging.getLogger("wavesweep.trial")

@@ -1,7 +1,7 @@
 """From the parameters that a sampler suggests to the settings of a trial."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -10,8 +10,9 @@ from omegaconf import DictConfig
 
 from wavesweep.checks import check
 from wavesweep.compose import Composer
-from wavesweep.config import Settings
+from wavesweep.config import VOLATILE, Settings
 from wavesweep.search.space import Space, parse_space
+from wavesweep.store.keys import differences, without_paths
 
 
 @dataclass(frozen=True)
@@ -48,3 +49,16 @@ class Points:
     def overrides(self, params: dict[str, Any]) -> tuple[str, ...]:
         """All overrides of the point, for a launcher."""
         return (*(str(one.input_line) for one in self.space.fixed), *self.space.overrides(params))
+
+    def fixed_settings(self, digests: Mapping[str, str]) -> dict[str, str]:
+        """All settings that the space leaves alone and that are not the defaults, by key; files by their content."""
+        content = without_paths({key: one for key, one in differences(self.base).items() if key not in VOLATILE})
+        flat = {f"digest of {name}": digest for name, digest in digests.items()}
+        for key, value in content.items():
+            nested = value if isinstance(value, dict) else {}
+            flat |= {f"{key}.{name}": str(each) for name, each in nested.items()} or {key: str(value)}
+        for name, limit in asdict(self.base.search.constraints).items():
+            if limit is not None:
+                flat[f"search.constraints.{name}"] = str(limit)
+        varying = self.space.distributions
+        return {key: text for key, text in flat.items() if not any(f"{key}.".startswith(f"{v}.") for v in varying)}

@@ -6,33 +6,34 @@ processes can share a study.
 
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.plugins.launcher import Launcher
-from optuna.trial import Trial, TrialState
+from optuna.trial import Trial
 
 from wavesweep.baseline import load_subject
 from wavesweep.checks import check
-from wavesweep.config import VOLATILE, Settings, allowed_text
-from wavesweep.early import FRONT_FILE
-from wavesweep.errors import BusyError, GivenUpError, SettingsError, StoreError, TrialError, WavesweepError
+from wavesweep.config import Settings
+from wavesweep.errors import GivenUpError, SettingsError, TrialError, WavesweepError
 from wavesweep.interrupt import interrupted
+from wavesweep.launch import LostError, Outcome, jobs_at_once, launch, stop_if_told
+from wavesweep.live import Live
 from wavesweep.objectives import Objective, objectives_of, violations
-from wavesweep.search.files import best_yaml
+from wavesweep.search.files import HISTORY_FILE, rerun_command, write_results, write_study_json
 from wavesweep.search.points import Points
 from wavesweep.search.samplers import make_sampler, points_of
 from wavesweep.search.space import text_of
 from wavesweep.search.storage import open_storage, storage_url
 from wavesweep.search.study import Counts, Description, SharedStudy, joined
-from wavesweep.search.summary import Summary, best_trials, front_json, history_csv, measures_of, print_summary
-from wavesweep.search.warm_start import earlier_trials
-from wavesweep.store.keys import differences, trial_key, without_paths
-from wavesweep.store.records import check_writable, write_atomically, write_json
-from wavesweep.sweep import Outcome, Point, jobs_of, run_points
-from wavesweep.trial import choose_device, input_digests, study_directory
+from wavesweep.search.summary import Summary, best_trials, measures_of, print_summary
+from wavesweep.search.warm_start import add_earlier_trials
+from wavesweep.store.keys import trial_key
+from wavesweep.store.records import RESULT_FILE, check_writable, read_json
+from wavesweep.sweep import Point, run_here
+from wavesweep.trial import choose_device, input_digests, study_directory, trial_directory
 
 # Points that the study has are asked anew; after so many in a row the next is taken as it is.
 _DUPLICATES = 50
@@ -48,7 +49,7 @@ class Job:
     was_there: bool
 
 
-def search(points: Points, launcher: Launcher | None) -> None:
+def search(points: Points, launcher: Launcher) -> None:
     """Run the study that the settings of the points describe up to its number of trials, and show it.
 
     Raises:
@@ -72,17 +73,18 @@ def search(points: Points, launcher: Launcher | None) -> None:
         tuple(one.direction for one in objectives),
         tuple(options.objectives),
         {key: text_of(one) for key, one in space.items()},
-        _fixed_settings(base, set(space), digests),
+        points.fixed_settings(digests),
     )
 
     def sampler_of(seed: int) -> optuna.samplers.BaseSampler:
         return make_sampler(options.sampler, seed, space)
 
     with joined(directory.name, directory, open_storage(url), sampler_of, description, options.seed) as study:
-        write_json(directory / "study.json", _study_json(directory.name, url, base))
+        write_study_json(directory, url, base)
         process = _Process(points, launcher, study, objectives, digests, wanted)
         if options.warm_start:
-            process.warm_start()
+            added = add_earlier_trials(study, points, objectives, digests)
+            print(f"warm start: {added} trials of earlier sweeps lie in the space", file=sys.stderr, flush=True)
         try:
             process.run()
         except BaseException:
@@ -93,13 +95,13 @@ def search(points: Points, launcher: Launcher | None) -> None:
         process.show()
         failed = study.counts().failed
     if failed:
-        raise TrialError(f"{failed} of {wanted} trials failed, see {directory / 'history.csv'}; the others are kept")
+        raise TrialError(f"{failed} of {wanted} trials failed, see {directory / HISTORY_FILE}; the others are kept")
 
 
 @dataclass(frozen=True)
 class _Process:
     points: Points
-    launcher: Launcher | None
+    launcher: Launcher
     study: SharedStudy
     objectives: tuple[Objective, ...]
     digests: dict[str, str]
@@ -111,13 +113,27 @@ class _Process:
 
     def run(self) -> None:
         """Run batches until the study has as many trials as are wanted."""
-        study, base, wanted = self.study, self.base, self.wanted
-        together = base.search.n_jobs or jobs_of(self.launcher)
+        here = isinstance(self.launcher, BasicLauncher)
+        # A log gets a line per trial of this process anyway.
+        with Live(self.wanted, self.base.progress, "search", lines=not here) as live:
+            self._count_earlier(live)
+            self._run_batches(live, self.base.progress and here and not live.has_bar)
+
+    def _count_earlier(self, live: Live) -> None:
+        for trial in self.study.study.get_trials(deepcopy=False):
+            record = None
+            if trial.state.is_finished() and "key" in trial.user_attrs:
+                record = read_json(trial_directory(self.base, trial.user_attrs["key"]) / RESULT_FILE)
+            if record is not None and not trial.user_attrs.keys() & {"warm_start", "crash", "duplicate_of"}:
+                live.cached(record, f"trial {trial.number}")
+
+    def _run_batches(self, live: Live, with_lines: bool) -> None:
+        study, together = self.study, self.base.search.n_jobs or jobs_at_once(self.launcher)
         started, first = time.perf_counter(), study.counts().ended
         waited = False
         while True:
             jobs, counts = self._ask(together)
-            if not jobs and counts.ended >= wanted:
+            if not jobs and counts.ended >= self.wanted:
                 return
             if not jobs:
                 if not waited:
@@ -125,16 +141,19 @@ class _Process:
                 waited = True
                 time.sleep(_POLL_SECONDS)
                 continue
+            for job in jobs:
+                live.watch(job.point.directory, f"trial {job.trial.number}")
             missing = [job.point for job in jobs if not job.was_there]
-            outcomes = dict(zip([point.key for point in missing], self._outcomes(missing), strict=True))
+            outcomes = dict(zip((point.key for point in missing), self._outcomes(missing), strict=True))
+            live.look()
             with study.locked():
                 for job in jobs:
-                    self._tell(job, outcomes.get(job.point.key))
+                    self._tell(job, outcomes.get(job.point.key), live)
                 counts = study.counts()
             summary = self._write()
-            if base.progress:
+            if with_lines:
                 done, seconds = counts.ended - first, time.perf_counter() - started
-                _print_progress(counts, wanted, done, seconds, summary)
+                _print_progress(counts, self.wanted, done, seconds, summary)
 
     def _ask(self, together: int) -> tuple[list[Job], Counts]:
         """The next trials of this process: none where the study is done, or all others are being computed."""
@@ -169,22 +188,19 @@ class _Process:
                 jobs.append(Job(trial, point, is_there))
         return jobs, counts
 
-    def _outcomes(self, points: list[Point]) -> list[Outcome | None]:
-        """Run the points; where a worker died, what the others did is kept and theirs is None."""
+    def _outcomes(self, points: list[Point]) -> list[Outcome]:
         if not points:
             return []
-        assert self.launcher is not None
-        try:
-            return [*run_points(points, "wait", self.launcher)]
-        except WavesweepError:
-            raise
-        except Exception as error:
-            if interrupted():
-                raise KeyboardInterrupt from None
-            print(f"a worker ended: {type(error).__name__}", file=sys.stderr, flush=True)
-            return [None] * len(points)
+        if not isinstance(self.launcher, BasicLauncher):
+            lines = ["on_busy=wait", "progress=false"]  # one bar, that of the search
+            return launch(self.launcher, [[*point.overrides, *lines] for point in points])
+        outcomes: list[Outcome] = []
+        for point in points:
+            outcomes.append(run_here(point, "wait"))
+            stop_if_told(outcomes[-1:])
+        return outcomes
 
-    def _tell(self, job: Job, outcome: Outcome | None) -> None:
+    def _tell(self, job: Job, outcome: Outcome | None, live: Live) -> None:
         """Tell Optuna what became of a trial."""
         study, number, record = self.study, job.trial.number, job.point.record()
         if record is not None and "arms" in record:
@@ -196,58 +212,18 @@ class _Process:
             study.tell(number, [one.value(record) for one in self.objectives])
         elif record is not None:
             study.tell_failed(number, error=str(record["failed"]))
-        elif isinstance(outcome, GivenUpError):
-            study.tell_given_up(number, str(outcome))
-        elif isinstance(outcome, WavesweepError) and not isinstance(outcome, BusyError | StoreError):
-            study.tell_failed(number, error=str(outcome))
-        elif isinstance(outcome, StoreError):
-            raise outcome
-        else:  # its worker died
+        elif isinstance(outcome, WavesweepError) and not isinstance(outcome, LostError):
+            live.forget(job.point.directory, done=True)
+            if isinstance(outcome, GivenUpError):
+                study.tell_given_up(number, str(outcome))
+            else:
+                study.tell_failed(number, error=str(outcome))
+        else:  # its process died
+            live.forget(job.point.directory, done=False)
             study.put_back(number, crashed=True)
 
-    def warm_start(self) -> None:
-        """Add the trials of earlier sweeps that the study does not have."""
-        study, base, space = self.study, self.base, self.points.space
-        groups = {key: _option_key(key) for key in space.distributions if _is_group(key)}
-
-        def key_of(params: dict[str, Any], compared: list[str]) -> str:
-            return trial_key(replace(self.points.settings(params), compare=compared), self.digests)
-
-        found = earlier_trials(Path(base.paths.outputs) / "runs", space, groups, key_of)
-        with study.locked():
-            taken = study.keys_taken()
-            added = 0
-            for params, record in found:
-                key = trial_key(self.points.settings(params), self.digests)
-                if key in taken:
-                    continue
-                taken[key] = -1
-                added += 1
-                study.study.add_trial(
-                    optuna.create_trial(
-                        params=params,
-                        distributions=space.distributions,
-                        values=[one.value(record) for one in self.objectives],
-                        user_attrs={"warm_start": True, "key": key, "measures": measures_of(record, self.objectives)},
-                        constraints=violations(record, base.search.constraints),
-                    )
-                )
-        print(f"warm start: {added} trials of earlier sweeps lie in the space", file=sys.stderr, flush=True)
-
     def _write(self) -> Summary:
-        """Write the files of the study as it is now."""
-        study, base, directory = self.study, self.base, self.study.directory
-        trials = study.study.get_trials(deepcopy=False)
-        complete = tuple(trial for trial in trials if trial.state == TrialState.COMPLETE)
-        summary = Summary(directory.name, tuple(base.search.objectives), self.objectives, complete)
-        best = best_trials(complete, base.search.constraints)
-        write_json(directory / FRONT_FILE, front_json(summary, best))
-        write_atomically(directory / "history.csv", history_csv(trials, base.search.objectives))
-        chosen = best[-1].trial or (summary.front[0] if summary.front else None)
-        if chosen is not None:
-            content = best_yaml(self.points.settings(chosen.params), chosen, directory)
-            write_atomically(directory / "best.yaml", content)
-        return summary
+        return write_results(self.study, self.points, self.objectives)
 
     def show(self) -> None:
         """Print the front and what became of the trials."""
@@ -267,50 +243,7 @@ class _Process:
         ):
             parts += [f"{number} {text}"] if number else []
         print(f"{counts.ended} of {wanted} trials: {', '.join(parts)}")
-        print(f"study: {study.directory}   rerun the best: python -m wavesweep {_rerun(study.directory)}")
-
-
-def _fixed_settings(base: Settings, varying: set[str], digests: dict[str, str]) -> dict[str, str]:
-    """All settings that the space leaves alone and that are not the defaults, by key; files by their content."""
-    content = without_paths({key: value for key, value in differences(base).items() if key not in VOLATILE})
-    flat = {f"digest of {name}": digest for name, digest in digests.items()}
-    for key, value in content.items():
-        if not isinstance(value, dict):
-            flat[key] = str(value)
-            continue
-        flat |= {f"{key}.{name}": str(each) for name, each in value.items()}
-    flat |= {
-        f"search.constraints.{name}": str(limit)
-        for name, limit in asdict(base.search.constraints).items()
-        if limit is not None
-    }
-    return {key: text for key, text in flat.items() if not any(f"{key}.".startswith(f"{one}.") for one in varying)}
-
-
-def _study_json(name: str, url: str, base: Settings) -> dict[str, Any]:
-    search = base.search
-    return {
-        "name": name,
-        "storage": url,
-        "objectives": list(search.objectives),
-        "sampler": search.sampler,
-        "n_trials": search.n_trials,
-        "model": base.model.name,
-        "dataset": base.dataset.name,
-    }
-
-
-def _is_group(key: str) -> bool:
-    return allowed_text(key) == allowed_text("threshold")
-
-
-def _option_key(group: str) -> str:
-    """The setting that names the option of a group."""
-    return "threshold.rule" if group == "threshold" else f"{group}.name"
-
-
-def _rerun(directory: Path) -> str:
-    return f"--config-dir {directory} --config-name best"
+        print(f"study: {study.directory}   rerun the best: {rerun_command(study.directory)}")
 
 
 def _print_progress(counts: Counts, wanted: int, done: int, seconds: float, summary: Summary) -> None:

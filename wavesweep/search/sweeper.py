@@ -32,5 +32,6 @@ class SearchSweeper(GridSweeper):
 
         assert self.hydra_context is not None
         assert self.config is not None
+        assert self.launcher is not None
         points = Points.parsed(self.hydra_context.config_loader, self.config, [*self._parse_config(), *arguments])
         search(points, self.launcher)

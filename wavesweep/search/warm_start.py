@@ -1,12 +1,56 @@
 """Trials of earlier sweeps that lie in the space of a search: known to its sampler from the beginning."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
+
+from wavesweep.config import allowed_text
 from wavesweep.errors import WavesweepError
+from wavesweep.objectives import Objective, violations
+from wavesweep.search.points import Points
 from wavesweep.search.space import Space, contains
-from wavesweep.store.records import read_json
+from wavesweep.search.study import SharedStudy
+from wavesweep.search.summary import measures_of
+from wavesweep.store.keys import trial_key
+from wavesweep.store.records import RESULT_FILE, read_json
+
+
+def add_earlier_trials(
+    study: SharedStudy, points: Points, objectives: Sequence[Objective], digests: dict[str, str]
+) -> int:
+    """Add the finished trials that the study does not have; returns how many.
+
+    They are complete trials of it with the attribute `warm_start`.
+    """
+    base, space = points.base, points.space
+    groups = {key: _option_key(key) for key in space.distributions if _is_group(key)}
+
+    def key_of(params: dict[str, Any], compared: list[str]) -> str:
+        return trial_key(replace(points.settings(params), compare=compared), digests)
+
+    found = earlier_trials(Path(base.paths.outputs) / "runs", space, groups, key_of)
+    added = 0
+    with study.locked():
+        taken = study.keys_taken()
+        for params, record in found:
+            key = trial_key(points.settings(params), digests)
+            if key in taken:
+                continue
+            taken[key] = -1
+            added += 1
+            study.study.add_trial(
+                optuna.create_trial(
+                    params=params,
+                    distributions=space.distributions,
+                    values=[one.value(record) for one in objectives],
+                    user_attrs={"warm_start": True, "key": key, "measures": measures_of(record, objectives)},
+                    constraints=violations(record, base.search.constraints),
+                )
+            )
+    return added
 
 
 def earlier_trials(
@@ -21,7 +65,7 @@ def earlier_trials(
         key_of: from parameters, and the methods compared beside, to the key that such a trial has.
     """
     found = []
-    for path in sorted(runs.glob("*/result.json")):
+    for path in sorted(runs.glob(f"*/{RESULT_FILE}")):
         record = read_json(path)
         if record is None or "arms" not in record:
             continue
@@ -54,3 +98,12 @@ def _params(settings: Mapping[str, Any], space: Space, groups: Mapping[str, str]
 def _choice(one: Any, value: Any) -> Any:
     """Of a list of choices the one that is written like the value."""
     return next((each for each in getattr(one, "choices", ()) if str(each) == str(value)), value)
+
+
+def _is_group(key: str) -> bool:
+    return allowed_text(key) == allowed_text("threshold")
+
+
+def _option_key(group: str) -> str:
+    """The setting that names the option of a group."""
+    return "threshold.rule" if group == "threshold" else f"{group}.name"

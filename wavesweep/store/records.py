@@ -17,7 +17,8 @@ from filelock import FileLock, Timeout
 from wavesweep.errors import BusyError, GivenUpError, SettingsError, StoreError, TrialError
 from wavesweep.interrupt import interrupted
 
-FAILURE_FILE = "failure.json"
+# A trial has one or the other when it has ended.
+RESULT_FILE, FAILURE_FILE = "result.json", "failure.json"
 
 
 def write_atomically(path: Path, content: bytes) -> None:

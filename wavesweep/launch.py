@@ -1,0 +1,121 @@
+"""Running the jobs of a sweep with one of Hydra's launchers: joblib, submitit, Ray.
+
+They differ in what they do when a process dies, and in how many processes they start at once.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import joblib
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.plugins.launcher import Launcher
+from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
+
+from wavesweep.errors import SettingsError, StoreError, WavesweepError
+from wavesweep.interrupt import interrupted
+from wavesweep.workers import begin
+
+# What became of a job: its objective, or the error that ended it.
+Outcome = float | BaseException
+
+
+class LostError(WavesweepError):
+    """The process of a job ended without an outcome: killed, out of memory, or over its time limit."""
+
+
+def launch(launcher: Launcher, jobs: Sequence[Sequence[str]]) -> list[Outcome]:
+    """Run the jobs, each given by its overrides, and return what became of them, in their order.
+
+    Raises:
+        StoreError: records cannot be written.
+        KeyboardInterrupt: Ctrl-C was pressed.
+    """
+    outcomes: list[Outcome] = []
+    size = _jobs_at_once(launcher, len(jobs))
+    for start in range(0, len(jobs), size):
+        outcomes += _launch_batch(launcher, jobs[start : start + size], start)
+    return outcomes
+
+
+def jobs_at_once(launcher: Launcher) -> int:
+    """How many jobs a launcher runs at the same time: as it is told, or one per core of this machine."""
+    if isinstance(launcher, BasicLauncher):
+        return 1
+    if isinstance(launcher, JoblibLauncher):
+        return int(joblib.effective_n_jobs(launcher.joblib["n_jobs"] or 1))
+    settings = getattr(launcher, "params", None) or {}
+    return int(settings.get("array_parallelism") or _cores()) if not _is_local(launcher) else _cores()
+
+
+def stop_if_told(outcomes: Sequence[Outcome]) -> None:
+    """End the sweep where going on makes no sense: after Ctrl-C, and when the disk is full."""
+    if interrupted():
+        raise KeyboardInterrupt
+    for outcome in outcomes:
+        if isinstance(outcome, StoreError):
+            raise outcome
+
+
+def _launch_batch(launcher: Launcher, jobs: Sequence[Sequence[str]], number: int) -> list[Outcome]:
+    outcomes: list[Outcome]
+    try:
+        with _cores_shared(launcher, len(jobs)):
+            returned = launcher.launch(jobs, initial_job_idx=number)
+        outcomes = [job._return_value for job in returned]  # job.return_value would print lines of its own
+    except Exception as error:
+        if isinstance(error, WavesweepError):
+            raise
+        # The launcher gave up. What its jobs had finished is on the disk.
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        outcomes = [LostError(f"its process ended without a record ({reason})") for _ in jobs]
+    stop_if_told(outcomes)
+    return outcomes
+
+
+def _jobs_at_once(launcher: Launcher, count: int) -> int:
+    """How many jobs to hand to the launcher at a time, which is prepared for it."""
+    if isinstance(launcher, JoblibLauncher):
+        wanted = launcher.joblib["n_jobs"]
+        if wanted == 0:
+            raise SettingsError("hydra.launcher.n_jobs", wanted, "must be a number of processes, or -1 for all cores")
+        # Each has the threads of cores // n_jobs, so none should be idle.
+        launcher.joblib["n_jobs"] = min(joblib.effective_n_jobs(wanted), count)
+        launcher.joblib["initializer"] = begin
+    elif _is(launcher, "RayLauncher"):
+        options = getattr(launcher, "ray_cfg").init  # noqa: B009  its type is the plugin's
+        if options.get("address") is None:  # a Ray of our own, not a cluster's
+            options.setdefault("include_dashboard", False)
+        options.setdefault("log_to_driver", False)
+    elif _is_local(launcher):  # it starts a process for each job at once
+        return _cores()
+    return count
+
+
+@contextmanager
+def _cores_shared(launcher: Launcher, processes: int) -> Iterator[None]:
+    """Have the processes that are started share the cores of this machine, if the launcher does not see to that.
+
+    joblib and Ray do: each process gets as many threads as there are cores for it. A user's own setting is kept.
+    """
+    if not _is_local(launcher) or "OMP_NUM_THREADS" in os.environ:
+        yield
+        return
+    os.environ["OMP_NUM_THREADS"] = str(max(1, _cores() // processes))
+    try:
+        yield
+    finally:
+        del os.environ["OMP_NUM_THREADS"]
+
+
+def _is_local(launcher: Launcher) -> bool:
+    return _is(launcher, "LocalLauncher")
+
+
+def _is(launcher: Launcher, name: str) -> bool:
+    """By name, so that the plugin need not be there."""
+    return type(launcher).__name__ == name
+
+
+def _cores() -> int:
+    return int(joblib.cpu_count())
