@@ -39,7 +39,8 @@ from wavesweep.compose import settings_from
 from wavesweep.config import Settings
 from wavesweep.measure.quality import evaluate
 from wavesweep.store.keys import trial_key
-from wavesweep.trial import RESULT_FILE, trial_directory
+from wavesweep.store.places import trial_directory
+from wavesweep.store.records import RESULT_FILE
 
 STEPS = (0.012, 0.015, 0.0175, 0.02, 0.025, 0.03, 0.035, 0.045)
 QPS = tuple(range(-34, -9, 2))

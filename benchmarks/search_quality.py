@@ -2,23 +2,43 @@
 
     python benchmarks/search_quality.py --data data --outputs outputs
 
-runs `search=pareto` with its default space and five seeds of the sampler, random search likewise, and the grid, all by
-the command line and into one directory, so that it can be stopped and goes on. An hour and a half on two cores.
-Prints the hypervolume of each, as `search=pareto` defines it, and of the corner that matters in practice: at least 95 %
-validation accuracy in at most a tenth of the dense network's bytes.
+runs `search=pareto` with its default space and five seeds of the sampler, and random search likewise, by the command
+line. The points of the grid are encoded and their validation accuracy is measured, without decoding the file (its
+symbols are the same) and without all else that a trial records; those that have a record are compared with it.
+It can be stopped and goes on; an hour on two cores.
+
+Prints the hypervolume of each, as `search=pareto` defines it, and that of the corner that matters in practice: at least
+95 % validation accuracy in at most a tenth of the dense network's bytes.
 """
 
 import argparse
 import json
+import random
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 
+from wavesweep.app import config_directory, register
+from wavesweep.arms import Bench, make_bench
+from wavesweep.baseline import load_subject, obtain_baseline
+from wavesweep.coding import code_arm
+from wavesweep.compose import settings_from
+from wavesweep.compression.arm import ArmSpec
+from wavesweep.config import Settings
 from wavesweep.pareto import hypervolume
+from wavesweep.store.keys import trial_key
+from wavesweep.trial import plan_pruned
 
 SUBJECT = ("model=lenet300", "dataset=mnist")
 SEEDS = range(5)
@@ -44,10 +64,11 @@ def main() -> None:
         points[sampler] = []
         for seed in SEEDS:
             name = f"quality-{sampler}-{seed}"
-            command("search=pareto", f"search.study={name}", f"search.sampler={sampler}", f"search.seed={seed}", *common)
+            command(
+                "search=pareto", f"search.study={name}", f"search.sampler={sampler}", f"search.seed={seed}", *common
+            )
             points[sampler].append(of_study(options.outputs, name))
-    command("compare=[]", *(f"{key}={values}" for key, values in GRID.items()), *common)
-    points["grid"] = [of_grid(options.outputs)]
+    points["grid"] = [of_grid(options.data, options.outputs)]
     show(points)
 
 
@@ -62,32 +83,77 @@ def of_study(outputs: Path, name: str) -> NDArray[np.float64]:
     return np.array([(accuracy, size / dense) for accuracy, size in (row["values"] for row in content["front"])])
 
 
-def of_grid(outputs: Path) -> NDArray[np.float64]:
-    """The same of all trials that are points of the grid."""
-    allowed = {key: values.split(",") for key, values in GRID.items()}
-    found = []
-    for path in (outputs / "runs").glob("*/result.json"):
-        record = json.loads(path.read_text())
-        settings = record["settings"]
-        values = {
-            "wavelet": settings["wavelet"],
-            "level": str(settings["level"]),
-            "layout": settings["layout"],
-            "threshold.percentile": f"{settings['threshold']['percentile']:g}",
-            "quantize.bits": str(settings["quantize"]["bits"]),
-        }
-        if settings["model"]["name"] == "lenet300" and all(values[key] in allowed[key] for key in allowed):
-            arm = record["arms"][0]
-            found.append((arm["validation"]["accuracy"], arm["stored_bytes"] / arm["dense_bytes"]))
-    print(f"grid: {len(found)} points")
-    return np.array(found)
+def of_grid(data: str, outputs: Path) -> NDArray[np.float64]:
+    """The same of all points of the grid; those that are measured are kept in a file, a line each."""
+    kept = outputs / "search_quality_grid.jsonl"
+    found = {}
+    if kept.exists():
+        found = {row["point"]: row for row in map(json.loads, kept.read_text().splitlines())}
+    points = [",".join(values) for values in product(*(values.split(",") for values in GRID.values()))]
+    random.Random(0).shuffle(points)
+    bench = None
+    with kept.open("a") as file:
+        for number, point in enumerate(points):
+            if point in found:
+                continue
+            settings = settings_of(point, data, outputs)
+            bench = bench or bench_of(settings)
+            found[point] = {"point": point, **measured(settings, bench)}
+            file.write(json.dumps(found[point]) + "\n")
+            file.flush()
+            if number % 100 == 0:
+                print(f"grid: {number} of {len(points)}", file=sys.stderr, flush=True)
+    same = [found[point] == {"point": point, **row} for point, row in records(points, data, outputs).items()]
+    print(f"grid: {len(points)} points; {len(same)} of them have records, {sum(same)} the same")
+    return np.array([(found[point]["accuracy"], found[point]["share"]) for point in points])
+
+
+@cache
+def common_settings() -> Settings:
+    register()
+    with initialize_config_dir(str(config_directory())):
+        return settings_from(compose("config", [*SUBJECT, "compare=[]"]))
+
+
+def settings_of(point: str, data: str, outputs: Path) -> Settings:
+    wavelet, level, layout, percentile, bits = point.split(",")
+    settings = deepcopy(common_settings())
+    settings.wavelet, settings.level, settings.layout = wavelet, int(level), layout
+    settings.threshold.percentile, settings.quantize.bits = float(percentile), int(bits)
+    settings.paths.data, settings.paths.outputs, settings.progress = data, str(outputs), False
+    return settings
+
+
+def bench_of(settings: Settings) -> Bench:
+    subject = load_subject(settings)
+    return make_bench(settings, subject, obtain_baseline(settings, subject, torch.device("cpu")), torch.device("cpu"))
+
+
+def measured(settings: Settings, bench: Bench) -> dict[str, float]:
+    plans, _ = plan_pruned(bench.subject.model, settings, bench.subject.dataset.input_shape)
+    spec = ArmSpec("wavelet", tuple(plans), settings.boundary, settings.threshold, settings.seed)
+    coded = code_arm(spec, replace(bench.coding, quantize=settings.quantize), bench.network())
+    state = {name: value.half().float() for name, value in bench.baseline.state.items()}  # as the file has the biases
+    state |= {tensor.plan.name: c.weight() for tensor, c in zip(coded.pruned.tensors, coded.tensors, strict=True)}
+    share = len(coded.content) / bench.baseline.record["dense_bytes"]
+    return {"accuracy": bench.quality(state)["accuracy"], "share": share}
+
+
+def records(points: Sequence[str], data: str, outputs: Path) -> dict[str, dict[str, float]]:
+    """Of the points that a search has come to: what was measured on the decoded file."""
+    found = {}
+    for point in points:
+        path = outputs / "runs" / trial_key(settings_of(point, data, outputs)) / "result.json"
+        if path.exists():
+            arm = json.loads(path.read_text())["arms"][0]
+            share = arm["stored_bytes"] / arm["dense_bytes"]
+            found[point] = {"accuracy": arm["validation"]["accuracy"], "share": share}
+    return found
 
 
 def show(points: dict[str, list[NDArray[np.float64]]]) -> None:
     for corner, reference in CORNERS.items():
-        volumes = {
-            name: [hypervolume(run, (True, False), reference) for run in runs] for name, runs in points.items()
-        }
+        volumes = {name: [hypervolume(run, (True, False), reference) for run in runs] for name, runs in points.items()}
         grid = volumes["grid"][0]
         print(f"\nreference point {corner}: accuracy {reference[0]:g}, bytes {reference[1]:g} of the dense network's")
         for name, values in volumes.items():

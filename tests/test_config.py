@@ -58,6 +58,13 @@ NUMBERS = {
     "retrain.rate_weight": ([0, 1.0, 1e3], [-0.1, NAN, INFINITY]),
     "retrain.step": ([1e-9, 100.0], [0, -1.0, NAN, INFINITY]),
     "retrain.group_weight": ([0, 1.0], [-0.1, NAN, INFINITY]),
+    "search.n_trials": ([1, 10_000], [0, -1]),
+    "search.n_jobs": ([None, 1, 64], [0, -1]),
+    "search.seed": ([0, 2**31], [-1, 2**32]),
+    "search.early_images": ([None, 1, 500], [0, -1]),
+    "search.constraints.max_drop": ([None, 0.0, 5.0], [-0.1, NAN, INFINITY]),
+    "search.constraints.max_bytes": ([None, 1, 100_000], [0, -1]),
+    "search.constraints.min_sparsity": ([None, 0.0, 100.0], [-0.1, 100.1, NAN]),
     "level": ([1, 3, 100, "max"], [0, -1, "min", "3", 1.5, True, None, [1], NAN]),
 }
 NAMES = {
@@ -84,10 +91,17 @@ NAMES = {
     "retrain.precision": ([None, "float32", "bfloat16"], ["float16", ""]),
     "retrain.rewind": (["learning_rate", "weights"], ["both", ""]),
     "codec.name": (["range", "huffman", "none"], ["gzip", ""]),
+    "search.name": (["none", "pareto"], ["Pareto", ""]),
+    "search.sampler": (["tpe", "gp", "nsga2", "nsga3", "qmc", "random", "grid", "brute_force"], ["TPE", "cmaes", ""]),
+    "search.study": ([None, "a", "night-2.b_1"], ["", ".hidden", "a/b", "a b", "../up"]),
     "compare_match": (["coefficients", "bytes"], ["accuracy"]),
 }
 LISTS = {
     "compare": ([[], ["unit"], list(METHODS)], [["magnitud"], ["haar", "unit"]]),
+    "search.objectives": (
+        [["accuracy", "sparsity"], ["stored_bytes", "f1"], ["macs", "accuracy"]],
+        [[], ["accuracy"], ["accuracy", "accuracy"], ["accuracy", "loss"], ["accuracy", "f1", "macs"]],
+    ),
     "layers.types": ([[], ["conv"], ["conv", "linear", "embedding"]], [["lstm"], ["conv", "Linear"]]),
 }
 TABLE = NUMBERS | NAMES | LISTS
@@ -114,6 +128,8 @@ CHECKED_ELSEWHERE = {
     "paths.data",
     "progress",
     "retry_failed",
+    "search.storage",
+    "search.warm_start",
 }
 # Errors that are more exact than the general text.
 SPECIFIC = {

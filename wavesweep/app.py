@@ -19,11 +19,10 @@ from wavesweep.compose import explain, parse_error, settings_from
 from wavesweep.config import Settings
 from wavesweep.errors import SettingsError, WavesweepError
 from wavesweep.interrupt import interrupted, listen
-from wavesweep.scan import SensitivitySweeper, SensitivitySweeperConfig
+from wavesweep.scan_sweeper import SensitivitySweeper, SensitivitySweeperConfig
 from wavesweep.search.sweeper import SearchSweeper, SearchSweeperConfig
 from wavesweep.sweep import GridSweeper, GridSweeperConfig
 from wavesweep.table import print_trials
-from wavesweep.trial import objective, run_trial
 from wavesweep.workers import begin
 
 EXIT_FAILED, EXIT_SETTINGS, EXIT_INTERRUPTED = 1, 2, 130
@@ -32,6 +31,9 @@ EXIT_FAILED, EXIT_SETTINGS, EXIT_INTERRUPTED = 1, 2, 130
 def task(config: DictConfig) -> float:
     """Run one trial and return its objective, the validation accuracy of the main arm."""
     begin()
+    # Here and not above: a sweep whose records are all there does without PyTorch, which takes seconds to import.
+    from wavesweep.trial import objective, run_trial
+
     single = HydraConfig.get().mode == RunMode.RUN
     try:
         settings = settings_from(config)

@@ -1,6 +1,5 @@
 """The trained network that every trial starts from: made once, stored, and shared by all processes."""
 
-import hashlib
 import time
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from wavesweep.config import Settings
 from wavesweep.data.datasets import load_dataset
 from wavesweep.data.splits import Dataset
-from wavesweep.errors import SettingsError
+from wavesweep.inputs import checkpoint_digest
 from wavesweep.measure.alternatives import dense_file_bytes, gzip_bytes, int8_state
 from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates
 from wavesweep.measure.quality import evaluate
@@ -55,7 +54,7 @@ def load_subject(settings: Settings) -> Subject:
     dataset = load_dataset(settings)
     digests = {} if dataset.digest is None else {"dataset": dataset.digest}
     if settings.model.checkpoint is not None:
-        digests["checkpoint"] = _file_digest(settings.model.checkpoint)
+        digests["checkpoint"] = checkpoint_digest(settings.model.checkpoint)
     return Subject(dataset, _remembered_model(settings, dataset, digests), digests)
 
 
@@ -174,13 +173,3 @@ def _remembered_model(settings: Settings, dataset: Dataset, digests: dict[str, s
 @lru_cache(maxsize=2)
 def _weights(path: Path) -> dict[str, Tensor]:
     return load_file(path)
-
-
-def _file_digest(path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise SettingsError(
-            "model.checkpoint", path, f"cannot be read ({error.strerror})", "give an existing file"
-        ) from None

@@ -2,7 +2,9 @@
 
 import difflib
 import re
+from copy import deepcopy
 from dataclasses import fields, is_dataclass
+from itertools import combinations
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -30,16 +32,18 @@ def settings_from(config: DictConfig) -> Settings:
 
 
 class Composer:
-    """Composes the points of a grid.
+    """Composes the points of a sweep.
 
-    Hydra needs some 20 ms to compose a configuration from its files. Points that choose the same options of all
-    groups differ in plain values only, so their common configuration is composed once and the values are set.
+    Hydra needs some 20 ms to compose a configuration from its files, and OmegaConf some to copy and convert it. Points
+    that choose the same options of all groups differ in plain values only, so their common configuration is composed
+    and converted once, each value is checked and converted once, and a point is made of copies.
     """
 
     def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self._loader, self._master = loader, master
         self._groups = set(master.hydra.runtime.choices)
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._composed: dict[tuple[str, ...], tuple[DictConfig, Settings | None]] = {}
+        self._values: dict[tuple[tuple[str, ...], str], Any] = {}
 
     def settings(self, overrides: list[Override]) -> Settings:
         """The settings of one point, given its parsed overrides."""
@@ -51,20 +55,46 @@ class Composer:
             composed = self._loader.load_sweep_config(self._master, list(others))
             with open_dict(composed):
                 del composed["hydra"]
-            self._composed[others] = composed
-        config = self._composed[others].copy()
-        for override in plain:
-            try:
-                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-            except OmegaConfBaseException as error:
-                raise _bad_value(str(override.input_line), error) from None
-        return settings_from(config)
+            # A value that refers to another one follows it.
+            refers = "${" in OmegaConf.to_yaml(composed)
+            self._composed[others] = composed, None if refers else settings_from(composed)
+        config, common = self._composed[others]
+        names = [str(override.key_or_group) for override in plain]
+        if common is None or any(_touch(one, other) for one, other in combinations(names, 2)):
+            for override in plain:
+                config = _updated(config, override)
+            return settings_from(config)
+        settings = deepcopy(common)
+        for name, override in zip(names, plain, strict=True):
+            place = others, str(override.input_line)
+            if place not in self._values:
+                self._values[place] = _value_at(settings_from(_updated(config, override)), name)
+            *path, last = name.split(".")
+            setattr(_value_at(settings, ".".join(path)), last, deepcopy(self._values[place]))
+        return settings
 
     def _is_plain_value(self, override: Override) -> bool:
         line = str(override.input_line)
         is_change = not (override.is_add() or override.is_force_add() or override.is_delete())
         known = allowed_text(override.key_or_group) is not None
         return is_change and known and override.key_or_group not in self._groups and "${" not in line
+
+
+def _updated(config: DictConfig, override: Override) -> DictConfig:
+    """A copy of `config` with that value."""
+    config = config.copy()
+    try:
+        OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+    except OmegaConfBaseException as error:
+        raise _bad_value(str(override.input_line), error) from None
+    return config
+
+
+def _value_at(settings: Any, key: str) -> Any:
+    """What a dotted key of the settings, or of a mapping in them, names."""
+    for name in filter(None, key.split(".")):
+        settings = settings[name] if isinstance(settings, dict) else getattr(settings, name)
+    return settings
 
 
 def _touch(one: str, other: str) -> bool:

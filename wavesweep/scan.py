@@ -6,7 +6,7 @@ where it stopped, a finer grid measures only what is new, and several processes 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,65 +19,21 @@ from wavesweep.baseline import load_subject, obtain_baseline
 from wavesweep.coding import code_arm
 from wavesweep.compression.arm import ArmSpec
 from wavesweep.config import Settings
-from wavesweep.errors import BusyError, SettingsError
+from wavesweep.errors import BusyError
 from wavesweep.progress import Meter
 from wavesweep.sensitivity import table_csv
-from wavesweep.store.keys import hash_of, trial_key
+from wavesweep.store.keys import hash_of
 from wavesweep.store.records import once, read_json, write_atomically
-from wavesweep.sweep import GridSweeper
 from wavesweep.trial import choose_device, plan_pruned
 
 
-@dataclass
-class SensitivitySweeperConfig:
-    """Hydra's description of `SensitivitySweeper`; `params` holds the grid of percentiles."""
+def scan(settings: Settings, percentiles: Sequence[float]) -> None:
+    """Measure every tensor of a network at every percentile, then print and write the table.
 
-    _target_: str = "wavesweep.scan.SensitivitySweeper"
-    params: dict[str, str] | None = None
-
-
-class SensitivitySweeper(GridSweeper):
-    """Runs one scan per combination of all settings but the percentile."""
-
-    def sweep(self, arguments: list[str]) -> None:
-        """Measure every point that has no record yet, then print and write the tables.
-
-        Raises:
-            SettingsError: a setting is wrong; nothing was trained.
-            TrialError: a baseline or a point cannot be computed; all points before are kept.
-            StoreError: records cannot be written.
-        """
-        scans: dict[str, dict[float, Settings]] = {}
-        for point in self._points(arguments):
-            _check_scan(point.settings)
-            percentile = float(point.settings.threshold.percentile)
-            settings = _of_all_percentiles(point.settings)
-            key = trial_key(settings, load_subject(settings).digests)
-            scans.setdefault(key, {})[percentile] = settings
-        for by_percentile in scans.values():
-            _scan(next(iter(by_percentile.values())), sorted(by_percentile))
-
-
-def _check_scan(settings: Settings) -> None:
-    """Refuse settings that play no part in a scan and change what its result would mean."""
-    wanted: tuple[tuple[str, object, object], ...] = (
-        ("threshold.rule", settings.threshold.rule, "percentile"),
-        ("threshold.allocation", settings.threshold.allocation, "uniform"),
-        ("retrain.name", settings.retrain.name, "none"),
-        ("shrink", settings.shrink, False),
-    )
-    for key, value, needed in wanted:
-        if value != needed:
-            allowed = f"must be {str(needed).lower()} with experiment=sensitivity"
-            raise SettingsError(key, value, allowed, "leave it out")
-
-
-def _of_all_percentiles(settings: Settings) -> Settings:
-    """The settings that the points of one scan have in common."""
-    return replace(settings, threshold=replace(settings.threshold, percentile=0.0, scope="layer"), compare=[])
-
-
-def _scan(settings: Settings, percentiles: Sequence[float]) -> None:
+    Raises:
+        TrialError: the baseline or a point cannot be computed; all points before are kept.
+        StoreError: records cannot be written.
+    """
     device, subject = choose_device(settings.device), load_subject(settings)
     plans, _ = plan_pruned(subject.model, settings, subject.dataset.input_shape)
     baseline = obtain_baseline(settings, subject, device)

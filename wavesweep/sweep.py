@@ -16,17 +16,17 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from wavesweep.baseline import load_subject
 from wavesweep.checks import check
 from wavesweep.compose import Composer
 from wavesweep.config import Settings
 from wavesweep.errors import BusyError, SettingsError, TrialError, WavesweepError
+from wavesweep.inputs import input_digests
 from wavesweep.launch import LostError, Outcome, launch, stop_if_told
 from wavesweep.live import Live
 from wavesweep.store.keys import hash_of, trial_key
+from wavesweep.store.places import trial_directory
 from wavesweep.store.records import FAILURE_FILE, RESULT_FILE, check_writable, read_json, write_atomically
 from wavesweep.table import Entry, print_trials, rows_as_csv, table_rows
-from wavesweep.trial import choose_device, input_digests, objective, run_trial, trial_directory
 
 
 @dataclass
@@ -74,6 +74,9 @@ class GridSweeper(BasicSweeper):
         points = self._points(arguments)
         by_key = {point.key: point for point in points}
         found = {key: self._found(point) for key, point in by_key.items()}
+        missing = [by_key[key].settings for key, record in found.items() if record is None]
+        if missing:
+            check_ready(missing)
         names = _names(points)
         here = isinstance(self.launcher, BasicLauncher)
         # A log gets a line per trial of this process anyway.
@@ -97,17 +100,16 @@ class GridSweeper(BasicSweeper):
         if not grid:
             raise SettingsError("-m", " ".join(arguments), "gives no point", "a list or glob in it is empty")
         composer = Composer(loader, self.config)
-        parsed = {line: parser.parse_override(line) for point in grid for line in point}
+        parsed = {line: parser.parse_override(line) for line in {line for point in grid for line in point}}
         all_settings = [composer.settings([parsed[line] for line in point]) for point in grid]
         for settings in all_settings:
             check(settings)
         for outputs in {settings.paths.outputs for settings in all_settings}:
             check_writable(Path(outputs))
-        points = []
-        for overrides, settings in zip(grid, all_settings, strict=True):
-            choose_device(settings.device)
-            subject = load_subject(settings)
-            points.append(Point(tuple(overrides), settings, trial_key(settings, input_digests(settings, subject))))
+        points = [
+            Point(tuple(overrides), settings, trial_key(settings, input_digests(settings)))
+            for overrides, settings in zip(grid, all_settings, strict=True)
+        ]
         if len({point.settings.paths.outputs for point in points}) > 1:
             raise SettingsError("paths.outputs", "several", "cannot be swept", "give one directory to all points")
         return points
@@ -157,9 +159,26 @@ class GridSweeper(BasicSweeper):
         return outcomes
 
 
+def check_ready(all_settings: Sequence[Settings]) -> None:
+    """Refuse what cannot be run: an absent device, data set or checkpoint, or one that does not fit.
+
+    Raises:
+        SettingsError: naming the setting.
+    """
+    # PyTorch takes seconds to import; a sweep that has all its records does without.
+    from wavesweep.baseline import load_subject
+    from wavesweep.trial import check_inputs, choose_device
+
+    for settings in all_settings:
+        choose_device(settings.device)
+        check_inputs(settings, load_subject(settings))
+
+
 def run_here(point: Point, on_busy: str) -> Outcome:
     """Run a point in this process. Hydra's launcher would compose its settings once more, which takes longer than a
     small network's trial."""
+    from wavesweep.trial import objective, run_trial
+
     try:
         return objective(run_trial(replace(point.settings, on_busy=on_busy)))
     except WavesweepError as error:

@@ -25,9 +25,11 @@ from wavesweep.config import Settings
 from wavesweep.csv_files import curves_csv, layers_csv
 from wavesweep.early import EarlyStop, read_early_stop
 from wavesweep.errors import SettingsError, TrialError
+from wavesweep.inputs import input_digests
 from wavesweep.matching import TOLERANCE, match_bytes
 from wavesweep.sensitivity import check_subject, curves_for, read_table
 from wavesweep.store.keys import trial_key
+from wavesweep.store.places import study_directory, trial_directory
 from wavesweep.store.records import RESULT_FILE, check_writable, once_or_failure, storing, write_atomically
 
 SCHEMA_VERSION = 2
@@ -49,7 +51,8 @@ def run_trial(settings: Settings) -> dict[str, Any]:
     check_writable(Path(settings.paths.outputs))
     device = choose_device(settings.device)
     subject = load_subject(settings)
-    key = trial_key(settings, input_digests(settings, subject))
+    check_inputs(settings, subject)
+    key = trial_key(settings, input_digests(settings))
     return once_or_failure(
         trial_directory(settings, key) / RESULT_FILE,
         lambda directory: _compute(settings, subject, key, device, directory),
@@ -61,18 +64,6 @@ def run_trial(settings: Settings) -> dict[str, Any]:
 def objective(record: dict[str, Any]) -> float:
     """What a search maximises: the validation accuracy of the main arm."""
     return float(record["arms"][0]["validation"]["accuracy"])
-
-
-def trial_directory(settings: Settings, key: str) -> Path:
-    """Where the record of the trial `key` lies."""
-    return Path(settings.paths.outputs) / "runs" / key
-
-
-def study_directory(settings: Settings) -> Path:
-    """Where a search leaves what it finds."""
-    search = settings.search
-    name = search.study or f"{search.name}-{settings.model.name}-{settings.dataset.name}"
-    return Path(settings.paths.outputs) / "studies" / name
 
 
 def plan_pruned(
@@ -97,19 +88,17 @@ def plan_pruned(
     return pruned, [plan for plan in plans if not plan.pruned]
 
 
-def input_digests(settings: Settings, subject: Subject) -> dict[str, str]:
-    """Digests of all files that the settings name, for the trial's key; a sensitivity table is checked as well.
+def check_inputs(settings: Settings, subject: Subject) -> None:
+    """Refuse a sensitivity table that cannot be used.
 
     Raises:
-        SettingsError: the table cannot be read, or is not of this network.
+        SettingsError: it cannot be read, or is not of this network.
     """
-    if settings.threshold.allocation != "sensitivity":
-        return subject.digests
-    table = read_table(settings.threshold.sensitivity or "")
-    check_subject(table, settings)
-    plans = plan_tensors(subject.model, settings, subject.dataset.input_shape)
-    curves_for(table, [plan for plan in plans if plan.pruned])
-    return {**subject.digests, "sensitivity": table.digest}
+    if settings.threshold.allocation == "sensitivity":
+        table = read_table(settings.threshold.sensitivity or "")
+        check_subject(table, settings)
+        plans = plan_tensors(subject.model, settings, subject.dataset.input_shape)
+        curves_for(table, [plan for plan in plans if plan.pruned])
 
 
 def choose_device(name: str) -> torch.device:

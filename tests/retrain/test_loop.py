@@ -33,6 +33,7 @@ from wavesweep.measure.quality import evaluate
 from wavesweep.models import train as baseline_training
 from wavesweep.models.zoo import build_model
 from wavesweep.retrain import loop
+from wavesweep.store.places import trial_directory
 from wavesweep.trial import run_trial
 
 CPU = torch.device("cpu")
@@ -195,7 +196,7 @@ def test_where_retraining_only_harms_the_one_shot_arm_is_kept(kind, outputs):
 def test_the_learning_curves_have_a_row_per_arm_and_epoch(name, outputs):
     settings = settings_of(outputs, ("magnitude", "random"), **{**KINDS, **LOOSE}[name])
     record = run_trial(settings)
-    with (trial.trial_directory(settings, record["key"]) / "learning_curves.csv").open() as file:
+    with (trial_directory(settings, record["key"]) / "learning_curves.csv").open() as file:
         rows = list(csv.DictReader(file))
     extra = ["estimated_bytes"] if name == "rate" else []
     assert set(rows[0]) == {*COLUMNS, "seconds", *extra}
@@ -212,7 +213,7 @@ def test_the_learning_curves_have_a_row_per_arm_and_epoch(name, outputs):
 
 def test_without_retraining_there_are_no_learning_curves(outputs):
     settings = settings_of(outputs)
-    directory = trial.trial_directory(settings, run_trial(settings)["key"])
+    directory = trial_directory(settings, run_trial(settings)["key"])
     assert (directory / "layers.csv").exists()
     assert not (directory / "learning_curves.csv").exists()
 

@@ -14,10 +14,10 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.plugins.launcher import Launcher
 from optuna.trial import Trial
 
-from wavesweep.baseline import load_subject
 from wavesweep.checks import check
 from wavesweep.config import Settings
 from wavesweep.errors import GivenUpError, SettingsError, TrialError, WavesweepError
+from wavesweep.inputs import input_digests
 from wavesweep.interrupt import interrupted
 from wavesweep.launch import LostError, Outcome, jobs_at_once, launch, stop_if_told
 from wavesweep.live import Live
@@ -31,9 +31,9 @@ from wavesweep.search.study import Counts, Description, SharedStudy, joined
 from wavesweep.search.summary import Summary, best_trials, measures_of, print_summary
 from wavesweep.search.warm_start import add_earlier_trials
 from wavesweep.store.keys import trial_key
+from wavesweep.store.places import study_directory, trial_directory
 from wavesweep.store.records import RESULT_FILE, check_writable, read_json
-from wavesweep.sweep import Point, run_here
-from wavesweep.trial import choose_device, input_digests, study_directory, trial_directory
+from wavesweep.sweep import Point, check_ready, run_here
 
 # Points that the study has are asked anew; after so many in a row the next is taken as it is.
 _DUPLICATES = 50
@@ -60,10 +60,10 @@ def search(points: Points, launcher: Launcher) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     base, options = points.base, points.base.search
     check_writable(Path(base.paths.outputs))
-    choose_device(base.device)
     directory = study_directory(base)
     url = storage_url(options.storage, directory)
-    digests = input_digests(base, load_subject(base))
+    check_ready([base])
+    digests = input_digests(base)
     space = points.space.distributions
     make_sampler(options.sampler, options.seed, space)  # an error before anything is made
     count = points_of(space)

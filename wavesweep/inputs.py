@@ -1,0 +1,46 @@
+"""Digests of the files that settings only name, for the keys of records.
+
+Nothing here needs PyTorch, which takes seconds to import: a sweep whose records are all there never loads it.
+"""
+
+import hashlib
+from pathlib import Path
+
+from wavesweep.config import Settings
+from wavesweep.errors import SettingsError
+
+
+def input_digests(settings: Settings) -> dict[str, str]:
+    """What stands for the checkpoint, the folder of images and the sensitivity table in the key of a trial.
+
+    Raises:
+        SettingsError: a file cannot be read.
+    """
+    digests = {}
+    if settings.dataset.name == "image_folder":
+        from wavesweep.data.datasets import load_dataset
+
+        digests["dataset"] = load_dataset(settings).digest or ""
+    if settings.model.checkpoint is not None:
+        digests["checkpoint"] = checkpoint_digest(settings.model.checkpoint)
+    if settings.threshold.allocation == "sensitivity":
+        remedy = "python -m wavesweep -m experiment=sensitivity with the same model and dataset makes one"
+        digests["sensitivity"] = _file_digest("threshold.sensitivity", settings.threshold.sensitivity or "", remedy)
+    return digests
+
+
+def checkpoint_digest(path: str) -> str:
+    """The digest of a checkpoint's content.
+
+    Raises:
+        SettingsError: it cannot be read.
+    """
+    return _file_digest("model.checkpoint", path, "give an existing file")
+
+
+def _file_digest(key: str, path: str, remedy: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise SettingsError(key, path, f"cannot be read ({error.strerror})", remedy) from None

@@ -1,0 +1,61 @@
+"""Hydra's door to the sensitivity scan; it imports nothing heavy, as every command loads it."""
+
+from dataclasses import dataclass, replace
+
+from wavesweep.config import Settings
+from wavesweep.errors import SettingsError
+from wavesweep.inputs import input_digests
+from wavesweep.store.keys import trial_key
+from wavesweep.sweep import GridSweeper, check_ready
+
+
+@dataclass
+class SensitivitySweeperConfig:
+    """Hydra's description of `SensitivitySweeper`; `params` holds the grid of percentiles."""
+
+    _target_: str = "wavesweep.scan_sweeper.SensitivitySweeper"
+    params: dict[str, str] | None = None
+
+
+class SensitivitySweeper(GridSweeper):
+    """Runs one scan per combination of all settings but the percentile."""
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Measure every point that has no record yet, then print and write the tables.
+
+        Raises:
+            SettingsError: a setting is wrong; nothing was trained.
+            TrialError: a baseline or a point cannot be computed; all points before are kept.
+            StoreError: records cannot be written.
+        """
+        from wavesweep.scan import scan
+
+        scans: dict[str, dict[float, Settings]] = {}
+        for point in self._points(arguments):
+            _check_scan(point.settings)
+            percentile = float(point.settings.threshold.percentile)
+            settings = _of_all_percentiles(point.settings)
+            key = trial_key(settings, input_digests(settings))
+            scans.setdefault(key, {})[percentile] = settings
+        check_ready([next(iter(by_percentile.values())) for by_percentile in scans.values()])
+        for by_percentile in scans.values():
+            scan(next(iter(by_percentile.values())), sorted(by_percentile))
+
+
+def _check_scan(settings: Settings) -> None:
+    """Refuse settings that play no part in a scan and change what its result would mean."""
+    wanted: tuple[tuple[str, object, object], ...] = (
+        ("threshold.rule", settings.threshold.rule, "percentile"),
+        ("threshold.allocation", settings.threshold.allocation, "uniform"),
+        ("retrain.name", settings.retrain.name, "none"),
+        ("shrink", settings.shrink, False),
+    )
+    for key, value, needed in wanted:
+        if value != needed:
+            allowed = f"must be {str(needed).lower()} with experiment=sensitivity"
+            raise SettingsError(key, value, allowed, "leave it out")
+
+
+def _of_all_percentiles(settings: Settings) -> Settings:
+    """The settings that the points of one scan have in common."""
+    return replace(settings, threshold=replace(settings.threshold, percentile=0.0, scope="layer"), compare=[])
