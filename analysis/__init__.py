@@ -1,0 +1,1 @@
+"""Scripts over `outputs/`: they read records, and import nothing of training."""
