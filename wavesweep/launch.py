@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import joblib
 from hydra.plugins.launcher import Launcher
 from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
+from omegaconf import OmegaConf
 
 from wavesweep.errors import SettingsError, StoreError, WavesweepError
 from wavesweep.interrupt import interrupted
@@ -72,10 +73,12 @@ def _jobs_at_once(launcher: Launcher, count: int) -> int:
         launcher.joblib["n_jobs"] = min(joblib.effective_n_jobs(wanted), count)
         launcher.joblib["initializer"] = begin
     elif _is(launcher, "RayLauncher"):
-        options = getattr(launcher, "ray_cfg").init  # noqa: B009  its type is the plugin's
-        if options.get("address") is None:  # a Ray of our own, not a cluster's
-            options.setdefault("include_dashboard", False)
-        options.setdefault("log_to_driver", False)
+        given = OmegaConf.to_container(launcher.ray_cfg)  # type: ignore[attr-defined]  # of the plugin's type
+        assert isinstance(given, dict)
+        options = {"log_to_driver": False, "logging_level": "warning"}
+        if given["init"].get("address") is None:  # a Ray of our own, not a cluster's
+            options["include_dashboard"] = False
+        launcher.ray_cfg = OmegaConf.create({**given, "init": {**options, **given["init"]}})  # type: ignore[attr-defined]
     elif _is_local(launcher):  # it starts a process for each job at once
         return _cores()
     return count
