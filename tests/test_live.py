@@ -42,8 +42,9 @@ def test_text_has_counts_rate_time_left_and_best():
     standing = Standing(total=60, cached=4, done=7, failed=1, best=Candidate("level=2", 0.975, 0.98, 12740))
     assert standing.settled == 12
     assert standing.text(16.0) == (
-        "7 done, 1 failed, 4 cached, 30/min, 96 s left; best: 12,740 bytes, validation 97.50 % (-0.50), level=2"
+        "7 done, 1 failed, 4 cached, 30/min; best: 12,740 bytes, validation 97.50 % (-0.50), level=2"
     )
+    assert standing.seconds_left(16.0) == 96.0
     assert Standing(total=3, cached=1).text(5.0) == "0 done, 0 failed, 1 cached"
 
 
@@ -85,7 +86,7 @@ def test_a_log_gets_a_line_now_and_then_from_the_thread(tmp_path, monkeypatch, c
             pass
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("sweep: 1/1 1 done, 0 failed, 0 cached, ")
-    assert line.endswith("best: 1,234 bytes, validation 98.00 % (+0.00), level=2")
+    assert line.endswith("best: 1,234 bytes, validation 98.00 % (+0.00), level=2 (0 s left)")
 
 
 def test_nothing_is_printed_where_progress_is_off(tmp_path, monkeypatch, capsys):
@@ -100,14 +101,14 @@ def test_inner_work_adds_its_bar_to_the_outer_one(monkeypatch):
     console = Console(file=terminal, force_terminal=True, width=200)
     monkeypatch.setattr(progress, "Console", lambda stderr: console)
     with Meter(60, "sweep", True) as outer:
-        outer.show(12, "best [so far]")
+        outer.show(12, "best [so far]", 60.0)
         with Meter(10, "training", True) as inner:
             inner.advance(3, "loss 0.1")
             assert inner._bar is outer._bar
             outer._bar.refresh()
         assert "training" in terminal.getvalue()
         assert len(outer._bar.tasks) == 1
-        outer.show(13, "best [so far]")
+        outer.show(13, "best [so far]", 60.0)
     assert progress._display is None
     assert "best [so far]" in terminal.getvalue()
 

@@ -58,7 +58,7 @@ def _launch_batch(launcher: Launcher, jobs: Sequence[Sequence[str]], number: int
             raise
         # The launcher gave up. What its jobs had finished is on the disk.
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        outcomes = [LostError(f"its process ended without a record ({reason})") for _ in jobs]
+        outcomes = [LostError(f"the job ended without a record ({reason})") for _ in jobs]
     stop_if_told(outcomes)
     return outcomes
 
