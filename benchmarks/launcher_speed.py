@@ -14,6 +14,7 @@ import argparse
 import itertools
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -48,18 +49,23 @@ def launcher_arguments(launcher: str) -> list[str]:
     return [f"hydra/launcher={name}", *([f"{key}={workers}"] if key and workers else [])]
 
 
-def command(arguments: list[str], threads: int) -> float:
-    """Seconds of one run of the command line."""
+def command(arguments: list[str], threads: int) -> tuple[float, float]:
+    """Seconds of one run of the command line, and those of its processes on all cores (Ray's are not counted)."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     if threads:
         environment["OMP_NUM_THREADS"] = str(threads)
-    started = time.perf_counter()
+    started, used = time.perf_counter(), cpu_seconds()
     done = subprocess.run(
         [sys.executable, "-m", "wavesweep", *arguments], env=environment, capture_output=True, text=True
     )
     if done.returncode != 0:
         raise SystemExit(f"failed: {' '.join(arguments)}\n{done.stderr}")
-    return time.perf_counter() - started
+    return time.perf_counter() - started, cpu_seconds() - used
+
+
+def cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def main() -> None:
@@ -86,8 +92,9 @@ def main() -> None:
             outputs = Path(directory) / str(number)
             shutil.copytree(trained / "baselines", outputs / "baselines")
             arguments = ["-m", *launcher_arguments(launcher), *grid(points), *subject, f"paths.outputs={outputs}"]
-            seconds[launcher, points].append(command(arguments, chosen.threads))
-            print(f"  {launcher}, {points} points: {seconds[launcher, points][-1]:.1f} s", flush=True)
+            elapsed, used = command(arguments, chosen.threads)
+            seconds[launcher, points].append(elapsed)
+            print(f"  {launcher}, {points} points: {elapsed:.1f} s, {used:.1f} s on all cores", flush=True)
             shutil.rmtree(outputs)
     report(chosen.launchers, sorted(chosen.points), {run: median(values) for run, values in seconds.items()})
 
