@@ -118,11 +118,15 @@ def make_bench(settings: Settings, subject: Subject, baseline: Baseline, device:
     )
 
 
-def obtain_arm(spec: ArmSpec, bench: Bench) -> dict[str, Any]:
-    """The record of an arm: from disk, or computed now. Its file lies beside the record."""
+def obtain_arm(spec: ArmSpec, bench: Bench, wait: bool = True) -> dict[str, Any]:
+    """The record of an arm: from disk, or computed now. Its file lies beside the record.
+
+    Raises:
+        BusyError: `wait` is false and another process computes it.
+    """
     key = arm_key(spec, bench.baseline.record["key"], bench.coding)
     path = arm_directory(bench.outputs, key) / "arm.json"
-    record = once(path, lambda directory: {"arm_key": key, **_compute(spec, bench, directory)})
+    record = once(path, lambda directory: {"arm_key": key, **_compute(spec, bench, directory)}, wait=wait)
     path.with_name(CHECKPOINT).unlink(missing_ok=True)
     return record
 

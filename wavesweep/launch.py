@@ -11,6 +11,7 @@ import joblib
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.plugins.launcher import Launcher
 from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
+from omegaconf import OmegaConf
 
 from wavesweep.errors import SettingsError, StoreError, WavesweepError
 from wavesweep.interrupt import interrupted
@@ -68,7 +69,7 @@ def _launch_batch(launcher: Launcher, jobs: Sequence[Sequence[str]], number: int
             raise
         # The launcher gave up. What its jobs had finished is on the disk.
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        outcomes = [LostError(f"its process ended without a record ({reason})") for _ in jobs]
+        outcomes = [LostError(f"the job ended without a record ({reason})") for _ in jobs]
     stop_if_told(outcomes)
     return outcomes
 
@@ -83,10 +84,12 @@ def _jobs_at_once(launcher: Launcher, count: int) -> int:
         launcher.joblib["n_jobs"] = min(joblib.effective_n_jobs(wanted), count)
         launcher.joblib["initializer"] = begin
     elif _is(launcher, "RayLauncher"):
-        options = getattr(launcher, "ray_cfg").init  # noqa: B009  its type is the plugin's
-        if options.get("address") is None:  # a Ray of our own, not a cluster's
-            options.setdefault("include_dashboard", False)
-        options.setdefault("log_to_driver", False)
+        given = OmegaConf.to_container(launcher.ray_cfg)  # type: ignore[attr-defined]  # of the plugin's type
+        assert isinstance(given, dict)
+        options = {"log_to_driver": False, "logging_level": "warning"}
+        if given["init"].get("address") is None:  # a Ray of our own, not a cluster's
+            options["include_dashboard"] = False
+        launcher.ray_cfg = OmegaConf.create({**given, "init": {**options, **given["init"]}})  # type: ignore[attr-defined]
     elif _is_local(launcher):  # it starts a process for each job at once
         return _cores()
     return count

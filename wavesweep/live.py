@@ -4,6 +4,7 @@ Records are the truth for every launcher: trials of this process, joblib's worke
 command that shares the sweep. So the sweep needs no messages from its workers; it looks at the disk.
 """
 
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wavesweep.errors import StoreError
-from wavesweep.progress import Meter, duration
+from wavesweep.progress import Meter
 from wavesweep.store.records import FAILURE_FILE, RESULT_FILE, read_json
 
 # The share of validation accuracy that the best trial may lose against its baseline.
@@ -63,13 +64,17 @@ class Standing:
             self.best = candidate
 
     def text(self, seconds: float) -> str:
-        """Counts, rate, time left and best, when the sweep has run for `seconds`."""
+        """Counts, rate and best, when the sweep has run for `seconds`."""
         parts = [f"{self.done} done", f"{self.failed} failed", f"{self.cached} cached"]
         worked = self.done + self.failed
         if worked and seconds > 0:
-            parts += [f"{60 * worked / seconds:.3g}/min"]
-            parts += [f"{duration(seconds / worked * (self.total - self.settled))} left"]
+            parts.append(f"{60 * worked / seconds:.3g}/min")
         return ", ".join(parts) + (f"; best: {self.best}" if self.best else "")
+
+    def seconds_left(self, seconds: float) -> float:
+        """How long the rest takes at the rate of the first `seconds`; infinity while there is no rate."""
+        worked = self.done + self.failed
+        return seconds / worked * (self.total - self.settled) if worked else math.inf
 
 
 class Live:
@@ -113,7 +118,8 @@ class Live:
         with self._lock:
             for directory in list(self._watched):
                 self._look_at(directory)
-            self._meter.show(self.standing.settled, self.standing.text(time.monotonic() - self._started))
+            now, seconds = self.standing, time.monotonic() - self._started
+            self._meter.show(now.settled, now.text(seconds), now.seconds_left(seconds))
 
     @property
     def has_bar(self) -> bool:

@@ -3,18 +3,21 @@
 Work inside other work, as the training of a baseline in a sweep, adds its bar below the outer one while it lasts.
 """
 
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 T = TypeVar("T")
 # Seconds between two lines where the output is not a terminal.
 _LINE_SECONDS = 10.0
+# The time that is left follows from the rate of so many seconds: trials may take minutes each.
+_RATE_SECONDS = 3600.0
 # What is on the terminal now: it can have one such display only.
 _display: Progress | None = None
 
@@ -41,8 +44,13 @@ class Meter:
                 _display = Progress(
                     TextColumn("{task.description}"),
                     BarColumn(bar_width=20),
-                    TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-                    TextColumn("{task.fields[text]}", markup=False, table_column=Column(no_wrap=False)),
+                    TextColumn(
+                        "{task.completed:.0f}/{task.total:.0f} {task.fields[text]}",
+                        markup=False,
+                        table_column=Column(no_wrap=False),
+                    ),
+                    TimeRemainingColumn(),
+                    speed_estimate_period=_RATE_SECONDS,
                     console=console,
                     transient=True,
                 )
@@ -71,26 +79,25 @@ class Meter:
         self._done += units
         self._text = text or self._text
         seconds = time.monotonic() - self._started
-        left = f"{duration(seconds / self._done * (self._total - self._done))} left" if self._done else ""
-        self.show(self._done, ", ".join(filter(None, (self._text, left))))
+        self.show(self._done, self._text, seconds / self._done * (self._total - self._done) if self._done else math.inf)
 
-    def show(self, done: int, text: str) -> None:
-        """Show that `done` units are, with exactly this text."""
+    def show(self, done: int, text: str, seconds_left: float) -> None:
+        """Show that `done` units are; a bar has its own idea of the time that is left."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, text=text)
             return
         now = time.monotonic()
         if self._shown and self._lines and now - self._last_line >= _LINE_SECONDS:
             self._last_line = now
-            print(f"{self._title}: {done}/{self._total} {text}", file=sys.stderr, flush=True)
+            left = f"({duration(seconds_left)} left)"
+            print(f"{self._title}: {done}/{self._total} {text} {left}", file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
-    """A length of time as people say it, in the unit that gives two or three digits."""
-    for unit, limit in (("s", 120), ("min", 120 * 60)):
-        if seconds < limit:
-            return f"{seconds / (limit / 120):.0f} {unit}"
-    return f"{seconds / 3600:.1f} h"
+    """A length of time in seconds, or where these would be many, in minutes or hours."""
+    if seconds < 120 or math.isinf(seconds):
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def steps(items: Iterable[T], total: int, title: str, shown: bool) -> Iterator[T]:

@@ -136,6 +136,8 @@ class GridSweeper(BasicSweeper):
                 if isinstance(outcome, BaseException) and not isinstance(outcome, LostError):
                     raise outcome
                 lost[point.key] = str(outcome)
+            if len(lost) == len(points):  # nothing was computed, so it is the launcher that does not work
+                raise LostError(next(iter(lost.values())))
         return lost
 
     def _left(self, points: Sequence[Point]) -> list[Point]:

@@ -24,7 +24,7 @@ from wavesweep.compression.layers import TensorPlan, plan_tensors, transforms_no
 from wavesweep.config import Settings
 from wavesweep.csv_files import curves_csv, layers_csv
 from wavesweep.early import EarlyStop, read_early_stop
-from wavesweep.errors import SettingsError, TrialError
+from wavesweep.errors import BusyError, SettingsError, TrialError
 from wavesweep.inputs import input_digests
 from wavesweep.matching import TOLERANCE, match_bytes
 from wavesweep.sensitivity import check_subject, curves_for, read_table
@@ -124,7 +124,7 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
     started = time.perf_counter()
     with _logged(directory):
         write_atomically(directory / "config.yaml", _as_yaml(settings))
-        plans, others = plan_pruned(subject.model, settings, subject.dataset.input_shape)
+        plans, not_pruned = plan_pruned(subject.model, settings, subject.dataset.input_shape)
         for note in _notes(plans, settings):
             _log.info(note)
         baseline = obtain_baseline(settings, subject, device)
@@ -137,10 +137,9 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
             main = replace(main, curves=curves_for(read_table(settings.threshold.sensitivity or ""), plans))
         arms = [_arm_row(main, replace(bench, early_stop=_early_stop(settings)))]
         kept = tuple(arms[0].pop("kept_per_group"))
-        for name in settings.compare:
-            if name != main.method:
-                spec = ArmSpec(name, main.plans, main.boundary, main.threshold, main.seed, kept)
-                arms.append(_compared(spec, arms[0], settings.compare_match, bench))
+        others = [name for name in settings.compare if name != main.method]
+        specs = [ArmSpec(name, main.plans, main.boundary, main.threshold, main.seed, kept) for name in others]
+        arms += _all_compared(specs, arms[0], settings.compare_match, bench)
         for arm in arms:
             _log.info("%s: test accuracy %.4f", arm["method"], arm["test"]["accuracy"])
         record = {
@@ -152,7 +151,7 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
             # Its settings are above, its learning curve is in its own record.
             "baseline": {n: v for n, v in baseline.record.items() if n not in ("settings", "training")},
             "arms": arms,
-            "not_pruned": [{"name": p.name, "shape": p.shape, "reason": p.reason} for p in others],
+            "not_pruned": [{"name": p.name, "shape": p.shape, "reason": p.reason} for p in not_pruned],
             "notes": _notes(plans, settings) + _arm_notes(arms),
         }
         write_atomically(directory / "layers.csv", layers_csv(arms))
@@ -171,21 +170,33 @@ def _link(source: Path, target: Path) -> None:
         write_atomically(target, source.read_bytes())
 
 
-def _compared(spec: ArmSpec, main: dict[str, Any], match: str, bench: Bench) -> dict[str, Any]:
+def _all_compared(specs: Sequence[ArmSpec], main: dict[str, Any], match: str, bench: Bench) -> list[dict[str, Any]]:
+    """The rows of the compared arms. Trials share these: one that another process is computing now comes last."""
+    rows: dict[int, dict[str, Any]] = {}
+    for wait in (False, True):
+        for number, spec in enumerate(specs):
+            if number not in rows:
+                with suppress(BusyError):
+                    rows[number] = _compared(spec, main, match, bench, wait)
+    return [rows[number] for number in range(len(specs))]
+
+
+def _compared(spec: ArmSpec, main: dict[str, Any], match: str, bench: Bench, wait: bool) -> dict[str, Any]:
     """The row of an arm that is compared with the main one at the same cost."""
     requested = {"kept_coefficients": main["kept_coefficients"]}
     if match == "bytes":
+        wait = True  # such an arm is hardly ever shared, and finding it takes long
         requested = {"stored_bytes": main["stored_bytes"]}
         prunes = main["kept_coefficients"] < main["total_coefficients"]
         spec = match_bytes(spec, main["stored_bytes"], prunes, bench)
-    row = _arm_row(spec, bench, requested)
+    row = _arm_row(spec, bench, requested, wait)
     row.pop("kept_per_group")
     return row
 
 
-def _arm_row(spec: ArmSpec, bench: Bench, requested: dict[str, Any] | None = None) -> dict[str, Any]:
+def _arm_row(spec: ArmSpec, bench: Bench, requested: dict[str, Any] | None = None, wait: bool = True) -> dict[str, Any]:
     """The arm's measures, and what follows from them and the settings."""
-    arm = dict(obtain_arm(spec, bench))
+    arm = dict(obtain_arm(spec, bench, wait))
     measured = arm.pop("tensors")
     if requested is None:
         requested = {"rule": spec.threshold.rule, "value": rule_number(spec), "scope": spec.threshold.scope}
