@@ -6,7 +6,10 @@ processes can share a study.
 
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +26,22 @@ from wavesweep.interrupt import interrupted
 from wavesweep.objectives import Objective, objectives_of, violations
 from wavesweep.search.files import best_yaml
 from wavesweep.search.points import Points
-from wavesweep.search.samplers import make_sampler, points_of
+from wavesweep.search.samplers import make_sampler, points_of, unvisited, visited
 from wavesweep.search.space import text_of
-from wavesweep.search.storage import open_storage, storage_url
+from wavesweep.search.storage import open_storage, reaching, storage_url
 from wavesweep.search.study import Counts, Description, SharedStudy, joined
 from wavesweep.search.summary import Summary, best_trials, front_json, history_csv, measures_of, print_summary
 from wavesweep.search.warm_start import earlier_trials
-from wavesweep.store.keys import differences, trial_key, without_paths
+from wavesweep.store.keys import differences, without_paths
 from wavesweep.store.records import check_writable, write_atomically, write_json
 from wavesweep.sweep import Outcome, Point, jobs_of, run_points
 from wavesweep.trial import choose_device, input_digests, study_directory
 
-# Points that the study has are asked anew; after so many in a row the next is taken as it is.
+# Points that the study has are asked anew; after so many in a row the next is one that it has not, in a finite space,
+# and is taken as it is in others.
 _DUPLICATES = 50
+# After so many batches in a row whose workers died the search ends: it would go on for ever.
+_DEATHS = 5
 _POLL_SECONDS = 1.0
 
 
@@ -62,9 +68,10 @@ def search(points: Points, launcher: Launcher | None) -> None:
     choose_device(base.device)
     directory = study_directory(base)
     url = storage_url(options.storage, directory)
-    digests = input_digests(base, load_subject(base))
+    for params in points.space.probes():
+        points.key(points.settings(params))  # are all files there?
     space = points.space.distributions
-    make_sampler(options.sampler, options.seed, space)  # an error before anything is made
+    make_sampler(options.sampler, options.seed, (), space)  # an error before anything is made
     count = points_of(space)
     wanted = options.n_trials if count is None else min(options.n_trials, count)
     objectives = objectives_of(options.objectives)
@@ -72,22 +79,23 @@ def search(points: Points, launcher: Launcher | None) -> None:
         tuple(one.direction for one in objectives),
         tuple(options.objectives),
         {key: text_of(one) for key, one in space.items()},
-        _fixed_settings(base, set(space), digests),
+        _fixed_settings(base, set(space), input_digests(base, load_subject(base))),
     )
 
-    def sampler_of(seed: int) -> optuna.samplers.BaseSampler:
-        return make_sampler(options.sampler, seed, space)
+    def sampler_of(begun: Sequence[int]) -> optuna.samplers.BaseSampler:
+        return make_sampler(options.sampler, options.seed, begun, space)
 
-    with joined(directory.name, directory, open_storage(url), sampler_of, description, options.seed) as study:
+    with reaching(url), joined(directory.name, directory, partial(open_storage, url), sampler_of, description) as study:
         write_json(directory / "study.json", _study_json(directory.name, url, base))
-        process = _Process(points, launcher, study, objectives, digests, wanted)
+        process = _Process(points, launcher, study, objectives, wanted)
         if options.warm_start:
             process.warm_start()
         try:
             process.run()
         except BaseException:
-            if interrupted():
+            with suppress(Exception):  # a full disk, say: what is reported is the first error
                 study.leave()
+            if interrupted():
                 process.show()
             raise
         process.show()
@@ -102,7 +110,6 @@ class _Process:
     launcher: Launcher | None
     study: SharedStudy
     objectives: tuple[Objective, ...]
-    digests: dict[str, str]
     wanted: int
 
     @property
@@ -114,14 +121,14 @@ class _Process:
         study, base, wanted = self.study, self.base, self.wanted
         together = base.search.n_jobs or jobs_of(self.launcher)
         started, first = time.perf_counter(), study.counts().ended
-        waited = False
+        waited, deaths = False, 0
         while True:
-            jobs, counts = self._ask(together)
-            if not jobs and counts.ended >= wanted:
+            jobs, others = self._ask(together)
+            if not jobs and not others:
                 return
             if not jobs:
                 if not waited:
-                    print(f"waiting for {counts.running} trials of other processes", file=sys.stderr, flush=True)
+                    print(f"waiting for {others} trials of other processes", file=sys.stderr, flush=True)
                 waited = True
                 time.sleep(_POLL_SECONDS)
                 continue
@@ -131,14 +138,22 @@ class _Process:
                 for job in jobs:
                     self._tell(job, outcomes.get(job.point.key))
                 counts = study.counts()
+            died = outcomes and all(outcome is None for outcome in outcomes.values())
+            deaths = deaths + 1 if died and not any(point.record() for point in missing) else 0
+            if deaths == _DEATHS:
+                raise TrialError(
+                    f"the workers of {deaths} batches of trials in a row died (out of memory?); the same command goes "
+                    "on from here, with fewer trials at once by hydra.launcher.n_jobs or search.n_jobs"
+                )
             summary = self._write()
             if base.progress:
                 done, seconds = counts.ended - first, time.perf_counter() - started
                 _print_progress(counts, wanted, done, seconds, summary)
 
-    def _ask(self, together: int) -> tuple[list[Job], Counts]:
-        """The next trials of this process: none where the study is done, or all others are being computed."""
+    def _ask(self, together: int) -> tuple[list[Job], int]:
+        """The next trials of this process, and how many others are being computed."""
         study, space = self.study, self.points.space.distributions
+        size = points_of(space)
         with study.locked():
             study.settle_lost_trials()
             counts = study.counts()
@@ -147,16 +162,22 @@ class _Process:
             jobs: list[Job] = []
             duplicates = 0
             while len(jobs) < min(left, together):
+                if size is not None:
+                    trials = study.study.get_trials(deepcopy=False)
+                    if len(visited(space, trials)) >= size:
+                        break
+                    if duplicates >= _DUPLICATES and (params := unvisited(space, trials, self.base.search.seed)):
+                        study.study.enqueue_trial(params)
                 trial = study.ask(space)
                 try:
                     settings = self.points.settings(trial.params)
                     check(settings)
+                    key = self.points.key(settings)
                 except SettingsError as error:
                     study.tell_failed(trial.number, error=str(error))
                     left -= 1
                     continue
-                key = trial_key(settings, self.digests)
-                if key in taken and duplicates < _DUPLICATES:
+                if key in taken and (size is not None or duplicates < _DUPLICATES):
                     study.tell_failed(trial.number, duplicate_of=str(taken[key]))
                     duplicates += 1
                     continue
@@ -167,7 +188,7 @@ class _Process:
                 record = point.record()
                 is_there = record is not None and not ("failed" in record and settings.retry_failed)
                 jobs.append(Job(trial, point, is_there))
-        return jobs, counts
+        return jobs, counts.running
 
     def _outcomes(self, points: list[Point]) -> list[Outcome | None]:
         """Run the points; where a worker died, what the others did is kept and theirs is None."""
@@ -188,9 +209,9 @@ class _Process:
         """Tell Optuna what became of a trial."""
         study, number, record = self.study, job.trial.number, job.point.record()
         if record is not None and "arms" in record:
-            job.trial.set_user_attr("measures", measures_of(record, self.objectives))
+            study.attribute(number, "measures", measures_of(record, self.objectives))
             if job.was_there:
-                job.trial.set_user_attr("cached", True)
+                study.attribute(number, "cached", True)
             for name, excess in violations(record, self.base.search.constraints).items():
                 job.trial.set_constraint(name, excess)
             study.tell(number, [one.value(record) for one in self.objectives])
@@ -211,14 +232,14 @@ class _Process:
         groups = {key: _option_key(key) for key in space.distributions if _is_group(key)}
 
         def key_of(params: dict[str, Any], compared: list[str]) -> str:
-            return trial_key(replace(self.points.settings(params), compare=compared), self.digests)
+            return self.points.key(replace(self.points.settings(params), compare=compared))
 
         found = earlier_trials(Path(base.paths.outputs) / "runs", space, groups, key_of)
         with study.locked():
             taken = study.keys_taken()
             added = 0
             for params, record in found:
-                key = trial_key(self.points.settings(params), self.digests)
+                key = self.points.key(self.points.settings(params))
                 if key in taken:
                     continue
                 taken[key] = -1
