@@ -1,6 +1,6 @@
 """From the parameters that a sampler suggests to the settings of a trial."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,18 +11,20 @@ from omegaconf import DictConfig
 from wavesweep.checks import check
 from wavesweep.compose import Composer
 from wavesweep.config import VOLATILE, Settings
+from wavesweep.inputs import input_digests
 from wavesweep.search.space import Space, parse_space
-from wavesweep.store.keys import differences, without_paths
+from wavesweep.store.keys import differences, hash_of, trial_key, without_paths
 
 
 @dataclass(frozen=True)
 class Points:
-    """The points of a space, each the settings that its parameters make."""
+    """The points of a space, each the settings that its parameters make; `base` is the first of them."""
 
     space: Space
     base: Settings = field(repr=False)
     _parser: OverridesParser = field(repr=False)
     _composer: Composer = field(repr=False)
+    _digests: dict[str, dict[str, str]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def parsed(cls, loader: ConfigLoader, master: DictConfig, lines: Sequence[str]) -> "Points":
@@ -34,26 +36,36 @@ class Points:
         parser = OverridesParser.create(config_loader=loader)
         composer = Composer(loader, master)
         space = parse_space(parser.parse_overrides(list(lines)))
-        base = composer.settings(list(space.fixed))
-        check(base)
-        points = cls(space, base, parser, composer)
-        for params in space.probes():
-            check(points.settings(params))
-        return points
+        points = [_settings(composer, parser, space, params) for params in space.probes()]
+        for settings in points:
+            check(settings)
+        return cls(space, points[0], parser, composer)
 
     def settings(self, params: dict[str, Any]) -> Settings:
         """The settings of the point with these parameters, not checked."""
-        lines = self.space.overrides(params)
-        return self._composer.settings([*self.space.fixed, *map(self._parser.parse_override, lines)])
+        return _settings(self._composer, self._parser, self.space, params)
+
+    def key(self, settings: Settings) -> str:
+        """The key of a point's record; the files that it names may differ from those of another point.
+
+        Raises:
+            SettingsError: one of them cannot be had.
+        """
+        threshold = settings.threshold
+        files = [asdict(settings.model), asdict(settings.dataset), threshold.allocation, threshold.sensitivity]
+        named = hash_of(files)
+        if named not in self._digests:
+            self._digests[named] = input_digests(settings)
+        return trial_key(settings, self._digests[named])
 
     def overrides(self, params: dict[str, Any]) -> tuple[str, ...]:
         """All overrides of the point, for a launcher."""
         return (*(str(one.input_line) for one in self.space.fixed), *self.space.overrides(params))
 
-    def fixed_settings(self, digests: Mapping[str, str]) -> dict[str, str]:
+    def fixed_settings(self) -> dict[str, str]:
         """All settings that the space leaves alone and that are not the defaults, by key; files by their content."""
         content = without_paths({key: one for key, one in differences(self.base).items() if key not in VOLATILE})
-        flat = {f"digest of {name}": digest for name, digest in digests.items()}
+        flat = {f"digest of {name}": digest for name, digest in input_digests(self.base).items()}
         for key, value in content.items():
             nested = value if isinstance(value, dict) else {}
             flat |= {f"{key}.{name}": str(each) for name, each in nested.items()} or {key: str(value)}
@@ -62,3 +74,7 @@ class Points:
                 flat[f"search.constraints.{name}"] = str(limit)
         varying = self.space.distributions
         return {key: text for key, text in flat.items() if not any(f"{key}.".startswith(f"{v}.") for v in varying)}
+
+
+def _settings(composer: Composer, parser: OverridesParser, space: Space, params: dict[str, Any]) -> Settings:
+    return composer.settings([*space.fixed, *map(parser.parse_override, space.overrides(params))])

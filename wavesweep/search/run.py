@@ -6,7 +6,10 @@ processes can share a study.
 
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -17,26 +20,27 @@ from optuna.trial import Trial
 from wavesweep.checks import check
 from wavesweep.config import Settings
 from wavesweep.errors import GivenUpError, SettingsError, TrialError, WavesweepError
-from wavesweep.inputs import input_digests
 from wavesweep.interrupt import interrupted
 from wavesweep.launch import LostError, Outcome, jobs_at_once, launch, stop_if_told
 from wavesweep.live import Live
 from wavesweep.objectives import Objective, objectives_of, violations
 from wavesweep.search.files import HISTORY_FILE, rerun_command, write_results, write_study_json
 from wavesweep.search.points import Points
-from wavesweep.search.samplers import make_sampler, points_of
+from wavesweep.search.samplers import make_sampler, points_of, unvisited, visited
 from wavesweep.search.space import text_of
-from wavesweep.search.storage import open_storage, storage_url
+from wavesweep.search.storage import open_storage, reaching, storage_url
 from wavesweep.search.study import Counts, Description, SharedStudy, joined
 from wavesweep.search.summary import Summary, best_trials, measures_of, print_summary
 from wavesweep.search.warm_start import add_earlier_trials
-from wavesweep.store.keys import trial_key
 from wavesweep.store.places import study_directory, trial_directory
 from wavesweep.store.records import RESULT_FILE, check_writable, read_json
 from wavesweep.sweep import Point, check_ready, run_here
 
-# Points that the study has are asked anew; after so many in a row the next is taken as it is.
+# Points that the study has are asked anew; after so many in a row the next is one that it has not, in a finite space,
+# and is taken as it is in others.
 _DUPLICATES = 50
+# After so many batches in a row whose workers died the search ends: it would go on for ever.
+_DEATHS = 5
 _POLL_SECONDS = 1.0
 
 
@@ -62,10 +66,10 @@ def search(points: Points, launcher: Launcher) -> None:
     check_writable(Path(base.paths.outputs))
     directory = study_directory(base)
     url = storage_url(options.storage, directory)
-    check_ready([base])
-    digests = input_digests(base)
+    # Are all files there, whatever is chosen?
+    check_ready([points.settings(params) for params in points.space.probes()])
     space = points.space.distributions
-    make_sampler(options.sampler, options.seed, space)  # an error before anything is made
+    make_sampler(options.sampler, options.seed, (), space)  # an error before anything is made
     count = points_of(space)
     wanted = options.n_trials if count is None else min(options.n_trials, count)
     objectives = objectives_of(options.objectives)
@@ -73,23 +77,24 @@ def search(points: Points, launcher: Launcher) -> None:
         tuple(one.direction for one in objectives),
         tuple(options.objectives),
         {key: text_of(one) for key, one in space.items()},
-        points.fixed_settings(digests),
+        points.fixed_settings(),
     )
 
-    def sampler_of(seed: int) -> optuna.samplers.BaseSampler:
-        return make_sampler(options.sampler, seed, space)
+    def sampler_of(begun: Sequence[int]) -> optuna.samplers.BaseSampler:
+        return make_sampler(options.sampler, options.seed, begun, space)
 
-    with joined(directory.name, directory, open_storage(url), sampler_of, description, options.seed) as study:
+    with reaching(url), joined(directory.name, directory, partial(open_storage, url), sampler_of, description) as study:
         write_study_json(directory, url, base)
-        process = _Process(points, launcher, study, objectives, digests, wanted)
+        process = _Process(points, launcher, study, objectives, wanted)
         if options.warm_start:
-            added = add_earlier_trials(study, points, objectives, digests)
+            added = add_earlier_trials(study, points, objectives)
             print(f"warm start: {added} trials of earlier sweeps lie in the space", file=sys.stderr, flush=True)
         try:
             process.run()
         except BaseException:
-            if interrupted():
+            with suppress(Exception):  # a full disk, say: what is reported is the first error
                 study.leave()
+            if interrupted():
                 process.show()
             raise
         process.show()
@@ -104,7 +109,6 @@ class _Process:
     launcher: Launcher
     study: SharedStudy
     objectives: tuple[Objective, ...]
-    digests: dict[str, str]
     wanted: int
 
     @property
@@ -130,14 +134,14 @@ class _Process:
     def _run_batches(self, live: Live, with_lines: bool) -> None:
         study, together = self.study, self.base.search.n_jobs or jobs_at_once(self.launcher)
         started, first = time.perf_counter(), study.counts().ended
-        waited = False
+        waited, deaths = False, 0
         while True:
-            jobs, counts = self._ask(together)
-            if not jobs and counts.ended >= self.wanted:
+            jobs, others = self._ask(together)
+            if not jobs and not others:
                 return
             if not jobs:
                 if not waited:
-                    print(f"waiting for {counts.running} trials of other processes", file=sys.stderr, flush=True)
+                    print(f"waiting for {others} trials of other processes", file=sys.stderr, flush=True)
                 waited = True
                 time.sleep(_POLL_SECONDS)
                 continue
@@ -150,14 +154,22 @@ class _Process:
                 for job in jobs:
                     self._tell(job, outcomes.get(job.point.key), live)
                 counts = study.counts()
+            died = outcomes and all(isinstance(outcome, LostError) for outcome in outcomes.values())
+            deaths = deaths + 1 if died and not any(point.record() for point in missing) else 0
+            if deaths == _DEATHS:
+                raise TrialError(
+                    f"the workers of {deaths} batches of trials in a row died (out of memory?); the same command goes "
+                    "on from here, with fewer trials at once by hydra.launcher.n_jobs or search.n_jobs"
+                )
             summary = self._write()
             if with_lines:
                 done, seconds = counts.ended - first, time.perf_counter() - started
                 _print_progress(counts, self.wanted, done, seconds, summary)
 
-    def _ask(self, together: int) -> tuple[list[Job], Counts]:
-        """The next trials of this process: none where the study is done, or all others are being computed."""
+    def _ask(self, together: int) -> tuple[list[Job], int]:
+        """The next trials of this process, and how many others are being computed."""
         study, space = self.study, self.points.space.distributions
+        size = points_of(space)
         with study.locked():
             study.settle_lost_trials()
             counts = study.counts()
@@ -166,16 +178,22 @@ class _Process:
             jobs: list[Job] = []
             duplicates = 0
             while len(jobs) < min(left, together):
+                if size is not None:
+                    trials = study.study.get_trials(deepcopy=False)
+                    if len(visited(space, trials)) >= size:
+                        break
+                    if duplicates >= _DUPLICATES and (params := unvisited(space, trials, self.base.search.seed)):
+                        study.study.enqueue_trial(params)
                 trial = study.ask(space)
                 try:
                     settings = self.points.settings(trial.params)
                     check(settings)
+                    key = self.points.key(settings)
                 except SettingsError as error:
                     study.tell_failed(trial.number, error=str(error))
                     left -= 1
                     continue
-                key = trial_key(settings, self.digests)
-                if key in taken and duplicates < _DUPLICATES:
+                if key in taken and (size is not None or duplicates < _DUPLICATES):
                     study.tell_failed(trial.number, duplicate_of=str(taken[key]))
                     duplicates += 1
                     continue
@@ -186,7 +204,7 @@ class _Process:
                 record = point.record()
                 is_there = record is not None and not ("failed" in record and settings.retry_failed)
                 jobs.append(Job(trial, point, is_there))
-        return jobs, counts
+        return jobs, counts.running
 
     def _outcomes(self, points: list[Point]) -> list[Outcome]:
         if not points:
@@ -204,9 +222,9 @@ class _Process:
         """Tell Optuna what became of a trial."""
         study, number, record = self.study, job.trial.number, job.point.record()
         if record is not None and "arms" in record:
-            job.trial.set_user_attr("measures", measures_of(record, self.objectives))
+            study.attribute(number, "measures", measures_of(record, self.objectives))
             if job.was_there:
-                job.trial.set_user_attr("cached", True)
+                study.attribute(number, "cached", True)
             for name, excess in violations(record, self.base.search.constraints).items():
                 job.trial.set_constraint(name, excess)
             study.tell(number, [one.value(record) for one in self.objectives])

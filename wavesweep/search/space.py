@@ -9,7 +9,7 @@ from hydra.core.override_parser.types import Override
 from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from wavesweep.config import allowed_text
+from wavesweep.config import VOLATILE, allowed_text
 from wavesweep.errors import SettingsError
 
 _FORMS = "must be choice(A,B,...), interval(LOW,HIGH) or range(START,STOP,STEP)"
@@ -24,7 +24,7 @@ class Space:
 
     def overrides(self, params: Mapping[str, Any]) -> tuple[str, ...]:
         """The lines that set a point of the space."""
-        return tuple(f"{key}={'null' if params[key] is None else params[key]}" for key in self.distributions)
+        return tuple(f"{key}={_written(one, params[key])}" for key, one in self.distributions.items())
 
     def probes(self) -> list[dict[str, Any]]:
         """Points that between them have every choice and both ends of every range."""
@@ -41,7 +41,7 @@ def parse_space(overrides: Sequence[Override]) -> Space:
     distributions: dict[str, BaseDistribution] = {}
     fixed: dict[str, Override] = {}
     for override in overrides:
-        key = override.get_key_element()
+        key = override.get_key_element().lstrip("+")
         distributions.pop(key, None)
         fixed.pop(key, None)
         if override.is_delete() or not override.is_sweep_override():
@@ -77,7 +77,7 @@ def contains(one: BaseDistribution, value: object) -> bool:
 
 def _distribution(key: str, override: Override) -> BaseDistribution:
     text = str(override.input_line).partition("=")[2]
-    if key.startswith(("search.", "paths.", "hydra.")):
+    if key.partition(".")[0].partition("/")[0] in (*VOLATILE, "hydra"):
         raise SettingsError(key, text, "cannot be searched", "give it one value")
     try:
         with warnings.catch_warnings():
@@ -87,7 +87,18 @@ def _distribution(key: str, override: Override) -> BaseDistribution:
         raise SettingsError(key, text, _FORMS, " ".join(str(error).split())) from None
     if not isinstance(found, BaseDistribution):
         raise SettingsError(key, text, _FORMS, allowed_text(key) or "")
+    if isinstance(found, CategoricalDistribution) and len(set(found.choices)) < len(found.choices):
+        raise SettingsError(key, text, "has a value twice", "give each once")
     return found
+
+
+def _written(one: BaseDistribution, value: Any) -> str:
+    """A value as the command line takes it; 40.3, and not 40.300000000000004, is a step of 0.1 above 40.2."""
+    if isinstance(one, FloatDistribution) and one.step is not None:
+        value = round(value, 10)
+    text = "null" if value is None else str(value)
+    # A list comes as text too; any other comma would begin a sweep.
+    return f"'{text}'" if "," in text and text[0] not in "[{" else text
 
 
 def _ends(one: BaseDistribution) -> list[Any]:

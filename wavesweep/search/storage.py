@@ -1,18 +1,42 @@
 """Where Optuna keeps a study: SQLite, a journal file on a shared file system, or a database server."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from wavesweep.errors import SettingsError, StoreError
 
 _SCHEMES = "sqlite:///PATH, journal:///PATH or postgresql://USER@HOST/DATABASE"
+
+
+class _Journal(JournalFileBackend):
+    """A journal that goes on after a kill, or a power cut, in the middle of a line."""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Add whole lines; what is left of one that nobody could have read is removed before."""
+        with get_lock_file(self._lock), Path(self._file_path).open("rb+") as file:
+            end = file.seek(0, os.SEEK_END)
+            start = end
+            while start and _last_byte(file, start) != b"\n":
+                start -= 1
+            if start < end:
+                file.truncate(start)
+            super().append_logs(logs)
+
+
+def _last_byte(file: BinaryIO, end: int) -> bytes:
+    file.seek(end - 1)
+    return file.read(1)
 
 
 class _KernelLock(BaseJournalFileLock):
@@ -41,7 +65,7 @@ def open_storage(url: str) -> BaseStorage:
 
     Raises:
         SettingsError: the URL cannot be understood, or needs a driver that is not installed.
-        StoreError: nothing answers there.
+        SQLAlchemyError: nothing answers there.
     """
     scheme, _, path = url.partition("://")
     if scheme == "journal":
@@ -50,19 +74,49 @@ def open_storage(url: str) -> BaseStorage:
             raise SettingsError(
                 "search.storage", url, "must be journal:///ABSOLUTE/PATH", "begin the path with a slash"
             )
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(file), lock_obj=_KernelLock(file.with_name(f"{file.name}.lock"))))
-    arguments: dict[str, Any] = {}
+        with _usable(url):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            return JournalStorage(_Journal(str(file), lock_obj=_KernelLock(file.with_name(f"{file.name}.lock"))))
+    arguments: dict[str, Any] = {"pool_pre_ping": True}  # a connection that idled through a long trial may be gone
     if scheme == "sqlite":
-        Path(path.lstrip("/") if not path.startswith("//") else path[1:]).parent.mkdir(parents=True, exist_ok=True)
+        with _usable(url):
+            Path(path.removeprefix("/")).parent.mkdir(parents=True, exist_ok=True)
         arguments = {"connect_args": {"timeout": 60}}  # seconds to wait while another process writes
+    if scheme == "postgresql":
+        url = f"postgresql+psycopg://{path}"  # version 3; SQLAlchemy's own choice is version 2
     try:
         return RDBStorage(url, engine_kwargs=arguments)
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise SettingsError("search.storage", url, f"must be {_SCHEMES}") from None
     except ImportError as error:
-        remedy = 'pip install "wavesweep[postgresql]"'
+        remedy = 'pip install "wavesweep[postgresql]"' if scheme.startswith("postgresql") else "install it"
         raise SettingsError("search.storage", url, f"needs a driver: {' '.join(str(error).split())}", remedy) from None
-    except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).split("\n")[0]
-        raise StoreError(f"search.storage={url}: {reason}; start the database or choose another storage") from None
+    except RuntimeError as error:  # a version of Optuna that wrote other tables
+        raise SettingsError("search.storage", url, " ".join(str(error).split()), "choose another storage") from None
+
+
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """Turn what a storage, or the way to it, fails with into one line.
+
+    Raises:
+        StoreError: it does not answer, or cannot be read or written.
+    """
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        known = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+        reason = " ".join(str(getattr(known, "orig", None) or known).split("\n")[0].split())
+        raise StoreError(
+            f"search.storage={url}: {reason}; what is there is kept, so mend it, or start the database, and run the "
+            "same command again"
+        ) from None
+
+
+@contextmanager
+def _usable(url: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = f"cannot be written ({error.strerror})"
+        raise SettingsError("search.storage", url, reason, "choose another place") from None

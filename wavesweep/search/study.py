@@ -8,13 +8,12 @@ holds the kernel's lock on a file of its own while it lives, by which the others
 import os
 import socket
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution
@@ -123,23 +122,17 @@ class SharedStudy:
 
     def tell(self, number: int, values: Sequence[float]) -> None:
         """Tell what a trial reached."""
-        try:
-            self.study.tell(number, list(values), skip_if_finished=True)
-        except RuntimeError as error:
-            # Optuna's way to say that a grid or brute-force search is at its end, which the count says as well.
-            if "Study.stop" not in str(error):
-                raise
+        self.study.tell(number, list(values), skip_if_finished=True)
 
     def tell_failed(self, number: int, **reason: str) -> None:
         """Mark a trial as failed: `error` in its computation, or `duplicate_of` another."""
         for name, text in reason.items():
-            self._attribute(number, name, text)
-        with suppress(RuntimeError):  # as in `tell`
-            self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+            self.attribute(number, name, text)
+        self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
     def tell_given_up(self, number: int, reason: str) -> None:
         """Mark a trial that was stopped early, which Optuna calls pruned."""
-        self._attribute(number, "given_up", reason)
+        self.attribute(number, "given_up", reason)
         self.study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
 
     def put_back(self, number: int, crashed: bool) -> None:
@@ -147,9 +140,11 @@ class SharedStudy:
         trial = self.study._storage.get_trial(self._id(number))
         attempt = int(trial.user_attrs.get("attempt", 1))
         self.tell_failed(trial.number, crash="its process ended" if crashed else "interrupted")
-        if trial.params and (attempt < _ATTEMPTS or not crashed):
+        # One from the queue may not have taken its parameters yet.
+        point = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        if point and (attempt < _ATTEMPTS or not crashed):
             again = {"attempt": attempt + crashed, "again": trial.number}
-            self.study.enqueue_trial(trial.params, user_attrs=again)
+            self.study.enqueue_trial(point, user_attrs=again)
 
     def settle_lost_trials(self) -> int:
         """Put back the trials whose process is gone; returns how many. Only under `locked`."""
@@ -165,7 +160,8 @@ class SharedStudy:
         """Put back what this process asked and did not tell, as after Ctrl-C."""
         with self.locked():
             for trial in self._running():
-                if trial.user_attrs.get("owner") == self.owner:
+                # Under the lock nobody else is between asking and signing.
+                if trial.user_attrs.get("owner") in (self.owner, None):
                     self.put_back(trial.number, crashed=False)
 
     def is_alone(self) -> bool:
@@ -192,7 +188,8 @@ class SharedStudy:
             return _is_held(path)
         return owner.partition("_")[0] != _host()
 
-    def _attribute(self, number: int, name: str, value: Any) -> None:
+    def attribute(self, number: int, name: str, value: Any) -> None:
+        """Note something about a trial, unless it is finished."""
         with suppress(optuna.exceptions.UpdateFinishedTrialError):  # told by another process meanwhile
             self.study._storage.set_trial_user_attr(self._id(number), name, value)
 
@@ -202,18 +199,20 @@ class SharedStudy:
 
 @contextmanager
 def joined(
-    name: str, directory: Path, storage: BaseStorage, sampler_of: Any, description: Description, seed: int
+    name: str,
+    directory: Path,
+    open_storage: Callable[[], BaseStorage],
+    sampler_of: Callable[[Sequence[int]], BaseSampler],
+    description: Description,
 ) -> Iterator[SharedStudy]:
     """Create the study, or go on with it, and be one of its processes meanwhile.
 
     Args:
         name: of the study.
         directory: where the locks are; the same for all processes that share a file system.
-        storage: Optuna's.
-        sampler_of: from a seed to a sampler. A sampler that begins again with a seed repeats its points, so the seed
-            is made of `seed` and of the number of trials there are.
+        open_storage: opens, or makes, Optuna's storage; by one process at a time.
+        sampler_of: makes the sampler from the number of trials there are and, beside others, the process' number.
         description: what must be as it was.
-        seed: of the sampler.
 
     Raises:
         SettingsError: the study exists with another description.
@@ -226,14 +225,12 @@ def joined(
             with storing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 lock.acquire()
-            study = _create_or_load(name, storage, description)
+            study = _create_or_load(name, open_storage(), description)
             shared = SharedStudy(study, directory, owner)
             shared.settle_lost_trials()
             begun = len(study.get_trials(deepcopy=False))
             alone = shared.is_alone()
-        nonce = 0 if alone else os.getpid()
-        sampler: BaseSampler = sampler_of(int(np.random.SeedSequence([seed, begun, nonce]).generate_state(1)[0]))
-        study.sampler = sampler
+        study.sampler = sampler_of((begun, 0 if alone else os.getpid()))
         yield shared
     finally:
         lock.release()

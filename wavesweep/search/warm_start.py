@@ -14,13 +14,10 @@ from wavesweep.search.points import Points
 from wavesweep.search.space import Space, contains
 from wavesweep.search.study import SharedStudy
 from wavesweep.search.summary import measures_of
-from wavesweep.store.keys import trial_key
 from wavesweep.store.records import RESULT_FILE, read_json
 
 
-def add_earlier_trials(
-    study: SharedStudy, points: Points, objectives: Sequence[Objective], digests: dict[str, str]
-) -> int:
+def add_earlier_trials(study: SharedStudy, points: Points, objectives: Sequence[Objective]) -> int:
     """Add the finished trials that the study does not have; returns how many.
 
     They are complete trials of it with the attribute `warm_start`.
@@ -29,14 +26,14 @@ def add_earlier_trials(
     groups = {key: _option_key(key) for key in space.distributions if _is_group(key)}
 
     def key_of(params: dict[str, Any], compared: list[str]) -> str:
-        return trial_key(replace(points.settings(params), compare=compared), digests)
+        return points.key(replace(points.settings(params), compare=compared))
 
     found = earlier_trials(Path(base.paths.outputs) / "runs", space, groups, key_of)
     added = 0
     with study.locked():
         taken = study.keys_taken()
         for params, record in found:
-            key = trial_key(points.settings(params), digests)
+            key = points.key(points.settings(params))
             if key in taken:
                 continue
             taken[key] = -1
