@@ -28,7 +28,7 @@ from wavesweep.search.files import best_yaml
 from wavesweep.search.points import Points
 from wavesweep.search.samplers import make_sampler, points_of, unvisited, visited
 from wavesweep.search.space import text_of
-from wavesweep.search.storage import open_storage, reaching, storage_url
+from wavesweep.search.storage import open_storage, reaching, shown, storage_url
 from wavesweep.search.study import Counts, Description, SharedStudy, joined
 from wavesweep.search.summary import Summary, best_trials, front_json, history_csv, measures_of, print_summary
 from wavesweep.search.warm_start import earlier_trials
@@ -79,7 +79,7 @@ def search(points: Points, launcher: Launcher | None) -> None:
         tuple(one.direction for one in objectives),
         tuple(options.objectives),
         {key: text_of(one) for key, one in space.items()},
-        _fixed_settings(base, set(space), input_digests(base, load_subject(base))),
+        _fixed_settings(points, input_digests(base, load_subject(base))),
     )
 
     def sampler_of(begun: Sequence[int]) -> optuna.samplers.BaseSampler:
@@ -291,8 +291,13 @@ class _Process:
         print(f"study: {study.directory}   rerun the best: python -m wavesweep {_rerun(study.directory)}")
 
 
-def _fixed_settings(base: Settings, varying: set[str], digests: dict[str, str]) -> dict[str, str]:
+def _fixed_settings(points: Points, digests: dict[str, str]) -> dict[str, str]:
     """All settings that the space leaves alone and that are not the defaults, by key; files by their content."""
+    base, varying = points.base, points.space.distributions
+
+    def varies(key: str) -> bool:
+        return any(f"{key}.".startswith(f"{one}.") for one in varying)
+
     content = without_paths({key: value for key, value in differences(base).items() if key not in VOLATILE})
     flat = {f"digest of {name}": digest for name, digest in digests.items()}
     for key, value in content.items():
@@ -305,14 +310,17 @@ def _fixed_settings(base: Settings, varying: set[str], digests: dict[str, str]) 
         for name, limit in asdict(base.search.constraints).items()
         if limit is not None
     }
-    return {key: text for key, text in flat.items() if not any(f"{key}.".startswith(f"{one}.") for one in varying)}
+    flat = {key: text for key, text in flat.items() if not varies(key)}
+    # Of a group that varies no setting is the same in all points, but for those that are given.
+    given = {one.get_key_element(): one.get_value_element_as_str() for one in points.space.fixed}
+    return flat | {key: text for key, text in given.items() if varies(key)}
 
 
 def _study_json(name: str, url: str, base: Settings) -> dict[str, Any]:
     search = base.search
     return {
         "name": name,
-        "storage": url,
+        "storage": shown(url),
         "objectives": list(search.objectives),
         "sampler": search.sampler,
         "n_trials": search.n_trials,

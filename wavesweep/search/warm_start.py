@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from wavesweep.errors import WavesweepError
-from wavesweep.search.space import Space, contains
+from wavesweep.search.space import Space, contains, is_choice
 from wavesweep.store.records import read_json
 
 
@@ -53,4 +53,4 @@ def _params(settings: Mapping[str, Any], space: Space, groups: Mapping[str, str]
 
 def _choice(one: Any, value: Any) -> Any:
     """Of a list of choices the one that is written like the value."""
-    return next((each for each in getattr(one, "choices", ()) if str(each) == str(value)), value)
+    return next((each for each in getattr(one, "choices", ()) if is_choice(each, value)), value)
