@@ -64,9 +64,10 @@ def test_a_missing_driver_of_postgresql_names_the_extra(monkeypatch):
 
     monkeypatch.setattr(storage, "RDBStorage", without_driver)
     with pytest.raises(SettingsError) as raised:
-        open_storage("postgresql://me@host/x")
-    assert str(raised.value).endswith(
-        'no driver for postgresql+psycopg://me@host/x; pip install "wavesweep[postgresql]"'
+        open_storage("postgresql://me:secret@host/x")
+    assert str(raised.value) == (
+        "search.storage=postgresql://me:***@host/x: needs a driver: no driver for postgresql+psycopg:; "
+        'pip install "wavesweep[postgresql]"'
     )
 
 

@@ -88,10 +88,10 @@ def open_storage(url: str) -> BaseStorage:
         with _usable(url):
             Path(path.removeprefix("/")).parent.mkdir(parents=True, exist_ok=True)
         arguments = {"connect_args": {"timeout": 60}}  # seconds to wait while another process writes
-    if scheme == "postgresql":
-        url = f"postgresql+psycopg://{path}"  # version 3; SQLAlchemy's own choice is version 2
+    # Version 3 of psycopg; what SQLAlchemy takes by itself depends on its own version.
+    address = f"postgresql+psycopg://{path}" if scheme == "postgresql" else url
     try:
-        return RDBStorage(url, engine_kwargs=arguments)
+        return RDBStorage(address, engine_kwargs=arguments)
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise SettingsError("search.storage", shown(url), f"must be {_SCHEMES}") from None
     except ImportError as error:
