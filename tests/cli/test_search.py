@@ -205,6 +205,14 @@ def test_a_changed_space_is_refused_with_a_way_out_and_changes_nothing(searched,
     assert len(with_name.trials) == 6
 
 
+def test_a_setting_of_a_group_that_varies_must_stay_the_same_too(tmp_path, forked):
+    space = ("model=choice(mlp,lenet300)", "search.study=models", "search.n_trials=1")
+    assert search(forked, tmp_path, *space).status == 0
+    again = search(forked, tmp_path, *space, "model.recipe.epochs=3")
+    assert again.status == 2
+    assert "search.study=models: exists with other settings: model.recipe.epochs was 2, is 3;" in again.error
+
+
 def test_failing_trials_are_recorded_and_skipped(tmp_path, forked):
     # On the 8x8 image of the first tensor db20 is too long, and no other tensor has an image.
     space = ("wavelet=haar,db20", "layout=spatial", "level=1,2", "threshold.percentile=80", "quantize.bits=8")

@@ -21,7 +21,7 @@ NEEDS_DRIVER = 'psycopg is not installed: pip install "wavesweep[postgresql]"'
 
 
 def assert_shared(directory, url, processes, n_trials):
-    command = (*SEARCH, f"search.n_trials={n_trials}", f"search.storage={url}")
+    command = (*SEARCH, f"search.n_trials={n_trials}", f"search.storage='{url}'")
     outcomes = run_together(*[(directory, command)] * processes)
     for outcome in outcomes:
         assert outcome.status == 0, outcome.stderr
@@ -87,8 +87,7 @@ def postgresql():
 @pytest.mark.skipif(find_spec("psycopg") is None, reason=NEEDS_DRIVER)
 def test_two_processes_share_a_study_in_postgresql(tmp_path, forked):
     with postgresql() as url:
-        quoted = f"'{url}'"
-        assert_shared(tmp_path, quoted, 2, 16) if "=" not in url else assert_shared(tmp_path, url, 2, 16)
+        assert_shared(tmp_path, url, 2, 16)
     gone = forked.run(tmp_path, *SEARCH, f"search.storage='{url}'")
     assert gone.status == 1
     assert len(gone.stderr.splitlines()) == 1

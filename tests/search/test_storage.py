@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from wavesweep.errors import SettingsError, StoreError
 from wavesweep.search import storage
-from wavesweep.search.storage import open_storage, reaching, storage_url
+from wavesweep.search.storage import open_storage, reaching, shown, storage_url
 
 
 def made_in(url):
@@ -60,13 +60,14 @@ def test_a_url_that_cannot_be_used_is_one_line(url, text):
 
 def test_a_missing_driver_of_postgresql_names_the_extra(monkeypatch):
     def without_driver(url, engine_kwargs):
-        raise ImportError(f"no driver for {url}")
+        raise ImportError(f"no driver for {url.partition('//')[0]}")
 
     monkeypatch.setattr(storage, "RDBStorage", without_driver)
     with pytest.raises(SettingsError) as raised:
-        open_storage("postgresql://me@host/x")
-    assert str(raised.value).endswith(
-        'no driver for postgresql+psycopg://me@host/x; pip install "wavesweep[postgresql]"'
+        open_storage("postgresql://me:secret@host/x")
+    assert str(raised.value) == (
+        "search.storage=postgresql://me:***@host/x: needs a driver: no driver for postgresql+psycopg:; "
+        'pip install "wavesweep[postgresql]"'
     )
 
 
@@ -105,3 +106,25 @@ def test_a_journal_whose_last_line_a_kill_cut_short_goes_on(tmp_path, rest):
     assert [trial.value for trial in trials_in(url)] == [1.0, 2.0]
     assert file.read_bytes().startswith(whole)
     assert all(json.loads(line) for line in file.read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("postgresql://me:se:cret@host:5432/x", "postgresql://me:***@host:5432/x"),
+        ("postgresql://me@host:5432/x", "postgresql://me@host:5432/x"),
+        ("sqlite:////a:b@c/d.db", "sqlite:////a:b@c/d.db"),
+        ("journal:///a/b.log", "journal:///a/b.log"),
+    ],
+)
+def test_a_password_is_not_shown(url, text):
+    assert shown(url) == text
+
+
+def test_what_a_password_opens_does_not_print_it():
+    url = "postgresql://me:secret@127.0.0.1:9/x?connect_timeout=2"
+    with pytest.raises(StoreError) as raised, reaching(url):
+        open_storage(url)
+    assert "secret" not in str(raised.value)
+    assert "start the database" in str(raised.value)
+    assert "\n" not in str(raised.value)

@@ -55,6 +55,13 @@ def test_controls_beside_the_main_arm_do_not_matter(runs):
     assert found_in(runs) == [(PARAMS, record)]
 
 
+def test_a_choice_of_whole_numbers_finds_the_floats_that_they_set(runs):
+    record = runs("a", threshold={"percentile": 80.0})
+    space = parse_space(OverridesParser.create().parse_overrides(["threshold.percentile=60,80"]))
+    ((params, found),) = earlier_trials(runs.directory, space, {}, lambda params, compared: record["key"])
+    assert (repr(params), found) == ("{'threshold.percentile': 80}", record)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

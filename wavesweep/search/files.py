@@ -12,6 +12,7 @@ from wavesweep.config import VOLATILE, PathsSettings, SearchSettings, Settings
 from wavesweep.early import FRONT_FILE
 from wavesweep.objectives import Objective
 from wavesweep.search.points import Points
+from wavesweep.search.storage import shown
 from wavesweep.search.study import SharedStudy
 from wavesweep.search.summary import Summary, best_trials, front_json, history_csv
 from wavesweep.store.records import write_atomically, write_json
@@ -24,7 +25,7 @@ def write_study_json(directory: Path, url: str, base: Settings) -> None:
     search = base.search
     content = {
         "name": directory.name,
-        "storage": url,
+        "storage": shown(url),
         "objectives": list(search.objectives),
         "sampler": search.sampler,
         "n_trials": search.n_trials,

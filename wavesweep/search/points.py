@@ -72,8 +72,13 @@ class Points:
         for name, limit in asdict(self.base.search.constraints).items():
             if limit is not None:
                 flat[f"search.constraints.{name}"] = str(limit)
-        varying = self.space.distributions
-        return {key: text for key, text in flat.items() if not any(f"{key}.".startswith(f"{v}.") for v in varying)}
+        flat = {key: text for key, text in flat.items() if not self._varies(key)}
+        # Of a group that varies no setting is the same in all points, but for those that are given.
+        given = {one.get_key_element(): one.get_value_element_as_str() for one in self.space.fixed}
+        return flat | {key: text for key, text in given.items() if self._varies(key)}
+
+    def _varies(self, key: str) -> bool:
+        return any(f"{key}.".startswith(f"{one}.") for one in self.space.distributions)
 
 
 def _settings(composer: Composer, parser: OverridesParser, space: Space, params: dict[str, Any]) -> Settings:

@@ -68,11 +68,18 @@ def text_of(one: BaseDistribution) -> str:
 def contains(one: BaseDistribution, value: object) -> bool:
     """Whether a setting's value is one that the distribution can give."""
     if isinstance(one, CategoricalDistribution):
-        return str(value) in map(str, one.choices)
+        return any(is_choice(each, value) for each in one.choices)
     try:
         return one._contains(one.to_internal_repr(value))
     except (TypeError, ValueError):
         return False
+
+
+def is_choice(choice: object, value: object) -> bool:
+    """Whether a setting's value is what a choice sets: 80 is 80.0 where the setting is a float."""
+    if isinstance(choice, bool) or not isinstance(choice, int | float):
+        return str(choice) == str(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and choice == value
 
 
 def _distribution(key: str, override: Override) -> BaseDistribution:

@@ -1,6 +1,7 @@
 """Where Optuna keeps a study: SQLite, a journal file on a shared file system, or a database server."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,11 @@ def storage_url(url: str | None, directory: Path) -> str:
     return url or f"sqlite:///{directory.absolute() / 'study.db'}"
 
 
+def shown(url: str) -> str:
+    """The URL without its password."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", url)
+
+
 def open_storage(url: str) -> BaseStorage:
     """Open, or make, the storage at `url`.
 
@@ -72,7 +78,7 @@ def open_storage(url: str) -> BaseStorage:
         file = Path(unquote(urlsplit(url).path)).absolute()
         if not path.startswith("/"):
             raise SettingsError(
-                "search.storage", url, "must be journal:///ABSOLUTE/PATH", "begin the path with a slash"
+                "search.storage", shown(url), "must be journal:///ABSOLUTE/PATH", "begin the path with a slash"
             )
         with _usable(url):
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -82,17 +88,21 @@ def open_storage(url: str) -> BaseStorage:
         with _usable(url):
             Path(path.removeprefix("/")).parent.mkdir(parents=True, exist_ok=True)
         arguments = {"connect_args": {"timeout": 60}}  # seconds to wait while another process writes
-    if scheme == "postgresql":
-        url = f"postgresql+psycopg://{path}"  # version 3; SQLAlchemy's own choice is version 2
+    # Version 3 of psycopg; what SQLAlchemy takes by itself depends on its own version.
+    address = f"postgresql+psycopg://{path}" if scheme == "postgresql" else url
     try:
-        return RDBStorage(url, engine_kwargs=arguments)
+        return RDBStorage(address, engine_kwargs=arguments)
     except (ArgumentError, NoSuchModuleError, ValueError):
-        raise SettingsError("search.storage", url, f"must be {_SCHEMES}") from None
+        raise SettingsError("search.storage", shown(url), f"must be {_SCHEMES}") from None
     except ImportError as error:
         remedy = 'pip install "wavesweep[postgresql]"' if scheme.startswith("postgresql") else "install it"
-        raise SettingsError("search.storage", url, f"needs a driver: {' '.join(str(error).split())}", remedy) from None
+        raise SettingsError(
+            "search.storage", shown(url), f"needs a driver: {' '.join(str(error).split())}", remedy
+        ) from None
     except RuntimeError as error:  # a version of Optuna that wrote other tables
-        raise SettingsError("search.storage", url, " ".join(str(error).split()), "choose another storage") from None
+        raise SettingsError(
+            "search.storage", shown(url), " ".join(str(error).split()), "choose another storage"
+        ) from None
 
 
 @contextmanager
@@ -108,8 +118,8 @@ def reaching(url: str) -> Iterator[None]:
         known = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
         reason = " ".join(str(getattr(known, "orig", None) or known).split("\n")[0].split())
         raise StoreError(
-            f"search.storage={url}: {reason}; what is there is kept, so mend it, or start the database, and run the "
-            "same command again"
+            f"search.storage={shown(url)}: {reason}; what is there is kept, so mend it, or start the database, and "
+            "run the same command again"
         ) from None
 
 
@@ -119,4 +129,4 @@ def _usable(url: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = f"cannot be written ({error.strerror})"
-        raise SettingsError("search.storage", url, reason, "choose another place") from None
+        raise SettingsError("search.storage", shown(url), reason, "choose another place") from None

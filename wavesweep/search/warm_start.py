@@ -11,7 +11,7 @@ from wavesweep.config import allowed_text
 from wavesweep.errors import WavesweepError
 from wavesweep.objectives import Objective, violations
 from wavesweep.search.points import Points
-from wavesweep.search.space import Space, contains
+from wavesweep.search.space import Space, contains, is_choice
 from wavesweep.search.study import SharedStudy
 from wavesweep.search.summary import measures_of
 from wavesweep.store.records import RESULT_FILE, read_json
@@ -94,7 +94,7 @@ def _params(settings: Mapping[str, Any], space: Space, groups: Mapping[str, str]
 
 def _choice(one: Any, value: Any) -> Any:
     """Of a list of choices the one that is written like the value."""
-    return next((each for each in getattr(one, "choices", ()) if str(each) == str(value)), value)
+    return next((each for each in getattr(one, "choices", ()) if is_choice(each, value)), value)
 
 
 def _is_group(key: str) -> bool:
