@@ -19,6 +19,7 @@ from wavesweep.config import Settings, config_directory
 from wavesweep.errors import SettingsError, WavesweepError
 from wavesweep.interrupt import interrupted, listen
 from wavesweep.scan import SensitivitySweeper, SensitivitySweeperConfig
+from wavesweep.search.sweeper import SearchSweeper, SearchSweeperConfig
 from wavesweep.sweep import GridSweeper, GridSweeperConfig
 from wavesweep.table import print_trials
 from wavesweep.trial import objective, run_trial
@@ -31,6 +32,10 @@ def task(config: DictConfig) -> float:
     single = HydraConfig.get().mode == RunMode.RUN
     try:
         settings = settings_from(config)
+        if single and settings.search.name != "none":
+            raise SettingsError(
+                "search", settings.search.name, "is a sweep", "add -m: python -m wavesweep -m search=..."
+            )
         if single and HydraConfig.get().sweeper.params:
             print(
                 "note: this experiment describes a sweep, of which this is one trial; add -m to run it", file=sys.stderr
@@ -97,6 +102,8 @@ def register() -> None:
     Plugins.instance().register(GridSweeper)  # Hydra has stored its own sweepers by now
     Plugins.instance().register(SensitivitySweeper)
     store.store(group="hydra/sweeper", name="basic", node=GridSweeperConfig, replace=True)
+    Plugins.instance().register(SearchSweeper)
+    store.store(group="hydra/sweeper", name="search", node=SearchSweeperConfig, replace=True)
     store.store(group="hydra/sweeper", name="sensitivity", node=SensitivitySweeperConfig, replace=True)
 
 

@@ -27,6 +27,9 @@ from wavesweep.compression.importance import LayerImportance, layer_importance
 from wavesweep.compression.layers import TensorPlan
 from wavesweep.compression.symbols import Steps
 from wavesweep.config import Recipe, Settings
+from wavesweep.data.splits import Split
+from wavesweep.early import EarlyStop
+from wavesweep.errors import GivenUpError
 from wavesweep.measure.alternatives import gzip_bytes
 from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates, parameters
 from wavesweep.measure.quality import evaluate
@@ -47,7 +50,8 @@ ARM_VERSION = 2
 class Bench:
     """What all arms of a trial have in common.
 
-    `recipe` is the baseline's, `early_weights` gives its state dict after so many epochs; `shown`: progress is.
+    `recipe` is the baseline's, `early_weights` gives its state dict after so many epochs; `shown`: progress is;
+    `early_stop`: by what a search gives an arm up before it is measured.
     """
 
     subject: Subject
@@ -58,6 +62,7 @@ class Bench:
     recipe: Recipe
     early_weights: Callable[[int], Mapping[str, Tensor]]
     shown: bool
+    early_stop: EarlyStop | None = None
 
     def network(self) -> Network:
         """What quantisation, retraining and shrinking may ask about the baseline."""
@@ -215,8 +220,11 @@ def _compute(spec: ArmSpec, bench: Bench, directory: Path) -> dict[str, Any]:
     fill(model, state_dict(unpack(content)[0])).to(bench.device)
     decoded = time.perf_counter()
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    counts = _counts(coded, state if coded.shrunk is None else coded.shrunk.zeroed, bench.baseline.state)
+    if bench.early_stop is not None:
+        _give_up_if_weak(bench.early_stop, model, counts["coefficient_sparsity"], len(content), bench)
     record = {
-        **_counts(coded, state if coded.shrunk is None else coded.shrunk.zeroed, bench.baseline.state),
+        **counts,
         **measure(model, bench.subject.dataset, bench.device),
         "stored_bytes": len(content),
         "gzip_bytes": gzip_bytes(state),
@@ -231,6 +239,15 @@ def _compute(spec: ArmSpec, bench: Bench, directory: Path) -> dict[str, Any]:
         "measure": time.perf_counter() - decoded,
     }
     return record
+
+
+def _give_up_if_weak(stop: EarlyStop, model: nn.Module, sparsity: float, size_bytes: int, bench: Bench) -> None:
+    validation = bench.subject.dataset.validation
+    part = Split(validation.images[: stop.images], validation.labels[: stop.images])
+    accuracy = evaluate(model, bench.subject.dataset, part, "validation", bench.device)["accuracy"]
+    other = {"stored_bytes": float(size_bytes), "sparsity": sparsity}[stop.other]
+    if reason := stop.reason(accuracy, other, len(part.labels)):
+        raise GivenUpError(reason)
 
 
 def _retraining(retrained: Retrained) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import re
 
 import pywt
 
@@ -13,21 +14,26 @@ from wavesweep.config import (
     LAYOUTS,
     MATCHES,
     METHODS,
+    OBJECTIVES,
     OPTIMIZERS,
     OTHERS,
     PRECISIONS,
     QUANTIZERS,
     RETRAININGS,
     REWINDS,
+    SAMPLERS,
     SCHEDULES,
+    SEARCHES,
     THRESHOLD_RULES,
     LayersSettings,
     QuantizeSettings,
+    SearchSettings,
     Settings,
     ThresholdSettings,
     allowed_text,
     one_of,
 )
+from wavesweep.early import COUNTED
 from wavesweep.errors import SettingsError
 from wavesweep.retrain.timeline import timeline
 
@@ -50,6 +56,7 @@ def check(settings: Settings) -> None:
     _named("codec.name", settings.codec.name, CODECS)
     _named("compare_match", settings.compare_match, MATCHES)
     _check_layers(settings.layers)
+    _check_search(settings.search)
     if settings.model.name == "custom" and settings.model.target is None:
         raise SettingsError("model.target", None, _text("model.target"), "set it to a function that returns the model")
     recipe = settings.model.recipe
@@ -209,6 +216,31 @@ def _check_layers(layers: LayersSettings) -> None:
             raise SettingsError(f"{prefix}.bits", override.bits, "must be an integer from 2 to 16")
         if override.layout is not None:
             _member(f"{prefix}.layout", override.layout, LAYOUTS)
+
+
+def _check_search(search: SearchSettings) -> None:
+    _named("search.name", search.name, SEARCHES)
+    _named("search.sampler", search.sampler, SAMPLERS)
+    if search.study is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", search.study):
+        raise SettingsError("search.study", search.study, _text("search.study"))
+    known = [name for name in dict.fromkeys(search.objectives) if name in OBJECTIVES]
+    if len(known) != 2 or len(search.objectives) != 2:
+        raise SettingsError("search.objectives", list(search.objectives), _text("search.objectives"))
+    _number("search.n_trials", search.n_trials, search.n_trials >= 1)
+    _number("search.seed", search.seed, 0 <= search.seed < 1 << 32)
+    for key, number in (("n_jobs", search.n_jobs), ("early_images", search.early_images)):
+        if number is not None:
+            _number(f"search.{key}", number, number >= 1)
+    if search.early_images is not None and not {"accuracy", *COUNTED} >= {*search.objectives} >= {"accuracy"}:
+        allowed = f"needs search.objectives of accuracy and one of {', '.join(COUNTED)}"
+        raise SettingsError("search.early_images", search.early_images, allowed, "or set it to null")
+    limits = search.constraints
+    if limits.max_drop is not None:
+        _number("search.constraints.max_drop", limits.max_drop, limits.max_drop >= 0)
+    if limits.max_bytes is not None:
+        _number("search.constraints.max_bytes", limits.max_bytes, limits.max_bytes >= 1)
+    if limits.min_sparsity is not None:
+        _number("search.constraints.min_sparsity", limits.min_sparsity, 0 <= limits.min_sparsity <= 100)
 
 
 def _check_wavelet(key: str, name: str) -> None:

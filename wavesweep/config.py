@@ -24,8 +24,11 @@ PRECISIONS = ("float32", "bfloat16")
 ALLOCATIONS = ("uniform", "erk", "lamp", "sensitivity")
 RETRAININGS = ("none", "finetune", "iterative", "gradual", "rewind", "rate")
 REWINDS = ("learning_rate", "weights")
+SEARCHES = ("none", "pareto")
+OBJECTIVES = ("accuracy", "f1", "stored_bytes", "sparsity", "macs")
+SAMPLERS = ("tpe", "gp", "nsga2", "nsga3", "qmc", "random", "grid", "brute_force")
 # Settings that cannot change a result, and so do not enter a trial's key.
-VOLATILE = ("paths", "device", "progress", "retry_failed", "on_busy")
+VOLATILE = ("paths", "device", "progress", "retry_failed", "on_busy", "search")
 
 
 def one_of(names: tuple[str, ...]) -> str:
@@ -203,6 +206,45 @@ class LayersSettings:
 
 
 @dataclass
+class ConstraintSettings:
+    """What a search's trials must satisfy; null leaves it open."""
+
+    max_drop: float | None = _setting(
+        None, "must be a number >= 0, or null (points of validation accuracy below the baseline)"
+    )
+    max_bytes: int | None = _setting(None, "must be an integer >= 1, or null (size of the file)")
+    min_sparsity: float | None = _setting(None, "must be a number from 0 to 100, or null (%, of the coefficients)")
+
+
+@dataclass
+class SearchSettings:
+    """How Optuna looks for the Pareto front; the space is what the sweep's lists, intervals and ranges span."""
+
+    name: str = _setting("none", one_of(SEARCHES))
+    study: str | None = _setting(
+        None, "must be a name of letters, digits, '.', '_' and '-', or null (made of search, model and dataset)"
+    )
+    objectives: list[str] = field(
+        default_factory=lambda: ["accuracy", "stored_bytes"],
+        metadata={"allowed": f"must be a list of two of {', '.join(OBJECTIVES)}"},
+    )
+    sampler: str = _setting("tpe", one_of(SAMPLERS))
+    n_trials: int = _setting(100, "must be an integer >= 1 (of the whole study, over all its processes)")
+    n_jobs: int | None = _setting(
+        None, "must be an integer >= 1, or null (trials at once: as many as the launcher runs)"
+    )
+    seed: int = _setting(0, "must be an integer >= 0 and below 2**32 (of the sampler)")
+    storage: str | None = _setting(
+        None, "must be a URL (sqlite:///..., journal:///..., postgresql://...), or null (SQLite beside the study)"
+    )
+    warm_start: bool = _setting(False, "must be true or false (begin with what earlier sweeps have computed)")
+    early_images: int | None = _setting(
+        None, "must be an integer >= 1, or null (validation images by which trials far from the front are given up)"
+    )
+    constraints: ConstraintSettings = field(default_factory=ConstraintSettings)
+
+
+@dataclass
 class PathsSettings:
     """Where things are on this machine."""
 
@@ -232,6 +274,7 @@ class Settings:
         metadata={"allowed": f"must be a list of methods ({', '.join(METHODS)}), [] for none"},
     )
     compare_match: str = _setting("coefficients", one_of(MATCHES) + " (what compared methods have in common)")
+    search: SearchSettings = field(default_factory=SearchSettings)
     seed: int = _setting(0, "must be an integer >= 0 and below 2**32")
     device: str = _setting("auto", one_of(DEVICES))
     paths: PathsSettings = field(default_factory=PathsSettings)

@@ -30,6 +30,10 @@ class TrialError(WavesweepError):
     """A trial cannot give a result (it transforms nothing, its loss is NaN); it is recorded as failed."""
 
 
+class GivenUpError(WavesweepError):
+    """A search gave the trial up before it was finished (Optuna calls it pruned); nothing is recorded."""
+
+
 class StoreError(WavesweepError):
     """Records cannot be read or written (full disk, read-only directory); finished trials stay intact."""
 

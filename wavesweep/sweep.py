@@ -4,6 +4,7 @@ It takes the place of Hydra's basic sweeper: same command line, same launchers. 
 killed sweep goes on where it stopped, and several processes can share one.
 """
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.plugins.launcher import Launcher
 
 from wavesweep.baseline import load_subject
 from wavesweep.checks import check
@@ -125,12 +127,7 @@ class GridSweeper(BasicSweeper):
         size = 1 if here else max(1, len(points))
         for start in range(0, len(points), size):
             batch = points[start : start + size]
-            if here:
-                outcomes.append(_run_here(batch[0], on_busy))
-            else:
-                overrides = [[*point.overrides, f"on_busy={on_busy}"] for point in batch]
-                jobs = self.launcher.launch(overrides, initial_job_idx=start)
-                outcomes += [job._return_value for job in jobs]  # job.return_value would print lines of its own
+            outcomes += run_points(batch, on_busy, self.launcher, start)
             if interrupted():
                 raise KeyboardInterrupt
             for outcome in outcomes[start:]:
@@ -139,6 +136,24 @@ class GridSweeper(BasicSweeper):
             if any(point.settings.progress for point in batch):
                 _print_progress(points, start + len(batch), outcomes[-1], time.perf_counter() - started)
         return outcomes
+
+
+def run_points(points: Sequence[Point], on_busy: str, launcher: Launcher, first: int = 0) -> list[Outcome]:
+    """Run points with a launcher and wait for them; `first` is the number of the first one."""
+    if isinstance(launcher, BasicLauncher):
+        return [_run_here(point, on_busy) for point in points]
+    jobs = launcher.launch([[*point.overrides, f"on_busy={on_busy}"] for point in points], initial_job_idx=first)
+    return [job._return_value for job in jobs]  # job.return_value would print lines of its own
+
+
+def jobs_of(launcher: Launcher | None) -> int:
+    """How many trials a launcher runs at once: as it is told, or one per core of this machine."""
+    if isinstance(launcher, BasicLauncher):
+        return 1
+    settings = getattr(launcher, "joblib", None) or getattr(launcher, "params", None) or {}
+    cores = os.cpu_count() or 1
+    number = int(settings.get("n_jobs") or settings.get("array_parallelism") or cores)
+    return number if number > 0 else max(1, cores + 1 + number)
 
 
 def _run_here(point: Point, on_busy: str) -> Outcome:

@@ -23,6 +23,7 @@ from wavesweep.compression.arm import METHODS, ArmSpec
 from wavesweep.compression.layers import TensorPlan, plan_tensors, transforms_nothing
 from wavesweep.config import Settings
 from wavesweep.csv_files import curves_csv, layers_csv
+from wavesweep.early import EarlyStop, read_early_stop
 from wavesweep.errors import SettingsError, TrialError
 from wavesweep.matching import TOLERANCE, match_bytes
 from wavesweep.sensitivity import check_subject, curves_for, read_table
@@ -32,7 +33,7 @@ from wavesweep.store.records import check_writable, once_or_failure, storing, wr
 SCHEMA_VERSION = 2
 RESULT_FILE = "result.json"
 # How a trial was run, not what it is.
-_NOT_RECORDED = ("progress", "retry_failed", "on_busy")
+_NOT_RECORDED = ("progress", "retry_failed", "on_busy", "search")
 _log = logging.getLogger("wavesweep.trial")
 
 
@@ -66,6 +67,13 @@ def objective(record: dict[str, Any]) -> float:
 def trial_directory(settings: Settings, key: str) -> Path:
     """Where the record of the trial `key` lies."""
     return Path(settings.paths.outputs) / "runs" / key
+
+
+def study_directory(settings: Settings) -> Path:
+    """Where a search leaves what it finds."""
+    search = settings.search
+    name = search.study or f"{search.name}-{settings.model.name}-{settings.dataset.name}"
+    return Path(settings.paths.outputs) / "studies" / name
 
 
 def plan_pruned(
@@ -117,6 +125,13 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
+def _early_stop(settings: Settings) -> EarlyStop | None:
+    search = settings.search
+    if search.early_images is None:
+        return None
+    return read_early_stop(study_directory(settings), search.early_images, search.objectives)
+
+
 def _compute(settings: Settings, subject: Subject, key: str, device: torch.device, directory: Path) -> dict[str, Any]:
     started = time.perf_counter()
     with _logged(directory):
@@ -132,7 +147,7 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
         main = ArmSpec(settings.method.name, tuple(plans), settings.boundary, settings.threshold, settings.seed)
         if settings.threshold.allocation == "sensitivity":
             main = replace(main, curves=curves_for(read_table(settings.threshold.sensitivity or ""), plans))
-        arms = [_arm_row(main, bench)]
+        arms = [_arm_row(main, replace(bench, early_stop=_early_stop(settings)))]
         kept = tuple(arms[0].pop("kept_per_group"))
         for name in settings.compare:
             if name != main.method:

@@ -2,9 +2,11 @@
 
 import io
 import math
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +117,23 @@ def batch_loss(model: nn.Module, inputs: Tensor, labels: Tensor, precision: str)
 
 def outputs_of(model: nn.Module, inputs: Tensor, precision: str) -> Tensor:
     """Logits in float32; with precision bfloat16 the forward pass runs under autocast."""
+    if precision == "bfloat16" and inputs.device.type == "cpu":
+        _say_if_slow()
     with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
         outputs: Tensor = model(inputs)
     return outputs.float()
+
+
+@cache
+def _say_if_slow() -> None:
+    """One line, once: without instructions for it PyTorch computes bfloat16 many times slower than float32."""
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":
+        print(
+            "note: this CPU has no bfloat16 instructions, so precision=bfloat16 takes several times as long as "
+            "float32; model.recipe.precision=float32 and retrain.precision=float32 are faster here",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:

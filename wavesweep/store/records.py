@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from wavesweep.errors import BusyError, SettingsError, StoreError, TrialError
+from wavesweep.errors import BusyError, GivenUpError, SettingsError, StoreError, TrialError
 from wavesweep.interrupt import interrupted
 
 FAILURE_FILE = "failure.json"
@@ -126,7 +126,7 @@ def once_or_failure(
         except Exception as error:
             if interrupted():
                 raise KeyboardInterrupt from None
-            if isinstance(error, StoreError | SettingsError):
+            if isinstance(error, StoreError | SettingsError | GivenUpError):
                 raise
             if isinstance(error, TrialError):
                 write_json(failure_path, {"reason": str(error)})

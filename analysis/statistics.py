@@ -1,0 +1,182 @@
+"""Statistics of the table of trials: bands over seeds, paired comparisons at equal bytes, importance of settings."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.columns import SETTINGS
+from analysis.pareto import STORED_BYTES, Objective, front
+
+SETTING_NAMES = tuple(column.name for column in SETTINGS)
+MEASURES = ("validation_accuracy", "test_accuracy", "stored_bytes", "coefficient_sparsity", "compression_ratio")
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Differences of pairs, first minus second.
+
+    Attributes:
+        n: number of pairs.
+        seeds: number of seeds among them.
+        mean: of the differences; NaN without any.
+        low, high: ends of the 95 % interval of the mean by Student's t; None for fewer than two pairs.
+        p: of Wilcoxon's signed-rank test, two-sided; None for fewer than two pairs, 1.0 if all differences are zero.
+        left_out: pairs whose sizes are not equal, which do not count.
+    """
+
+    n: int
+    seeds: int
+    mean: float
+    low: float | None
+    high: float | None
+    p: float | None
+    left_out: int = 0
+
+
+def seed_bands(rows: pd.DataFrame, measures: Sequence[str] = MEASURES) -> pd.DataFrame:
+    """Mean, sample standard deviation, minimum and maximum over seeds.
+
+    A band is over the rows that are equal in method and in all settings but `seed`; a seed that is there twice counts
+    once. The columns are `method`, `is_main`, the settings, `seeds` (their number), and `<measure>_mean`, `_std`,
+    `_min` and `_max`; the standard deviation of one seed is NaN.
+    """
+    if rows.empty:
+        names = [f"{name}_{what}" for name in measures for what in ("mean", "std", "min", "max")]
+        return pd.DataFrame(columns=["method", "is_main", *_settings_but_seed(rows), "seeds", *names])
+    same = ["method", "is_main", *_settings_but_seed(rows)]
+    deciding = [name for name in same if rows[name].nunique(dropna=False) > 1] or ["method"]
+    group = rows.groupby(deciding, dropna=False, sort=False).ngroup()
+    rows = rows.assign(_group=group).drop_duplicates(["_group", "seed"])
+    groups = rows.groupby("_group", sort=False)
+    bands = rows.drop_duplicates("_group").set_index("_group")[same]
+    numbers = groups[list(measures)].agg(["mean", "std", "min", "max"])
+    numbers.columns = pd.Index([f"{name}_{what}" for name, what in numbers.columns])
+    return pd.concat([bands, groups["seed"].nunique().rename("seeds"), numbers], axis=1).reset_index(drop=True)
+
+
+def paired(differences: Sequence[float] | NDArray[np.float64], seeds: int | None = None, left_out: int = 0) -> Paired:
+    """Mean of differences with its 95 % t-interval and Wilcoxon's signed-rank test.
+
+    The interval takes the pairs as independent.
+
+    Raises:
+        ValueError: a difference is not a finite number.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    n = len(values)
+    if not np.isfinite(values).all():
+        raise ValueError("differences must be finite numbers")
+    if n < 2:
+        return Paired(
+            n, n if seeds is None else seeds, float(values.mean()) if n else math.nan, None, None, None, left_out
+        )
+    from scipy import stats  # takes longer to import than most scripts to run
+
+    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
+    mean = float(values.mean())
+    p = float(stats.wilcoxon(values).pvalue) if values.any() else 1.0
+    return Paired(n, n if seeds is None else seeds, mean, mean - half, mean + half, p, left_out)
+
+
+def compare_arms(
+    rows: pd.DataFrame,
+    first: str,
+    second: str,
+    measure: str = "test_accuracy",
+    *,
+    tolerance: float = 0.02,
+    unit: str = "trial",
+) -> Paired:
+    """Two methods, paired within trials that matched their arms by stored bytes (`compare_match=bytes`).
+
+    Trials share arms, so a pair of the same two arms counts once.
+
+    Args:
+        rows: of the table of trials.
+        first: a method.
+        second: another one, of the same trials; the difference is `first` minus `second`.
+        measure: the column that is compared.
+        tolerance: sizes count as equal within this share of the larger one. Each compared arm is within 1 % of the
+            main one where that is possible.
+        unit: `trial` makes a pair of each trial; `seed` averages the pairs of a seed first. Trials of one seed start
+            from the same trained network, so they are not independent: where they are many and seeds few, the interval
+            over trials is too narrow as a claim about networks trained anew.
+
+    Raises:
+        ValueError: another `unit`.
+    """
+    if unit not in ("trial", "seed"):
+        raise ValueError(f"unit must be trial or seed, not {unit}")
+    rows = rows[rows["compare_match"] == "bytes"]
+    columns = ["key", "arm_key", "seed", "stored_bytes", measure]
+    one, other = (rows[rows["method"] == method].drop_duplicates("key")[columns] for method in (first, second))
+    pairs = one.merge(other, on="key", suffixes=("", "_other")).drop_duplicates(["arm_key", "arm_key_other"])
+    pairs = pairs.dropna(subset=[measure, f"{measure}_other"])
+    larger = pairs[["stored_bytes", "stored_bytes_other"]].max(axis=1)
+    equal = (pairs["stored_bytes"] - pairs["stored_bytes_other"]).abs() <= tolerance * larger
+    left_out, pairs = int((~equal).sum()), pairs[equal]
+    differences = pairs[measure] - pairs[f"{measure}_other"]
+    if unit == "seed":
+        differences = differences.groupby(pairs["seed"]).mean()
+    return paired(differences.to_numpy(dtype=float), int(pairs["seed"].nunique()), left_out)
+
+
+def compare_fronts(
+    rows: pd.DataFrame,
+    first: str,
+    second: str,
+    sizes_bytes: Sequence[float],
+    measure: str = "test_accuracy",
+    *,
+    chosen_by: str = "validation_accuracy",
+) -> pd.DataFrame:
+    """Two methods at given sizes, paired by seed.
+
+    For each seed and method the front of stored bytes against `chosen_by` is made, and `measure` of its rows is
+    interpolated at each size, linearly over the logarithm of the bytes. A seed in which a size lies outside one of the
+    two fronts makes no pair there: nothing is extrapolated.
+
+    Returns:
+        A row per size: `stored_bytes` and the fields of `Paired`.
+
+    Raises:
+        ValueError: the rows are of more than one network or data set.
+    """
+    for name in ("model.name", "dataset.name"):
+        if rows[name].nunique() > 1:
+            raise ValueError(f"rows of several values of {name} cannot be compared; filter them first")
+    objectives = (STORED_BYTES, Objective(chosen_by, maximize=True))
+    differences = []
+    for _, group in rows.groupby("seed"):
+        ends = [
+            _interpolated(front(group[group["method"] == method], objectives), sizes_bytes, measure)
+            for method in (first, second)
+        ]
+        differences.append(ends[0] - ends[1])
+    table = np.array(differences).reshape(-1, len(sizes_bytes))
+    results = [paired(column[np.isfinite(column)]) for column in table.T]
+    names = ("n", "seeds", "mean", "low", "high", "p")
+    return pd.DataFrame(
+        [
+            {"stored_bytes": size, **{name: getattr(result, name) for name in names}}
+            for size, result in zip(sizes_bytes, results, strict=True)
+        ]
+    )
+
+
+def _interpolated(rows: pd.DataFrame, sizes_bytes: Sequence[float], measure: str) -> NDArray[np.float64]:
+    """`measure` of a front at each size; NaN outside of it."""
+    points = rows.groupby("stored_bytes")[measure].mean().dropna()  # rows of equal size and accuracy are one point
+    if points.empty:
+        return np.full(len(sizes_bytes), np.nan)
+    logarithms = np.log(points.index.to_numpy(dtype=float))
+    values = np.interp(np.log(sizes_bytes), logarithms, points.to_numpy(dtype=float), left=np.nan, right=np.nan)
+    return np.asarray(values, dtype=np.float64)
+
+
+def _settings_but_seed(rows: pd.DataFrame) -> list[str]:
+    return [name for name in (*SETTING_NAMES, "other_settings") if name in rows.columns and name != "seed"]

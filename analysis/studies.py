@@ -1,0 +1,90 @@
+"""What is known about the Optuna studies under `outputs/studies/`: read from their descriptions and storages."""
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from wavesweep.errors import StoreError
+from wavesweep.store.records import read_json
+
+_SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study and its trials.
+
+    Attributes:
+        name: of the study.
+        wanted: the number of trials it is to have, if it says.
+        states: number of trials by state (`complete`, `running`, `pruned`, `fail`, `waiting`).
+        problem: why they cannot be counted, or None.
+    """
+
+    name: str
+    wanted: int | None
+    states: Mapping[str, int]
+    problem: str | None = None
+
+    def line(self) -> str:
+        """The study as one line of text."""
+        if self.problem is not None:
+            return f"{self.name}: {self.problem}"
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items())) or "no trial yet"
+        return f"{self.name}: {counts}" + (f", of {self.wanted}" if self.wanted is not None else "")
+
+
+def studies(directory: Path) -> tuple[Study, ...]:
+    """The studies that a `study.json` describes, by name."""
+    return tuple(_study(path) for path in sorted(directory.glob("*/study.json")))
+
+
+def trial_states(storage: str, name: str, base: Path) -> dict[str, int]:
+    """Number of trials of a study by state, from a storage `sqlite:///<path>`; nothing is written or created.
+
+    The database is read directly, as opening it by Optuna would create or migrate its tables.
+
+    Args:
+        storage: the URL.
+        name: of the study.
+        base: where a relative path may start besides the working directory.
+
+    Raises:
+        LookupError: the storage is of another kind, not there, or does not have the study; the message says which.
+    """
+    if not storage.startswith(_SQLITE):
+        raise LookupError(f"its storage {storage.partition(':')[0]} cannot be counted here, only {_SQLITE}<path>")
+    text = storage.removeprefix(_SQLITE).partition("?")[0]
+    path = next((place for place in (Path(text), base / text) if place.is_file()), None)
+    if path is None:
+        raise LookupError(f"its storage {text} does not exist")
+    query = "SELECT state, COUNT(*) FROM trials JOIN studies USING (study_id) WHERE study_name = ? GROUP BY state"
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=5)
+        try:
+            if not connection.execute("SELECT 1 FROM studies WHERE study_name = ?", (name,)).fetchone():
+                raise LookupError(f"its storage {text} has no study of this name")
+            return {str(state).lower(): int(count) for state, count in connection.execute(query, (name,))}
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise LookupError(f"its storage {text} cannot be read ({error})") from None
+
+
+def _study(path: Path) -> Study:
+    try:
+        description: dict[str, Any] | None = read_json(path)
+    except StoreError as error:
+        return Study(path.parent.name, None, {}, str(error))
+    if description is None:
+        return Study(path.parent.name, None, {}, "study.json cannot be read")
+    name = str(description.get("name", path.parent.name))
+    wanted = description.get("n_trials")
+    try:
+        states = trial_states(str(description.get("storage", "")), name, path.parent)
+    except LookupError as error:
+        return Study(name, None, {}, str(error))
+    return Study(name, wanted if isinstance(wanted, int) else None, states)
