@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.subjects import Subject, describe
-from wavesweep.pareto import knee, non_dominated
+from wavesweep.pareto import knee
 
 POINTS_LOST, RATIO = 1.0, 10.0
 
@@ -28,12 +28,6 @@ class Choice:
     label: str
     row: "pd.Series[Any] | None"
     words: str
-
-
-def front(means: pd.DataFrame, size: str = "stored_bytes", more_is_better: bool = False) -> pd.Series:
-    """Which rows are not dominated in validation accuracy and `size`."""
-    points = means[["validation_accuracy", size]].to_numpy(dtype=float)
-    return pd.Series(non_dominated(points, (True, more_is_better)), index=means.index)
 
 
 def choices(subject: Subject) -> list[Choice]:
@@ -81,13 +75,16 @@ def _first(rows: pd.DataFrame, by: Sequence[str], ascending: Sequence[bool]) -> 
 
 def _chosen(subject: Subject, rule: tuple[str, str], row: "pd.Series[Any]") -> Choice:
     drop = row["accuracy_drop"]
-    cost = f"loses {drop:.1f} points" if drop >= 0.05 else f"gains {-drop:.1f} points" if drop <= -0.05 else "keeps all"
+    cost = (
+        f"loses {drop:.1f} points" if drop >= 0.05 else f"gains {-drop:.1f} points" if drop <= -0.05 else "loses none"
+    )
     seeds = f"mean of {row['seeds']} seeds" if row["seeds"] > 1 else f"one seed of {subject.seeds}"
     if subject.seeds == 1:
         seeds = "one seed"
     accuracy = f"{100 * row['validation_accuracy']:.1f} %; test {100 * row['test_accuracy']:.1f} %; {seeds}"
+    compared = "" if row["is_main"] else " (as a compared arm)"
     words = (
-        f"{describe(row, subject.varying)}: {size(row)}, {row['compression_ratio']:.1f} times smaller; {cost} of "
+        f"{describe(row, subject.varying)}{compared}: {size(row)}, {row['compression_ratio']:.1f} times smaller; {cost} of "
         f"validation accuracy ({accuracy})."
     )
     return Choice(*rule, row, words)

@@ -1,20 +1,21 @@
 """From the settings of a record to the command that runs the same trial again."""
 
+import json
 import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import yaml
 
-from wavesweep.config import Settings, config_directory
+from wavesweep.config import VOLATILE, Settings, config_directory
 
 # The groups of the command line, in the order in which they are written.
 GROUPS = ("model", "dataset", "method", "threshold", "retrain", "quantize", "codec")
-# Where and how a trial was run; what is left of it (the data's directory, the device) a rerun needs as well.
-_NOT_NEEDED = frozenset({"paths.outputs", "progress", "retry_failed", "on_busy"})
+# Of the settings that say where and how a trial was run, those that a rerun needs as well.
+_NEEDED = frozenset({"paths.data", "device"})
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 _RESERVED = re.compile(r"null|true|false|nan|inf", re.IGNORECASE)
 
@@ -46,12 +47,13 @@ def overrides(settings: Mapping[str, Any]) -> list[str]:
     options, values = [], []
     for group in GROUPS:
         inside = {name: value for name, value in wanted.items() if name.startswith(f"{group}.")}
-        option, left = _option(group, inside)
+        option, left = _option(group, json.dumps(inside))
         if option != _default_option(group):
             options.append(f"{group}={option}")
         values += [(name, inside[name]) for name in left]
     for name, value in wanted.items():
-        if name.partition(".")[0] not in GROUPS and name not in _NOT_NEEDED and value != _defaults()[name]:
+        top = name.partition(".")[0]
+        if top not in GROUPS and (top not in VOLATILE or name in _NEEDED) and value != _defaults()[name]:
             values.append((name, value))
     return options + [f"{name}={hydra_value(value)}" for name, value in values]
 
@@ -59,7 +61,11 @@ def overrides(settings: Mapping[str, Any]) -> list[str]:
 def differences(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, by dotted names, that are not what the command line has by default."""
     defaults = _defaults()
-    return {name: value for name, value in flat(settings).items() if name not in defaults or value != defaults[name]}
+    return {
+        name: value
+        for name, value in flat(settings).items()
+        if name.partition(".")[0] not in VOLATILE and (name not in defaults or value != defaults[name])
+    }
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,8 +103,10 @@ def hydra_value(value: Any) -> str:
     return f"'{escaped}'"
 
 
-def _option(group: str, wanted: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """The option of the group that leaves the fewest values to set, and the names of these."""
+@lru_cache(maxsize=10_000)
+def _option(group: str, settings: str) -> tuple[str, list[str]]:
+    """The option of the group that leaves the fewest values to set, and the names of these; `settings` as JSON."""
+    wanted = json.loads(settings)
     naming = f"{group}.rule" if group == "threshold" else f"{group}.name"
     best: tuple[tuple[bool, int, bool, str], str, list[str]] | None = None
     for option, values in _options(group).items():

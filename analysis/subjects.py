@@ -70,6 +70,13 @@ class Subject:
         names = [column.name for column in SETTINGS if column.name not in _NOT_GROUPED]
         return tuple(name for name in names if main[name].nunique(dropna=False) > 1)
 
+    @cached_property
+    def singles(self) -> pd.DataFrame:
+        """The rows that the means are made of, with `setting`, the index of theirs."""
+        parts = self.means[["keys", "arm_keys"]].explode(["keys", "arm_keys"])
+        parts = parts.reset_index(names="setting").rename(columns={"keys": "key", "arm_keys": "arm_key"})
+        return parts.merge(self.rows.drop_duplicates(["key", "arm_key"]), on=["key", "arm_key"])
+
     @property
     def seeds(self) -> int:
         """Number of different seeds."""

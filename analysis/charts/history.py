@@ -13,7 +13,7 @@ from wavesweep.pareto import hypervolume, non_dominated
 
 _TITLE = "Optimisation history"
 _BLUE = LOOKS["wavelet"].color
-_SETTINGS_OF_STUDIES = ("number", "key", "state", "seconds")
+_NOT_OBJECTIVES = ("number", "key", "state", "seconds", "cached", "reason", "params")
 _LESS_IS_BETTER = re.compile(r"bytes|bits|loss|drop|_ms|macs|seconds|size|time|latency", re.IGNORECASE)
 
 
@@ -71,7 +71,7 @@ def of_study(name: str, table: pd.DataFrame, subject: Subject | None) -> Chart:
     """The history of an Optuna study: hypervolume of two objectives, or the best value of each."""
     slug = f"study_{re.sub(r'[^A-Za-z0-9.]+', '-', name)}"
     title = f"{_TITLE} of study {name}"
-    objectives = [column for column in table.columns if column not in _SETTINGS_OF_STUDIES]
+    objectives = [column for column in table.columns if column not in _NOT_OBJECTIVES]
     values = table[objectives].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
     if not objectives or not np.isfinite(values).any():
         return left_out(slug, title, "no trial of the study is complete")

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.charts.chart import Chart, caption, plural
-from analysis.choices import front, readable_bytes
+from analysis.choices import readable_bytes
+from analysis.pareto import ACCURACY, SPARSITY, STORED_BYTES, Objective, front
 from analysis.style import FAINT, INK, in_order, look, new_figure
 from analysis.subjects import Subject
 
@@ -26,12 +27,12 @@ class Curve:
     front: pd.DataFrame
 
 
-def curves(means: pd.DataFrame, size: str, more_is_better: bool) -> list[Curve]:
+def curves(means: pd.DataFrame, cost: Objective) -> list[Curve]:
     """What is drawn, a curve per method."""
     found = []
     for method in in_order(means["method"]):
         points = means[means["method"] == method]
-        found.append(Curve(method, points, points[front(points, size, more_is_better)].sort_values(size)))
+        found.append(Curve(method, points, front(points, (cost, ACCURACY))))
     return found
 
 
@@ -39,7 +40,7 @@ def accuracy_against_bytes(subject: Subject) -> Chart:
     """Validation accuracy against the size of the file, on a logarithmic axis."""
     title = "Accuracy against stored bytes"
     figure, axes = _figure(subject, title)
-    for curve in curves(subject.means, "stored_bytes", more_is_better=False):
+    for curve in curves(subject.means, STORED_BYTES):
         _draw(axes, curve, curve.points["stored_bytes"], curve.front["stored_bytes"], "post")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: readable_bytes(value)))
@@ -57,7 +58,7 @@ def accuracy_against_sparsity(subject: Subject) -> Chart:
     figure, axes = _figure(subject, title)
     kept = 1 - subject.means["coefficient_sparsity"]
     floor = max(kept[kept > 0].min() if (kept > 0).any() else 1e-3, 1e-6)
-    for curve in curves(subject.means, "coefficient_sparsity", more_is_better=True):
+    for curve in curves(subject.means, SPARSITY):
         x, front_x = ((1 - part["coefficient_sparsity"]).clip(lower=floor) for part in (curve.points, curve.front))
         _draw(axes, curve, x, front_x, "pre")
     axes.set_xscale("log")
