@@ -83,9 +83,10 @@ def _chosen(subject: Subject, rule: tuple[str, str], row: "pd.Series[Any]") -> C
         seeds = "one seed"
     accuracy = f"{100 * row['validation_accuracy']:.1f} %; test {100 * row['test_accuracy']:.1f} %; {seeds}"
     compared = "" if row["is_main"] else " (as a compared arm)"
+    setting = describe(row, subject.varying) + compared
     words = (
-        f"{describe(row, subject.varying)}{compared}: {size(row)}, {row['compression_ratio']:.1f} times smaller; {cost} of "
-        f"validation accuracy ({accuracy})."
+        f"{setting}: {size(row)}, {row['compression_ratio']:.1f} times smaller; "
+        f"{cost} of validation accuracy ({accuracy})."
     )
     return Choice(*rule, row, words)
 

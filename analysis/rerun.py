@@ -92,7 +92,8 @@ def hydra_value(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{hydra_value(str(name))}:{hydra_value(inner)}" for name, inner in value.items()) + "}"
+        # The grammar has no quotes for the names in a mapping.
+        return "{" + ",".join(f"{name}:{hydra_value(inner)}" for name, inner in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(hydra_value, value)) + "]"
     text = str(value)

@@ -30,6 +30,7 @@ _MEASURES = (
 )
 # Methods whose result depends on `wavelet` and `level`.
 WAVELET_METHODS = ("wavelet", "shuffled")
+_WITHOUT_TRANSFORM = ("magnitude", "random", "unit")
 # Settings named in this order, and shortly, where a setting is described in words.
 _DESCRIBED = ("threshold.scope", "threshold.allocation", "layout", "quantize.name", "quantize.bits", "codec.name")
 
@@ -168,6 +169,8 @@ def describe(row: "pd.Series[Any]", varying: Sequence[str]) -> str:
 def matters(row: "pd.Series[Any]", name: str) -> bool:
     """Whether a setting has a say in this row: that of a retraining that is not done has none."""
     if pd.isna(row[name]):
+        return False
+    if name == "layout" and row["method"] in _WITHOUT_TRANSFORM:
         return False
     if name.startswith("retrain.") and name != "retrain.name":
         return bool(row["retrain.name"] != "none")

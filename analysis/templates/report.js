@@ -8,14 +8,14 @@
   const byId = (id) => document.getElementById(id);
   const text = (column, row) => data.texts[rows[column][row]];
   const PAGE = 50;
-  const MOST_POINTS = 3000; // SVG points; more would be slow to draw
+  const MOST_POINTS = 1500; // SVG points; more would be slow to draw
 
   // ---- how values are written
   const fixed = (digits, unit = "") => (value) => (value === null ? "" : value.toFixed(digits) + unit);
   const percent = (digits) => (value) => (value === null ? "" : (100 * value).toFixed(digits));
   const bytes = (value) => {
     for (const [size, unit] of [[1e6, "MB"], [1e3, "kB"]]) {
-      if (value >= size) return `${(value / size).toPrecision(3)} ${unit}`;
+      if (value >= size) return `${+(value / size).toPrecision(3)} ${unit}`;
     }
     return `${value} bytes`;
   };
@@ -84,7 +84,7 @@
   // ---- the plot
   const COSTS = {
     stored_bytes: { title: "stored bytes of the whole model", type: "log", less: true, write: bytes },
-    compression_ratio: { title: "compression ratio (float32 bytes over stored bytes)", type: "log", less: false, write: fixed(1, "×") },
+    compression_ratio: { title: "compression ratio (float32 bytes over stored bytes)", type: "log", less: false, write: (value) => `${+value.toPrecision(3)}×` },
     coefficient_sparsity: { title: "coefficients that are zero (%)", type: "linear", less: false, scale: 100, write: fixed(2, " %") },
   };
   function describe(row) {
@@ -126,9 +126,18 @@
     if (cost !== "stored_bytes") lines.push(COSTS[cost].write(point.x));
     return [...lines, seeds].join("<br>");
   }
+  // Ticks of a logarithmic axis at 1, 2 and 5 times the powers of ten, written with their units.
+  function logTicks(values, write) {
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const ticks = [];
+    for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
+      ticks.push(...(high / low < 12 ? [1, 1.5, 2, 3, 5, 7] : [1, 2, 5]).map((step) => step * 10 ** power));
+    }
+    return { tickmode: "array", tickvals: ticks, ticktext: ticks.map(write) };
+  }
   function drawPlot(shown) {
     const cost = byId("cost").value;
-    const { title, type, less } = COSTS[cost];
+    const { title, type, less, write } = COSTS[cost];
     const all = points(shown, cost);
     const front = frontOf(all, less);
     // The front is always drawn; of the others every n-th, where there are too many for SVG.
@@ -153,11 +162,12 @@
     });
     const layout = {
       margin: { l: 60, r: 20, t: 10, b: 50 }, hovermode: "closest", dragmode: "zoom", font: { size: 12 },
-      xaxis: { title: { text: title }, type, exponentformat: "SI", gridcolor: "#eee", zeroline: false },
+      xaxis: { title: { text: title }, type, gridcolor: "#eee", zeroline: false,
+        ...(type === "log" && drawn.length ? logTicks(drawn.map((p) => p.x), write) : {}) },
       yaxis: { title: { text: "validation accuracy (%)" }, gridcolor: "#eee", zeroline: false },
       legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
       shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 100 * of.baseline, y1: 100 * of.baseline, line: { dash: "dash", width: 1 } }],
-      annotations: [{ xref: "paper", x: 1, y: 100 * of.baseline, yanchor: "bottom", xanchor: "right", showarrow: false,
+      annotations: [{ xref: "paper", x: less ? 0 : 1, y: 100 * of.baseline, yanchor: "bottom", xanchor: less ? "left" : "right", showarrow: false,
         text: `baseline ${(100 * of.baseline).toFixed(1)} %`, font: { size: 11 } }],
     };
     const plot = byId("plot");
