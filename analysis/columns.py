@@ -9,6 +9,7 @@ from wavesweep.config import VOLATILE, Settings
 
 # A newer record may mean other things by the same names; `tests/analysis` compares this with the one of trials.
 NEWEST_SCHEMA = 2
+_ENCODER = json.JSONEncoder(sort_keys=True)  # json.dumps would make one for each value
 _SPLITS = ("validation", "test")
 _QUALITIES = ("accuracy", "loss", "precision", "recall", "f1")
 
@@ -88,7 +89,7 @@ def _flag(value: Any) -> bool:
 
 
 def _json(value: Any) -> str:
-    return "[]" if value == [] else "{}" if value == {} else json.dumps(value, sort_keys=True)
+    return _ENCODER.encode(value)
 
 
 def _label(value: Any) -> str:

@@ -11,9 +11,10 @@ _METHOD = Column("method", "text", ("method",), needed=True)
 _ARM_KEY = Column("arm_key", "text", ("arm_key",), needed=True)
 _ACCURACY = [column.name for column in ARM].index("validation_accuracy")
 _BASELINE_ACCURACY = [column.name for column in BASELINE].index("baseline_validation_accuracy")
-_KNOWN = {column.path for column in SETTINGS}
-# How a trial was run, not what it is.
-_NOT_DECIDING = {(name,) for name in VOLATILE}
+# Names of the known settings by the group that they are in; at the top also those of how a trial was run.
+_LEAVES: dict[tuple[str, ...], set[str]] = {(): set(VOLATILE)}
+for _column in SETTINGS:
+    _LEAVES.setdefault(_column.path[:-1], set()).add(_column.path[-1])
 
 
 def trial_rows(content: bytes, key: str, written_ns: int) -> list[tuple[Any, ...]]:
@@ -103,10 +104,8 @@ def _other_settings(settings: dict[str, Any]) -> str | None:
     found: dict[str, Any] = {}
 
     def visit(tree: dict[str, Any], group: tuple[str, ...]) -> None:
-        for name, value in tree.items():
-            path = (*group, name)
-            if path in _KNOWN or path in _NOT_DECIDING:
-                continue
+        for name in tree.keys() - _LEAVES.get(group, frozenset()):
+            path, value = (*group, name), tree[name]
             if isinstance(value, dict):
                 visit(value, path)
             else:

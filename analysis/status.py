@@ -5,7 +5,7 @@ It reads files and asks whether their locks are held; it changes nothing.
 
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,10 +13,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from analysis.command import checked_outputs, outputs_argument, run
-from analysis.studies import Study, studies
+from analysis.studies import Study, given_up, studies
 from wavesweep.store.records import FAILURE_FILE
 
 RESULT_FILE, LOCK_FILE = "result.json", ".lock"
+_MOST_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,14 @@ class Work:
         failed: how many have a failure and no result.
         running: names of those without either whose lock a process holds now.
         stopped: names of the others; the same command goes on with them.
+        given_up: how many a search stopped early.
     """
 
     done: int
     failed: int
     running: tuple[str, ...]
     stopped: tuple[str, ...]
+    given_up: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def status(outputs: Path) -> Status:
     return Status(
         sweeps=_sweeps(outputs / "sweeps"),
         studies=studies(outputs / "studies"),
-        trials=_work(outputs / "runs", RESULT_FILE),
+        trials=_work(outputs / "runs", RESULT_FILE, given_up(outputs / "studies")),
         arms=_work(outputs / "arms", "arm.json"),
         baselines=_work(outputs / "baselines", "baseline.json"),
     )
@@ -102,11 +105,17 @@ def lines(found: Status) -> list[str]:
     for name, work in (("trials", found.trials), ("arms", found.arms), ("baselines", found.baselines)):
         text.append(
             f"{name}: {work.done} done, {work.failed} failed, {len(work.running)} running, "
-            f"{len(work.stopped)} unfinished and not running"
+            f"{len(work.stopped)} unfinished" + (f", {work.given_up} given up early" if work.given_up else "")
         )
-        text += [f"  {key}: running" for key in work.running]
-        text += [f"  {key}: no process works on it; run its command again to go on" for key in work.stopped]
+        text += _some([f"  {key}: running" for key in work.running])
+        text += _some(
+            [f"  {key}: unfinished, and no process works on it; the same command goes on" for key in work.stopped]
+        )
     return text
+
+
+def _some(names: list[str]) -> list[str]:
+    return names if len(names) <= _MOST_LINES else [*names[:_MOST_LINES], f"  and {len(names) - _MOST_LINES} more"]
 
 
 def main() -> None:
@@ -130,8 +139,8 @@ def _sweeps(directory: Path) -> tuple[Sweep, ...]:
     return tuple(sorted(found, key=lambda sweep: (sweep.written, sweep.name)))
 
 
-def _work(directory: Path, result: str) -> Work:
-    done = failed = 0
+def _work(directory: Path, result: str, left: Collection[str] = ()) -> Work:
+    done = failed = stopped_early = 0
     running: list[str] = []
     stopped: list[str] = []
     for path in _directories(directory):
@@ -143,9 +152,11 @@ def _work(directory: Path, result: str) -> Work:
             done += 1
         elif (path / FAILURE_FILE).exists():
             failed += 1
+        elif path.name in left:
+            stopped_early += 1
         else:
             stopped.append(path.name)
-    return Work(done, failed, tuple(running), tuple(stopped))
+    return Work(done, failed, tuple(running), tuple(stopped), stopped_early)
 
 
 def _directories(directory: Path) -> Sequence[Path]:

@@ -1,6 +1,8 @@
 """What is known about the Optuna studies under `outputs/studies/`: read from their descriptions and storages."""
 
+import csv
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,23 +44,39 @@ def studies(directory: Path) -> tuple[Study, ...]:
     return tuple(_study(path) for path in sorted(directory.glob("*/study.json")))
 
 
-def trial_states(storage: str, name: str, base: Path) -> dict[str, int]:
-    """Number of trials of a study by state, from a storage `sqlite:///<path>`; nothing is written or created.
+def given_up(directory: Path) -> set[str]:
+    """Keys of the trials that a study stopped early: they leave no record, and nobody goes on with them."""
+    return {
+        row["key"]
+        for path in directory.glob("*/history.csv")
+        for row in _history(path)
+        if row.get("key") and (row.get("state") or "").lower() == "pruned"
+    }
 
-    The database is read directly, as opening it by Optuna would create or migrate its tables.
+
+def trial_states(storage: str, name: str, directory: Path) -> dict[str, int]:
+    """Number of trials of a study by state; nothing is written or created.
+
+    A SQLite database is read directly, as Optuna would create or migrate its tables; of another storage there is
+    `history.csv`, which is as of the last batch of trials.
 
     Args:
         storage: the URL.
         name: of the study.
-        base: where a relative path may start besides the working directory.
+        directory: of the study.
 
     Raises:
-        LookupError: the storage is of another kind, not there, or does not have the study; the message says which.
+        LookupError: the storage is not there, or does not have the study; the message says which.
     """
     if not storage.startswith(_SQLITE):
-        raise LookupError(f"its storage {storage.partition(':')[0]} cannot be counted here, only {_SQLITE}<path>")
+        states = [(row.get("state") or "").lower() for row in _history(directory / "history.csv")]
+        if not states:
+            raise LookupError(f"no history.csv yet; its storage is {storage.partition(':')[0] or 'not named'}")
+        return dict(Counter(states))
     text = storage.removeprefix(_SQLITE).partition("?")[0]
-    path = next((place for place in (Path(text), base / text) if place.is_file()), None)
+    # The last one for outputs that were moved or copied.
+    places = (Path(text), directory / text, directory / Path(text).name)
+    path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise LookupError(f"its storage {text} does not exist")
     query = "SELECT state, COUNT(*) FROM trials JOIN studies USING (study_id) WHERE study_name = ? GROUP BY state"
@@ -72,6 +90,14 @@ def trial_states(storage: str, name: str, base: Path) -> dict[str, int]:
             connection.close()
     except sqlite3.Error as error:
         raise LookupError(f"its storage {text} cannot be read ({error})") from None
+
+
+def _history(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error):
+        return []
 
 
 def _study(path: Path) -> Study:

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -42,6 +42,7 @@ def test_the_hypervolume_is_the_number_of_unit_cells_that_are_dominated(points, 
     assert hypervolume(points, maximize, reference) == count
 
 
+@settings(deadline=None)  # the first example imports Optuna
 @given(st.integers(1, 30).flatmap(lambda n: arrays(float, (n, 2), elements=st.floats(0, 1, width=32))))
 def test_the_hypervolume_is_optunas(points):
     optunas = pytest.importorskip("optuna._hypervolume").compute_hypervolume

@@ -90,11 +90,11 @@ def test_types_that_differ_between_records_survive_the_file(tmp_path):
 def test_a_setting_that_a_record_lacks_has_its_default_and_an_unknown_one_is_kept(tmp_path):
     record = example()
     del record["settings"]["retrain"], record["settings"]["shrink"]
-    record["settings"]["search"] = {"trials": 5}
+    record["settings"]["novel"] = {"width": 5}
     write_record(tmp_path, record)
     main = row(collect(tmp_path), record["key"])
     assert (main["retrain.name"], main["retrain.ramp"], main["shrink"]) == ("none", 0.7, False)
-    assert json.loads(main["other_settings"]) == {"search.trials": 5}
+    assert json.loads(main["other_settings"]) == {"novel.width": 5}
 
 
 def without(path):

@@ -32,7 +32,11 @@ def wheel(tmp_path_factory):
 def test_wheel_holds_every_configuration_file_and_no_test(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     configurations = {f"wavesweep/{path.relative_to(ROOT).as_posix()}" for path in ROOT.glob("conf/**/*.yaml")}
-    modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("wavesweep/**/*.py")}
+    modules = {
+        path.relative_to(ROOT).as_posix()
+        for package in ("wavesweep", "analysis")
+        for path in ROOT.glob(f"{package}/**/*.py")
+    }
     assert "wavesweep/conf/config.yaml" in configurations
     assert configurations | modules <= names
     assert [name for name in names if name.startswith(("tests/", "benchmarks/", "conf/"))] == []
