@@ -75,9 +75,7 @@ def _first(rows: pd.DataFrame, by: Sequence[str], ascending: Sequence[bool]) -> 
 
 def _chosen(subject: Subject, rule: tuple[str, str], row: "pd.Series[Any]") -> Choice:
     drop = row["accuracy_drop"]
-    cost = (
-        f"loses {drop:.1f} points" if drop >= 0.05 else f"gains {-drop:.1f} points" if drop <= -0.05 else "loses none"
-    )
+    cost = f"{'loses' if drop > 0 else 'gains'} {abs(drop):.1f} points of" if abs(drop) >= 0.05 else "loses no"
     seeds = f"mean of {row['seeds']} seeds" if row["seeds"] > 1 else f"one seed of {subject.seeds}"
     if subject.seeds == 1:
         seeds = "one seed"
@@ -86,7 +84,7 @@ def _chosen(subject: Subject, rule: tuple[str, str], row: "pd.Series[Any]") -> C
     setting = describe(row, subject.varying) + compared
     words = (
         f"{setting}: {size(row)}, {row['compression_ratio']:.1f} times smaller; "
-        f"{cost} of validation accuracy ({accuracy})."
+        f"{cost} validation accuracy ({accuracy})."
     )
     return Choice(*rule, row, words)
 

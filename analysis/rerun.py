@@ -16,7 +16,7 @@ from wavesweep.config import VOLATILE, Settings, config_directory
 GROUPS = ("model", "dataset", "method", "threshold", "retrain", "quantize", "codec")
 # Of the settings that say where and how a trial was run, those that a rerun needs as well.
 _NEEDED = frozenset({"paths.data", "device"})
-_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
+_PLAIN = re.compile(r"(?:\.{0,2}/)*[A-Za-z_][A-Za-z0-9_./-]*")
 _RESERVED = re.compile(r"null|true|false|nan|inf", re.IGNORECASE)
 
 
@@ -99,9 +99,10 @@ def hydra_value(value: Any) -> str:
     text = str(value)
     if _PLAIN.fullmatch(text) and not _RESERVED.fullmatch(text):
         return text
-    # Inside quotes a backslash counts only before a quote, or at the end.
-    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
-    return f"'{escaped}'"
+    # Double quotes read better within the shell's single ones. A backslash counts only before a quote, or at the end.
+    quote = "'" if '"' in text else '"'
+    escaped = re.sub(rf"(\\*)({quote}|$)", lambda found: found[1] * 2 + ("\\" + quote if found[2] else ""), text)
+    return f"{quote}{escaped}{quote}"
 
 
 @lru_cache(maxsize=10_000)

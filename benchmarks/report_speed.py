@@ -61,10 +61,8 @@ def main() -> None:
         times = opening(file)
     print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print(f"{trials:,} trials: {size:.1f} MB, written in {written[0]:.1f} s ({written[1]:.1f} s of the processor)")
-    fastest = min(times)
-    print(
-        f"opened in {fastest[0]:.2f} s at best of {len(times)} ({min(t for _, t in times):.2f} s of the page's thread)"
-    )
+    fastest, least = min(seconds for seconds, _ in times), min(thread for _, thread in times)
+    print(f"opened in {fastest:.2f} s at best of {len(times)} ({least:.2f} s of the page's thread)")
 
 
 if __name__ == "__main__":

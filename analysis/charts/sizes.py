@@ -74,10 +74,9 @@ def before_after(subject: Subject, chosen: list[Choice]) -> Chart:
     if not seeds:
         return left_out(name, title, "no setting was chosen")
     shown = "chosen on validation; test is reported beside it and chose nothing"
-    lines = max(bar.label.count("\n") + 1 for bar in rows)
     figure = new_figure(
         title, caption(subject, "validation and test split", shown, seeds),
-        height=0.9 + max(0.34, 0.05 + 0.135 * lines) * len(rows),
+        height=_height([bar.label for bar in rows]),
     )  # fmt: skip
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.35, 1])
     places = range(len(rows))
@@ -118,7 +117,7 @@ def inference_time(subject: Subject, chosen: list[Choice]) -> Chart:
         shown += ". Zeros in a dense layer do not make it faster: differences are noise"
     seeds = [row["seeds"] for _, row in measured]
     figure = new_figure(title, caption(subject, "blank images, no split", shown, seeds),
-                        height=1.0 + 0.46 * len(labels))  # fmt: skip
+                        height=_height(labels) + 0.3)  # fmt: skip
     panels = figure.subplots(1, 2, sharey=True)
     colors = [_BEFORE] + [look(row["method"]).color for _, row in measured]
     for axes, calls, what in zip(panels, ("single", "batch"), ("one image", "a batch of 64"), strict=True):
@@ -144,6 +143,12 @@ def inference_time(subject: Subject, chosen: list[Choice]) -> Chart:
 
 def _label(subject: Subject, row: "pd.Series[Any]") -> str:
     return _broken(f"{describe(row, subject.varying)}, {plural(row['seeds'], 'seed')}")
+
+
+def _height(labels: list[str]) -> float:
+    """Of a panel with these labels at its bars, in inches."""
+    lines = max(label.count("\n") + 1 for label in labels)
+    return 0.9 + max(0.34, 0.1 + 0.135 * lines) * len(labels)
 
 
 def _broken(text: str, width: int = 46) -> str:

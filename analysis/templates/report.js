@@ -168,7 +168,7 @@
       legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
       shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 100 * of.baseline, y1: 100 * of.baseline, line: { dash: "dash", width: 1 } }],
       annotations: [{ xref: "paper", x: less ? 0 : 1, y: 100 * of.baseline, yanchor: "bottom", xanchor: less ? "left" : "right", showarrow: false,
-        text: `baseline ${(100 * of.baseline).toFixed(1)} %`, font: { size: 11 } }],
+        text: `baseline ${(100 * of.baseline).toFixed(2)} %`, font: { size: 11 } }],
     };
     const plot = byId("plot");
     Plotly.react(plot, traces, layout, { displaylogo: false, responsive: true, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] });
