@@ -9,7 +9,7 @@ from pathlib import Path
 from wavesweep.errors import WavesweepError
 
 EXIT_FAILED, EXIT_WRONG_ARGUMENT = 1, 2
-_EXTRA = ("pandas", "pyarrow", "plotly", "matplotlib")
+_EXTRA = ("pandas", "pyarrow", "plotly", "matplotlib", "jinja2")
 
 
 class WrongArgumentError(WavesweepError):

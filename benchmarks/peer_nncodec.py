@@ -33,10 +33,10 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
-from wavesweep.app import config_directory, register
+from wavesweep.app import register
 from wavesweep.baseline import Baseline, Subject, load_subject, obtain_baseline
 from wavesweep.compose import settings_from
-from wavesweep.config import Settings
+from wavesweep.config import Settings, config_directory
 from wavesweep.measure.quality import evaluate
 from wavesweep.store.keys import trial_key
 from wavesweep.store.places import trial_directory

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import open_dict
 
-from wavesweep.app import config_directory, register
+from wavesweep.app import register
 from wavesweep.checks import check
 from wavesweep.compose import Composer, explain, settings_from
-from wavesweep.config import LAYOUTS, METHODS, Settings
+from wavesweep.config import LAYOUTS, METHODS, Settings, config_directory
 from wavesweep.errors import SettingsError
 
 GROUPS = ("model", "dataset", "method", "threshold")

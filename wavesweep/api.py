@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from wavesweep.app import config_directory, register
+from wavesweep.app import register
 from wavesweep.checks import check
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import state_dict
@@ -20,7 +20,7 @@ from wavesweep.coding import Coding, Network, code_arm
 from wavesweep.compose import explain, settings_from
 from wavesweep.compression.arm import ArmSpec
 from wavesweep.compression.importance import LayerImportance, layer_importance
-from wavesweep.config import Settings
+from wavesweep.config import Settings, config_directory
 from wavesweep.data.splits import Dataset, Split
 from wavesweep.errors import SettingsError
 from wavesweep.retrain.interface import Training

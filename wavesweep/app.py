@@ -3,7 +3,6 @@
 import os
 import sys
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -16,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wavesweep.compose import explain, parse_error, settings_from
-from wavesweep.config import Settings
+from wavesweep.config import Settings, config_directory
 from wavesweep.errors import SettingsError, WavesweepError
 from wavesweep.interrupt import interrupted, listen
 from wavesweep.scan_sweeper import SensitivitySweeper, SensitivitySweeperConfig
@@ -110,13 +109,6 @@ def register() -> None:
     Plugins.instance().register(SearchSweeper)
     store.store(group="hydra/sweeper", name="search", node=SearchSweeperConfig, replace=True)
     store.store(group="hydra/sweeper", name="sensitivity", node=SensitivitySweeperConfig, replace=True)
-
-
-def config_directory() -> Path:
-    """`conf/`: inside the package in a wheel, beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
 
 
 def _wrong_option(arguments: list[str]) -> SettingsError:

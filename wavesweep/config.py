@@ -6,6 +6,7 @@ configuration is composed; `wavesweep.checks` refuses values that have the right
 """
 
 from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 LAYOUTS = ("auto", "spatial", "channel", "all", "flat")
@@ -292,3 +293,10 @@ def allowed_text(key: str, schema: type = Settings) -> str | None:
             return allowed_text(rest, entry.type) if rest else "is a group of keys; set one of them"
         return str(entry.metadata["allowed"]) if not rest else None
     return None
+
+
+def config_directory() -> Path:
+    """`conf/`: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"

@@ -1,0 +1,1 @@
+"""Charts: functions from tables to matplotlib figures."""

@@ -1,0 +1,309 @@
+"""The charts as data: what is drawn is what the table says, and every chart says what it shows."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from records import example, write_record, write_records
+
+from analysis.charts import heatmap, history, layers, pareto, sizes, training
+from analysis.choices import choices
+from analysis.collect import collect
+from analysis.details import sensitivity, studies
+from analysis.figures import all_charts, charts_of
+from analysis.style import LOOKS, encoded, styled
+from analysis.subjects import describe, subjects
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = (
+    "accuracy_bytes",
+    "accuracy_sparsity",
+    "before_after",
+    "wavelet_level",
+    "layers",
+    "learning_curves",
+    "history",
+    "inference_time",
+)
+
+
+def write_curves(outputs, key, epochs=4):
+    rows = [
+        f"{method},{epoch},0.{epoch},0.{epoch + 4}" for method in ("wavelet", "random") for epoch in range(1, epochs)
+    ]
+    text = "method,epoch,sparsity,validation_accuracy\n" + "\n".join(rows) + "\n"
+    (outputs / "runs" / key / "learning_curves.csv").write_text(text)
+
+
+def write_scan(outputs):
+    directory = outputs / "sensitivity" / "one"
+    directory.mkdir(parents=True)
+    rows = [
+        f"mlp,digits,0,wavelet,haar,1,auto,{tensor},{percentile},{percentile / 200}"
+        for tensor in ("fc1.weight", "fc2.weight", "fc3.weight")
+        for percentile in (50, 90)
+    ]
+    header = "model,dataset,seed,method,wavelet,level,layout,tensor,percentile,accuracy_lost"
+    (directory / "table.csv").write_text("\n".join([header, *rows]) + "\n")
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("records")
+    write_records(directory, 320, seeds=2)
+    write_records(directory, 2, seeds=2, settings={"retrain.name": "gradual", "threshold.percentile": 95.0})
+    for row in collect(directory).trials.query("`retrain.name` == 'gradual'")["key"].unique():
+        write_curves(directory, row)
+    write_scan(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def subject(outputs):
+    (found,) = subjects(collect(outputs).trials)
+    return found
+
+
+@pytest.fixture(scope="module")
+def charts(subject, outputs):
+    return {chart.name: chart for chart in charts_of(subject, outputs)}
+
+
+def texts(figure):
+    return " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+
+
+def test_there_is_every_chart(charts):
+    assert tuple(charts) == NAMES
+    assert all(chart.figure is not None for chart in charts.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_chart_says_its_data_seeds_and_split(charts, name):
+    said = texts(charts[name].figure)
+    assert "mlp on digits" in said
+    assert "seed" in said
+    assert "split" in said
+    axes = charts[name].figure.axes[0]
+    assert charts[name].figure.get_suptitle()
+    assert any(one.get_xlabel() for one in charts[name].figure.axes)
+    assert axes.get_ylabel() or axes.get_yticklabels()
+
+
+def test_equal_data_give_equal_bytes(charts, subject, outputs):
+    again = {chart.name: chart for chart in charts_of(replace(subject), outputs)}
+    for name in NAMES:
+        first = encoded(charts[name].figure, "svg")
+        assert first == encoded(again[name].figure, "svg")
+        assert b"<text" in first
+        assert b"<dc:date>" not in first
+
+
+def test_the_means_are_those_of_the_table(subject):
+    rows = subject.rows[subject.rows["is_main"] & (subject.rows["retrain.name"] == "none")]
+    expected = rows.groupby(["threshold.percentile", "wavelet", "level"])["validation_accuracy"].mean()
+    means = subject.means[subject.means["is_main"] & (subject.means["retrain.name"] == "none")]
+    assert len(means) == len(expected) == 160
+    assert (means["seeds"] == 2).all()
+    for _, mean in means.iterrows():
+        wanted = expected[mean["threshold.percentile"], mean["wavelet"], mean["level"]]
+        assert mean["validation_accuracy"] == pytest.approx(wanted, abs=1e-12)
+
+
+def test_a_shared_arm_counts_once(tmp_path):
+    for wavelet in ("haar", "db2"):
+        for seed in (0, 1):
+            record = example({"wavelet": wavelet, "seed": seed})
+            for arm in record["arms"]:
+                arm["arm_key"] = f"{arm['method']}-{seed}" + (f"-{wavelet}" if arm["method"] == "wavelet" else "")
+            write_record(tmp_path, record)
+    (subject,) = subjects(collect(tmp_path).trials)
+    assert sorted(subject.means["method"]) == ["magnitude", "random", "wavelet", "wavelet"]
+    assert len(subject.singles) == 8
+
+
+def test_different_networks_are_different_subjects(tmp_path):
+    for settings in ({}, {"model.name": "lenet300"}, {"dataset.name": "image_folder", "dataset.path": "/x/y"}):
+        write_record(tmp_path, example(settings))
+    labels = [subject.label for subject in subjects(collect(tmp_path).trials)]
+    assert sorted(labels) == ["lenet300 on digits", "mlp on digits", "mlp on image_folder (y)"]
+
+
+def test_the_points_and_fronts_drawn_are_those_of_the_table(charts, subject):
+    axes = charts["accuracy_bytes"].figure.axes[0]
+    for curve in pareto.curves(subject.means, pareto.STORED_BYTES):
+        (points,) = [one for one in axes.collections if one.get_gid() == f"points-{curve.method}"]
+        drawn = np.sort(points.get_offsets().data, axis=0)
+        wanted = np.column_stack([curve.points["stored_bytes"], 100 * curve.points["validation_accuracy"]])
+        np.testing.assert_allclose(drawn, np.sort(wanted.astype(float), axis=0))
+        (line,) = [one for one in axes.lines if one.get_label() == curve.method]
+        best = -1.0
+        for size, accuracy in zip(*line.get_data(), strict=True):  # by rising size, so each must be better
+            assert accuracy > best
+            assert not ((wanted[:, 0] <= size) & (wanted[:, 1] > accuracy + 1e-9)).any()
+            best = accuracy
+
+
+def test_the_baseline_is_drawn(charts, subject):
+    lines = charts["accuracy_bytes"].figure.axes[0].lines
+    assert any(np.allclose(line.get_ydata(), 100 * subject.baseline["validation"]) for line in lines)
+
+
+def test_methods_differ_without_colour():
+    assert len({look.marker for look in LOOKS.values()}) == len(LOOKS)
+    assert len({str(look.line) for look in LOOKS.values()}) == len(LOOKS)
+
+
+def test_the_heat_map_has_the_means_of_one_slice(subject):
+    found = heatmap.best_slice(subject)
+    assert found.accuracy.shape == (10, 2)
+    for wavelet in found.accuracy.index:
+        for level in found.accuracy.columns:
+            rows = subject.rows[subject.rows["is_main"]]
+            for name, value in {**found.fixed, "wavelet": wavelet, "level": level}.items():
+                rows = rows[rows[name].isna() if pd.isna(value) else rows[name] == value]
+            assert found.accuracy.loc[wavelet, level] == pytest.approx(rows["validation_accuracy"].mean())
+
+
+def test_layers_have_sparsity_and_energy(subject, outputs):
+    chosen = choices(subject)[0]
+    record = json.loads((outputs / "runs" / chosen.row["keys"][0] / "result.json").read_text())
+    from analysis import details
+
+    means = layers.layer_means(details.layers(outputs, [record["key"]]))
+    layer = record["arms"][0]["layers"][0]
+    row = means[(means["method"] == "wavelet") & (means["name"] == layer["name"])].iloc[0]
+    assert row["sparsity"] == pytest.approx(1 - layer["nonzero"] / layer["coefficients"])
+    assert row["energy"] == pytest.approx(1 - layer["error"] ** 2)
+    assert len(sensitivity(outputs, "mlp", "digits")) == 6
+    assert sensitivity(outputs, "mlp", "mnist").empty
+
+
+def test_choices_keep_their_constraints(subject):
+    smallest, accurate, knee = choices(subject)
+    means = subject.means
+    assert smallest.row["accuracy_drop"] <= 1
+    assert smallest.row["stored_bytes"] == means[means["accuracy_drop"] <= 1]["stored_bytes"].min()
+    assert accurate.row["compression_ratio"] >= 10
+    ten = means[means["compression_ratio"] >= 10]
+    assert accurate.row["validation_accuracy"] == ten["validation_accuracy"].max()
+    assert "2 seeds" in smallest.words
+    assert "test" in knee.words
+    assert describe(knee.row, subject.varying) in knee.words
+
+
+def test_the_words_say_that_nothing_satisfies_a_constraint(tmp_path):
+    record = example()
+    for arm in record["arms"]:
+        arm["validation"]["accuracy"] = 0.5
+        arm["compression_ratio"] = 3.0
+    write_record(tmp_path, record)
+    (subject,) = subjects(collect(tmp_path).trials)
+    smallest, accurate, _ = choices(subject)
+    assert smallest.row is None
+    assert smallest.words.startswith("None: no setting loses at most 1 point")
+    assert accurate.row is None
+    assert "3.0 times smaller" in accurate.words
+
+
+def test_charts_without_data_say_why(tmp_path):
+    write_record(tmp_path, example())
+    (subject,) = subjects(collect(tmp_path).trials)
+    left_out = {chart.name: chart.text for chart in charts_of(subject, tmp_path) if chart.figure is None}
+    assert left_out.keys() == {"wavelet_level", "learning_curves", "history"}
+    assert left_out["learning_curves"] == "no trial was retrained (retrain=none)"
+
+
+def test_the_history_grows_to_the_hypervolume_of_all():
+    points = np.random.default_rng(0).random((50, 2))
+    volume = history.hypervolume_so_far(points, (True, True), (0.0, 0.0))
+    assert (np.diff(volume) >= 0).all()
+    assert volume[-1] == pytest.approx(history.hypervolume(points, (True, True), (0.0, 0.0)))
+    best = history.best_so_far(np.array([np.nan, 1.0, np.nan, 0.5, 2.0]), maximize=False)
+    np.testing.assert_array_equal(best, [np.nan, 1, 1, 0.5, 0.5])
+
+
+def test_a_study_has_its_history(outputs, subject):
+    directory = outputs / "studies" / "pareto $x<b>"
+    directory.mkdir(parents=True)
+    key = subject.rows["key"].iloc[0]
+    (directory / "history.csv").write_text(
+        "number,key,state,accuracy,stored_bytes,seconds,cached,reason,params\n"
+        f"0,{key},complete,0.9,1000,1.0,False,,{{}}\n1,,fail,,,1.0,False,out of memory,{{}}\n"
+        f"2,{key},complete,0.8,500,1.0,True,,{{}}\n"
+    )
+    assert list(studies(outputs)) == ["pareto $x<b>"]
+    (drawn,) = [drawn for drawn in all_charts([subject], outputs) if drawn.chart.name.startswith("study")]
+    assert drawn.subject is subject
+    said = texts(drawn.chart.figure)
+    assert "3 trials of the study, 1 without a value; objectives: accuracy, stored_bytes" in said
+    assert drawn.chart.figure.axes[1].lines[1].get_ydata().tolist() == [1000, 1000, 500]
+    assert encoded(drawn.chart.figure, "svg")
+
+
+def test_learning_curves_are_those_of_the_files(charts, subject):
+    assert len(training.retrained(subject)) == 1
+    axes = charts["learning_curves"].figure.axes[0]
+    assert any(np.allclose(line.get_ydata(), [50, 60, 70]) for line in axes.lines)
+
+
+def test_sizes_are_those_before_and_after(subject):
+    bars = sizes.bars(subject, choices(subject))
+    assert [bar.label for bar in bars][:3] == ["before: float32", "before: float32, gzip", "before: int8 weights"]
+    assert bars[0].size == subject.rows["dense_bytes"].iloc[0]
+    assert {bar.size for bar in bars[3:]} == {choice.row["stored_bytes"] for choice in choices(subject)}
+
+
+def test_hostile_names_are_text(tmp_path):
+    name = r"$\frac{<script>alert(1)</script>&"
+    write_record(tmp_path, example({"model.name": name}))
+    write_record(tmp_path, example({"model.name": name, "wavelet": "$x$", "seed": 1}))
+    (subject,) = subjects(collect(tmp_path).trials)
+    for chart in charts_of(subject, tmp_path):
+        if chart.figure is not None:
+            assert b"<script" not in encoded(chart.figure, "svg")
+
+
+def test_the_command_writes_svg_and_png(tmp_path):
+    write_records(tmp_path, 2, seeds=1)
+    done = run("figures", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "left out mlp-digits_learning_curves: no trial was retrained" in done.stdout
+    written = sorted(path.name for path in (tmp_path / "analysis" / "figures").iterdir())
+    assert "mlp-digits_accuracy_bytes.png" in written
+    assert "mlp-digits_accuracy_bytes.svg" in written
+
+
+@pytest.mark.parametrize("script", ["figures", "report"])
+def test_errors_are_one_line(tmp_path, script):
+    absent = run(script, tmp_path / "absent")
+    empty = run(script, tmp_path)
+    for done in (absent, empty):
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert str(tmp_path) in done.stderr
+        assert "python -m wavesweep" in done.stderr
+
+
+def run(script, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", f"analysis.{script}", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_style_does_not_leak(charts):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    with styled():
+        assert matplotlib.rcParams["svg.fonttype"] == "none"
+    assert dict(matplotlib.rcParams) == before
