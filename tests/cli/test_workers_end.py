@@ -45,7 +45,7 @@ def all_end(processes, seconds=20):
 
 def test_killed_sweep_leaves_no_workers_and_is_completed_by_the_same_command(tmp_path):
     with started(tmp_path, *SWEEP) as process:
-        assert wait_until(lambda: len(results(tmp_path)) >= 2, process)
+        assert wait_until(lambda: len(results(tmp_path)) >= 2, process, 600)
         workers = children(process.pid)
         assert len(workers) >= 2
         os.kill(process.pid, signal.SIGKILL)
@@ -64,7 +64,7 @@ def test_killed_sweep_leaves_no_workers_and_is_completed_by_the_same_command(tmp
 def test_interrupted_sweep_stops_with_its_workers(tmp_path, finished):
     # In a session of its own, where the signal reaches every process as it does from a terminal.
     with started(tmp_path, *SWEEP, start_new_session=True) as process:
-        assert wait_until(lambda: len(children(process.pid)) >= 2 and len(results(tmp_path)) >= finished, process)
+        assert wait_until(lambda: len(children(process.pid)) >= 2 and len(results(tmp_path)) >= finished, process, 600)
         workers = children(process.pid)
         os.killpg(process.pid, signal.SIGINT)
         outcome = finish(process)
@@ -78,7 +78,7 @@ def test_interrupted_sweep_stops_with_its_workers(tmp_path, finished):
 
 def test_killed_worker_costs_no_trial(tmp_path):
     with started(tmp_path, *SWEEP) as process:
-        assert wait_until(lambda: len(results(tmp_path)) >= 2, process)
+        assert wait_until(lambda: len(results(tmp_path)) >= 2, process, 600)
         computing = [path for path in Path("/proc").glob("[0-9]*") if _is_worker(path, process.pid)]
         os.kill(int(computing[0].name), signal.SIGKILL)
         outcome = finish(process)
