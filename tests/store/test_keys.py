@@ -14,6 +14,7 @@ from wavesweep.config import (
     ModelSettings,
     PathsSettings,
     Recipe,
+    SearchSettings,
     Settings,
     ThresholdSettings,
 )
@@ -118,6 +119,7 @@ def test_volatile_settings_do_not_change_keys():
         progress=False,
         retry_failed=True,
         on_busy="skip",
+        search=SearchSettings(name="pareto"),
     )
     assert all(getattr(settings, name) != getattr(Settings(), name) for name in VOLATILE)
     assert trial_key(settings) == trial_key(Settings())

@@ -33,7 +33,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         # Not by `tempfile`, whose files only their owner may read: others share the outputs directory.
         temporary = path.with_name(f".{path.name}.{uuid4().hex}")
         try:
-            with temporary.open("xb") as file:
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
