@@ -25,6 +25,8 @@ BY_DIGEST = {"model.checkpoint": "checkpoint", "dataset.path": "dataset", "thres
 BASELINE_GROUPS = ("model", "dataset", "seed")
 # Values of another kind than those a generic change can make.
 OTHER_VALUES = {
+    "search.constraints.max_drop": 1.0,
+    "search.constraints.min_sparsity": 50.0,
     "model.arguments": {"hidden": [32]},
     "layers.types": ["conv"],
     "layers.include": ["fc*"],
