@@ -13,10 +13,11 @@ from hydra.types import RunMode
 from wavesweep.app import config_directory, register
 from wavesweep.baseline import load_subject
 from wavesweep.errors import StoreError, TrialError
+from wavesweep.launch import LostError
 from wavesweep.search import run
 from wavesweep.search.points import Points
 from wavesweep.search.run import search
-from wavesweep.sweep import run_points
+from wavesweep.sweep import Point, run_here
 
 LINES = ("search=pareto", "model.recipe.epochs=1", "threshold.percentile=interval(50,90)", "search.n_jobs=2")
 
@@ -38,23 +39,32 @@ def points(tmp_path):
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
+class Workers:
+    """Stands for a launcher with processes of its own."""
+
+
 @pytest.fixture
 def launched(monkeypatch):
-    """Batches that were launched; `launched.dying` of the first ones end as joblib does when a worker is killed."""
+    """Batches that were launched; `launched.dying` of the first ones end as they do when a worker is killed."""
 
     class Batches(list):
         dying = 0
+        points = None
 
     batches = Batches()
 
-    def launch(points, on_busy, launcher):
-        batches.append([point.key for point in points])
+    def launch(launcher, jobs):
+        batches.append([tuple(job) for job in jobs])
         if len(batches) <= batches.dying:
-            raise RuntimeError("A worker process managed by the executor was unexpectedly terminated.")
-        return run_points(points, on_busy, launcher)
+            return [LostError("its process ended without a record") for _ in jobs]
+        return [run_here(Point((), _settings(batches.points, job), ""), "wait") for job in jobs]
 
-    monkeypatch.setattr(run, "run_points", launch)
+    monkeypatch.setattr(run, "launch", launch)
     return batches
+
+
+def _settings(points, job):
+    return points._composer.settings([points._parser.parse_override(line) for line in job])
 
 
 def history(tmp_path):
@@ -68,10 +78,9 @@ def here(points):
 
 
 def test_trials_whose_worker_died_are_run_again(points, launched, tmp_path, capsys):
-    launched.dying = 1
-    here(points(4))
+    launched.dying, launched.points = 1, points(4)
+    search(launched.points, Workers())
     captured = capsys.readouterr()
-    assert captured.err.startswith("a worker ended: RuntimeError\n")
     assert "4 of 4 trials: 4 complete" in captured.out
     assert [len(batch) for batch in launched] == [2, 2, 2]
     assert launched[1] == launched[0]
@@ -82,9 +91,9 @@ def test_trials_whose_worker_died_are_run_again(points, launched, tmp_path, caps
 
 
 def test_a_search_whose_workers_always_die_ends_and_can_go_on(points, launched, tmp_path, capsys):
-    launched.dying = 5
+    launched.dying, launched.points = 5, points(4)
     with pytest.raises(TrialError, match=r"^the workers of 5 batches of trials in a row died \(out of memory\?\); "):
-        here(points(4))
+        search(launched.points, Workers())
     assert len(launched) == 5
     assert {row["state"] for row in history(tmp_path)} <= {"fail", "waiting"}
     here(points(4))
@@ -94,7 +103,7 @@ def test_a_search_whose_workers_always_die_ends_and_can_go_on(points, launched, 
 
 def test_a_full_disk_ends_the_search_and_leaves_no_trial_running(points, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(run, "run_points", lambda points, *_: [StoreError("no space left") for _ in points])
+        patch.setattr(run, "run_here", lambda *_: StoreError("no space left"))
         with pytest.raises(StoreError, match="no space left"):
             here(points(2))
     here(points(2))

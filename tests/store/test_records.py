@@ -98,7 +98,6 @@ def test_others_may_read_a_record_as_far_as_the_umask_lets_them(tmp_path):
     assert (tmp_path / "record").stat().st_mode == plain.stat().st_mode
 
 
-
 def test_a_file_is_written_with_its_directories(tmp_path):
     path = tmp_path / "a" / "b" / "weights.bin"
     write_atomically(path, b"\x00\xff")
