@@ -17,6 +17,7 @@ from wavesweep.errors import SettingsError, StoreError, WavesweepError
 from wavesweep.interrupt import interrupted
 from wavesweep.workers import begin
 
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 # What became of a job: its objective, or the error that ended it.
 Outcome = float | BaseException
 
@@ -99,16 +100,19 @@ def _jobs_at_once(launcher: Launcher, count: int) -> int:
 def _cores_shared(launcher: Launcher, processes: int) -> Iterator[None]:
     """Have the processes that are started share the cores of this machine, if the launcher does not see to that.
 
-    joblib and Ray do: each process gets as many threads as there are cores for it. A user's own setting is kept.
+    joblib and Ray do: each process gets as many threads as there are cores for it. A user's own OMP_NUM_THREADS is
+    kept, and holds for MKL too, for which joblib would choose a number of its own that PyTorch prefers.
     """
-    if not _is_local(launcher) or "OMP_NUM_THREADS" in os.environ:
-        yield
-        return
-    os.environ["OMP_NUM_THREADS"] = str(max(1, _cores() // processes))
+    chosen = os.environ.get("OMP_NUM_THREADS")
+    if chosen is None and _is_local(launcher):
+        chosen = str(max(1, _cores() // processes))
+    added = [name for name in _THREADS if chosen is not None and name not in os.environ]
+    os.environ.update({name: str(chosen) for name in added})
     try:
         yield
     finally:
-        del os.environ["OMP_NUM_THREADS"]
+        for name in added:
+            del os.environ[name]
 
 
 def _is_local(launcher: Launcher) -> bool:

@@ -34,13 +34,13 @@ def test_wrong_setting_is_refused_before_any_worker_starts(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("own", [None, "3"], ids=["not set", "set by the user"])
+@pytest.mark.parametrize("own", [None, joblib.cpu_count()], ids=["not set", "set by the user"])
 def test_workers_share_the_cores(tmp_path, own):
     environment = {name: value for name, value in ENVIRONMENT.items() if name != "OMP_NUM_THREADS"}
     if own is not None:
-        environment["OMP_NUM_THREADS"] = own
+        environment["OMP_NUM_THREADS"] = str(own)
     line = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "level=1,2", QUICK, "compare=[]")
     outcome = run(tmp_path, *line, env=environment)
     assert outcome.status == 0, outcome.stderr
-    expected = int(own) if own else max(1, joblib.cpu_count() // 2)
+    expected = own if own else max(1, joblib.cpu_count() // 2)
     assert [record["environment"]["threads"] for record in records(tmp_path).values()] == [expected] * 2
