@@ -30,7 +30,11 @@ def assert_shared(directory, url, processes, n_trials):
         # Otherwise the others found everything done, and this tests nothing.
         assert any(line.startswith("[") for line in outcome.stderr.splitlines())
     assert len({outcome.stdout for outcome in outcomes}) == 1
-    trials = optuna.load_study(study_name="shared", storage=open_storage(url)).trials
+    storage = open_storage(url)
+    trials = optuna.load_study(study_name="shared", storage=storage).trials
+    if isinstance(storage, optuna.storages.RDBStorage):
+        storage.remove_session()
+        storage.engine.dispose()
     assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.FAIL}
     keys = [trial.user_attrs["key"] for trial in trials if trial.state == TrialState.COMPLETE]
     assert len(keys) == len(set(keys)) == n_trials
