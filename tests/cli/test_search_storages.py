@@ -45,6 +45,7 @@ def assert_shared(directory, url, processes, n_trials):
         assert (directory / "outputs" / "runs" / key / "trial.log").read_text().count(" baseline ") == 1
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_study_in_sqlite(tmp_path):
     # Both begin in the same moment, so both would make the database.
     assert_shared(tmp_path, f"sqlite:///{tmp_path / 'study.db'}", 2, 16)
