@@ -50,7 +50,7 @@ def test_each_name_runs_a_study_and_repeats_it_with_the_same_seed(name):
     assert (first == other) == (name == "grid")  # a grid has its order
 
 
-@pytest.mark.parametrize("name", set(SAMPLERS) - set(EXHAUSTIVE))
+@pytest.mark.parametrize("name", sorted(set(SAMPLERS) - set(EXHAUSTIVE)))
 def test_a_process_that_goes_on_does_not_repeat_the_points_of_the_seed(name):
     storage = optuna.storages.InMemoryStorage()
     before = run(study_of(make_sampler(name, 0, (0, 0), CONTINUOUS), storage), CONTINUOUS, 5)
