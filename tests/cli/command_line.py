@@ -31,6 +31,7 @@ QUICK = "model.recipe.epochs=2"
 # line still has a process, and so a Hydra, of its own.
 FORK_EACH = """
 import json, os, signal, sys, time, traceback
+import wavesweep.scan, wavesweep.search.run, wavesweep.trial  # with all that a command imports only when it needs it
 from wavesweep.app import main
 
 for line in sys.stdin:
