@@ -4,6 +4,7 @@ They differ in what they do when a process dies, and in how many processes they 
 """
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -70,6 +71,7 @@ def _launch_batch(launcher: Launcher, jobs: Sequence[Sequence[str]], number: int
             raise
         # The launcher gave up. What its jobs had finished is on the disk.
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        print(f"a worker ended: {reason}; what it left is run again", file=sys.stderr, flush=True)
         outcomes = [LostError(f"the job ended without a record ({reason})") for _ in jobs]
     stop_if_told(outcomes)
     return outcomes
