@@ -3,10 +3,11 @@
 What deals with ONNX is imported where it is used: nobody else waits for it, or needs to have it.
 """
 
+import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,11 +137,11 @@ def _forget_sources(proto: Any) -> None:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """The exporter warns and logs a lot; what matters is in the error that it raises."""
+    """The exporter warns, logs and prints whole graphs; what matters is in the error that it raises."""
     before = logging.root.manager.disable
     logging.disable()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
