@@ -33,12 +33,6 @@ class DependsOnValues(nn.Sequential):
         return 2 * logits if logits.sum() > 0 else logits
 
 
-class DependsOnCount(nn.Sequential):
-    def forward(self, images):
-        logits = super().forward(images)
-        return logits + 1 if len(images) == 2 else logits
-
-
 def shaken(model):
     """The network with statistics of batch normalisation as training leaves them, and not as it begins."""
     for module in model.modules():
@@ -66,7 +60,6 @@ def assert_same_outputs(content, model, shape, dtype=torch.float32):
 
 
 NETWORKS = {
-    "mlp": (lambda: mlp((1, 8, 8), 10), (1, 8, 8), torch.float32),
     "lenet5": (lambda: lenet5((1, 28, 28), 10), (1, 28, 28), torch.float32),
     "residual blocks": (lambda: cifar_resnet(8, 3, 10), (3, 16, 16), torch.float32),
     "tokens": (OwnTokens, (5,), torch.int64),
@@ -95,23 +88,13 @@ def test_every_network_of_the_zoo_is_exported(name):
     assert_same_outputs(onnx_bytes(model, torch.zeros(1, *shape)), model, shape)
 
 
-def test_the_same_network_gives_the_same_bytes():
-    torch.manual_seed(0)
-    model = mlp((1, 4, 4), 3, hidden=(8,))
-    first = onnx_bytes(model, torch.zeros(1, 1, 4, 4))
-    assert onnx_bytes(model, torch.zeros(1, 1, 4, 4)) == first
-
-
-@pytest.mark.parametrize(
-    ("kind", "said"), [(DependsOnValues, "data-dependent"), (DependsOnCount, "the number of inputs in a batch")]
-)
-def test_a_network_that_cannot_be_exported_says_why_in_one_line(kind, said, capfd):
-    model = kind(nn.Flatten(), nn.Linear(16, 4))
+def test_a_network_that_cannot_be_exported_says_why_in_one_line(capfd):
+    model = DependsOnValues(nn.Flatten(), nn.Linear(16, 4))
     with pytest.raises(TrialError) as raised:
         onnx_bytes(model, torch.zeros(1, 1, 4, 4))
     text = str(raised.value)
     assert text.startswith("the network cannot be exported as ONNX: ")
-    assert said in text
+    assert "data-dependent" in text
     assert "\n" not in text
     assert capfd.readouterr() == ("", "")
 
@@ -140,17 +123,13 @@ def test_a_compressed_network_is_exported_as_it_decodes(compressed, tmp_path):
     assert decoded.fc1.out_features == 16  # the smaller network is what is exported
     assert len(content) < 4 * sum(parameter.numel() for parameter in model.parameters())
     assert_same_outputs(content, decoded, (1, 8, 8))
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-def test_the_file_runs_without_this_package(compressed, tmp_path):
-    small, model = compressed
-    wavesweep.export_onnx(small, model, tmp_path / "model.onnx", input_shape=(1, 8, 8))
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    # Without this package it runs as well.
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
     (wanted,) = session.get_inputs()
     assert (wanted.name, wanted.shape, wanted.type) == (INPUT, ["batch", 1, 8, 8], "tensor(float)")
     (logits,) = session.run(None, {"input": np.zeros((5, 1, 8, 8), np.float32)})
     assert logits.shape == (5, 10)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_a_file_that_does_not_fit_the_network_is_refused(compressed, tmp_path):
