@@ -80,7 +80,7 @@ def test_the_record_says_what_onnxruntime_measured(exported):
     assert found["opset"] == 18
     assert 0 <= found["largest_difference"] < 1e-5
     assert found["equal_predictions"] == 1
-    assert found["images"] == {"validation": 144, "test": 360}
+    assert found["inputs"] == {"compared": 144, "validation": 144, "test": 360}
     for split in ("validation", "test"):
         assert found[split] == pytest.approx(arm[split], abs=1e-5)
     assert found["input"]["shape"] == ["batch", 1, 8, 8]
@@ -203,9 +203,9 @@ def test_missing_packages_are_found_before_anything_is_trained(unexported, tmp_p
     assert not (tmp_path / "new").exists()
 
 
-def test_of_a_large_split_evenly_spaced_images_are_run():
+def test_of_a_large_split_evenly_spaced_inputs_are_run():
     numbers = torch.arange(20_001)
-    split = export._thinned(Split(numbers, numbers))
+    split = export._thinned(Split(numbers, numbers), 10_000)
     assert split.images.tolist() == list(range(0, 20_001, 3))
     small = Split(numbers[:10_000], numbers[:10_000])
-    assert export._thinned(small) is small
+    assert export._thinned(small, 10_000) is small
