@@ -20,6 +20,7 @@ import yaml
 
 from analysis.columns import FAILURES, SETTINGS, TRIALS, UnfitError
 from analysis.rows import failure_reason, failure_row, setting_values, trial_rows
+from wavesweep.export.files import ONNX_RECORD
 from wavesweep.store.records import FAILURE_FILE, write_atomically
 
 TRIALS_FILE, TRIALS_CSV, FAILURES_CSV = "trials.parquet", "trials.csv", "failures.csv"
@@ -50,6 +51,7 @@ class Entry:
         arms: number of rows of the table; 0 for a failure and for a record that was skipped.
         skipped: why it is not in the table, if so.
         failure: the row of the table of failures, if it is one.
+        exported_ns: when the record of its export was written; 0 where there is none.
     """
 
     name: str
@@ -58,14 +60,15 @@ class Entry:
     arms: int = 0
     skipped: str | None = None
     failure: Sequence[Any] | None = None
+    exported_ns: int = 0
 
     def is_of(self, other: "Entry | None") -> bool:
-        """Whether the file is still the one that `other` was read from."""
-        return other is not None and (self.name, self.size, self.written_ns) == (
-            other.name,
-            other.size,
-            other.written_ns,
-        )
+        """Whether the files are still those that `other` was read from."""
+        return other is not None and self._place == other._place
+
+    @property
+    def _place(self) -> tuple[Any, ...]:
+        return self.name, self.size, self.written_ns, self.exported_ns
 
 
 @dataclass(frozen=True)
@@ -136,9 +139,17 @@ def _listed(runs: Path) -> dict[str, Entry]:
                 status = stat(f"{runs}/{key}/{name}")  # noqa: PTH116 (of ten thousand files, many Paths take longer)
             except OSError:
                 continue
-            found[key] = Entry(name, status.st_size, status.st_mtime_ns)
+            exported_ns = _written_ns(f"{runs}/{key}/{ONNX_RECORD}") if name == RESULT_FILE else 0
+            found[key] = Entry(name, status.st_size, status.st_mtime_ns, exported_ns=exported_ns)
             break
     return found
+
+
+def _written_ns(path: str) -> int:
+    try:
+        return stat(path).st_mtime_ns  # noqa: PTH116
+    except OSError:
+        return 0
 
 
 def _read(run: Path, entry: Entry, rows: list[tuple[Any, ...]]) -> Entry | None:
@@ -149,7 +160,8 @@ def _read(run: Path, entry: Entry, rows: list[tuple[Any, ...]]) -> Entry | None:
         if entry.name == FAILURE_FILE:
             reason = failure_reason(content)
             return replace(entry, failure=failure_row(reason, run.name, entry.written_ns, _settings_of_failure(run)))
-        new = trial_rows(content, run.name, entry.written_ns)
+        exported = (run / ONNX_RECORD).read_bytes() if entry.exported_ns else None
+        new = trial_rows(content, run.name, entry.written_ns, exported)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -191,7 +203,7 @@ def _write(state: State, table: pa.Table, directory: Path) -> None:
         pyarrow.csv.write_csv(content, buffer)
         write_atomically(directory / name, buffer.getvalue())
     entries = {
-        key: [entry.name, entry.size, entry.written_ns, entry.arms, entry.skipped, entry.failure]
+        key: [entry.name, entry.size, entry.written_ns, entry.arms, entry.skipped, entry.failure, entry.exported_ns]
         for key, entry in state.entries.items()
     }
     metadata = json.dumps({"fingerprint": _FINGERPRINT, "entries": entries})

@@ -211,6 +211,18 @@ ARM: tuple[Column, ...] = (
     Column("chosen_epoch", "integer", ("retraining", "chosen_epoch")),
 )
 
+# Of the main arm where it was exported, which has a record of its own beside that of the trial.
+ONNX: tuple[Column, ...] = (
+    Column("onnx_bytes", "integer", ("bytes",), needed=True),
+    Column("onnx_largest_difference", "number", ("largest_difference",)),
+    Column("onnx_equal_predictions", "number", ("equal_predictions",)),
+    Column("onnx_validation_accuracy", "number", ("validation", "accuracy")),
+    Column("onnx_test_accuracy", "number", ("test", "accuracy")),
+    *_latency_columns("onnx_"),
+    Column("onnx_pytorch_inference_single_ms", "number", ("pytorch_inference_ms", "single", "median")),
+    Column("onnx_pytorch_inference_batch_ms", "number", ("pytorch_inference_ms", "batch", "median")),
+)
+
 # (name, kind) of every column of the table, in its order.
 TRIALS: tuple[tuple[str, str], ...] = (
     ("key", "text"),
@@ -223,6 +235,7 @@ TRIALS: tuple[tuple[str, str], ...] = (
     *((column.name, column.kind) for column in ARM),
     ("accuracy_drop", "number"),
     ("effective_level", "text"),
+    *((column.name, column.kind) for column in ONNX),
     *((column.name, column.kind) for column in BASELINE),
     *((column.name, column.kind) for column in RECORD),
     ("recorded_at", "time"),

@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
-from analysis.columns import ARM, BASELINE, NEWEST_SCHEMA, RECORD, SETTINGS, Column, UnfitError
+from analysis.columns import ARM, BASELINE, NEWEST_SCHEMA, ONNX, RECORD, SETTINGS, Column, UnfitError
 from wavesweep.config import VOLATILE
+from wavesweep.export.files import ONNX_RECORD
 
 _KEY = Column("key", "text", ("key",), needed=True)
 _METHOD = Column("method", "text", ("method",), needed=True)
@@ -17,13 +18,14 @@ for _column in SETTINGS:
     _LEAVES.setdefault(_column.path[:-1], set()).add(_column.path[-1])
 
 
-def trial_rows(content: bytes, key: str, written_ns: int) -> list[tuple[Any, ...]]:
+def trial_rows(content: bytes, key: str, written_ns: int, exported: bytes | None = None) -> list[tuple[Any, ...]]:
     """The rows of a record.
 
     Args:
         content: of `result.json`.
         key: of the trial: the name of the record's directory.
         written_ns: when the record was written, in nanoseconds since 1970.
+        exported: content of the record of its export, if it was exported.
 
     Raises:
         UnfitError: it is no record, or lacks what the table needs; the message says what.
@@ -34,7 +36,7 @@ def trial_rows(content: bytes, key: str, written_ns: int) -> list[tuple[Any, ...
     if version > NEWEST_SCHEMA:
         raise UnfitError(f"was written by a newer version of wavesweep{age}")
     try:
-        return _rows(record, key, written_ns)
+        return _rows(record, key, written_ns, exported)
     except UnfitError as error:
         raise UnfitError(f"{error}{age}") from None
 
@@ -78,7 +80,7 @@ def parsed(content: bytes) -> dict[str, Any]:
     return record
 
 
-def _rows(record: dict[str, Any], key: str, written_ns: int) -> list[tuple[Any, ...]]:
+def _rows(record: dict[str, Any], key: str, written_ns: int, exported: bytes | None) -> list[tuple[Any, ...]]:
     for name, kind in (("settings", dict), ("baseline", dict), ("arms", list)):
         if not record.get(name) or not isinstance(record[name], kind):
             raise UnfitError(f"{name} is missing")
@@ -95,8 +97,20 @@ def _rows(record: dict[str, Any], key: str, written_ns: int) -> list[tuple[Any, 
         measures = [column.value(arm, where) for column in ARM]
         drop = 100 * (baseline[_BASELINE_ACCURACY] - measures[_ACCURACY])
         head = (key, number, number == 0, _METHOD.value(arm, where), _ARM_KEY.value(arm, where))
-        rows.append((*head, *settings, others, *measures, drop, _effective_level(arm), *baseline, *shared, written_ns))
+        onnx = _onnx_values(exported if number == 0 else None)
+        derived = (drop, _effective_level(arm))
+        rows.append((*head, *settings, others, *measures, *derived, *onnx, *baseline, *shared, written_ns))
     return rows
+
+
+def _onnx_values(exported: bytes | None) -> list[Any]:
+    if exported is None:
+        return [None] * len(ONNX)
+    try:
+        record = parsed(exported)
+    except UnfitError as error:
+        raise UnfitError(f"{ONNX_RECORD} {error}") from None
+    return [column.value(record, f"{ONNX_RECORD} ") for column in ONNX]
 
 
 def _other_settings(settings: dict[str, Any]) -> str | None:

@@ -80,6 +80,7 @@ NAMES = {
     "model.recipe.precision": (["float32", "bfloat16"], ["float16", ""]),
     "device": (["auto", "cpu", "cuda"], ["gpu", "cuda:0", ""]),
     "on_busy": (["wait", "skip"], ["fail"]),
+    "export": (["none", "onnx"], ["tflite", ""]),
     "quantize.name": (["none", "uniform", "kmeans"], ["rdo", ""]),
     "quantize.per": (["layer", "band"], ["tensor"]),
     "quantize.importance": (["none"], ["first_order", ""]),

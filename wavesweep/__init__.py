@@ -7,9 +7,19 @@ from wavesweep.errors import FileFormatError, SettingsError, WavesweepError
 if TYPE_CHECKING:
     from wavesweep.api import CompressedModel, compress, save
     from wavesweep.codec.files import load
+    from wavesweep.export.network import export_onnx
 
 __version__ = "0.1.0"
-__all__ = ["CompressedModel", "FileFormatError", "SettingsError", "WavesweepError", "compress", "load", "save"]
+__all__ = [
+    "CompressedModel",
+    "FileFormatError",
+    "SettingsError",
+    "WavesweepError",
+    "compress",
+    "export_onnx",
+    "load",
+    "save",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,6 +28,10 @@ def __getattr__(name: str) -> Any:
         from wavesweep.codec.files import load
 
         return load
+    if name == "export_onnx":
+        from wavesweep.export.network import export_onnx
+
+        return export_onnx
     if name in ("CompressedModel", "compress", "save"):
         from wavesweep import api
 

@@ -31,6 +31,7 @@ def task(config: DictConfig) -> float:
     """Run one trial and return its objective, the validation accuracy of the main arm."""
     begin()
     # Here and not above: a sweep whose records are all there does without PyTorch, which takes seconds to import.
+    from wavesweep.export.trial import export_line, export_trial
     from wavesweep.trial import objective, run_trial
 
     single = HydraConfig.get().mode == RunMode.RUN
@@ -45,13 +46,16 @@ def task(config: DictConfig) -> float:
                 "note: this experiment describes a sweep, of which this is one trial; add -m to run it", file=sys.stderr
             )
         record = run_trial(settings)
+        if single:
+            print_trials([({}, record)], settings)
+        exported = export_trial(settings, record)
+        if single and exported is not None:
+            print(export_line(settings, record["key"], exported))
     except WavesweepError as error:
         if not single:
             raise
         # Hydra would print a line of its own before the exception; leave without it.
         sys.exit(_report(error))
-    if single:
-        print_trials([({}, record)], settings)
     return objective(record)
 
 

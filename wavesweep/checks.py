@@ -10,6 +10,7 @@ from wavesweep.config import (
     ALLOCATIONS,
     CODECS,
     DEVICES,
+    EXPORTS,
     LAYER_TYPES,
     LAYOUTS,
     MATCHES,
@@ -35,6 +36,7 @@ from wavesweep.config import (
 )
 from wavesweep.early import COUNTED
 from wavesweep.errors import SettingsError
+from wavesweep.export.files import check_packages
 from wavesweep.retrain.timeline import timeline
 
 
@@ -77,6 +79,9 @@ def check(settings: Settings) -> None:
         raise SettingsError("paths.outputs", "", _text("paths.outputs"))
     _member("device", settings.device, DEVICES)
     _member("on_busy", settings.on_busy, ("wait", "skip"))
+    _named("export", settings.export, EXPORTS)
+    if settings.export == "onnx":
+        check_packages()
 
 
 def _check_method(settings: Settings) -> None:

@@ -25,10 +25,11 @@ ALLOCATIONS = ("uniform", "erk", "lamp", "sensitivity")
 RETRAININGS = ("none", "finetune", "iterative", "gradual", "rewind", "rate")
 REWINDS = ("learning_rate", "weights")
 SEARCHES = ("none", "pareto")
+EXPORTS = ("none", "onnx")
 OBJECTIVES = ("accuracy", "f1", "stored_bytes", "sparsity", "macs")
 SAMPLERS = ("tpe", "gp", "nsga2", "nsga3", "qmc", "random", "grid", "brute_force")
 # Settings that cannot change a result, and so do not enter a trial's key.
-VOLATILE = ("paths", "device", "progress", "retry_failed", "on_busy", "search")
+VOLATILE = ("paths", "device", "progress", "retry_failed", "on_busy", "search", "export")
 
 
 def one_of(names: tuple[str, ...]) -> str:
@@ -281,6 +282,7 @@ class Settings:
     progress: bool = _setting(True, "must be true or false")
     retry_failed: bool = _setting(False, "must be true or false")
     on_busy: str = _setting("wait", one_of(("wait", "skip")))
+    export: str = _setting("none", one_of(EXPORTS) + " (the network of the main arm as a file for other runtimes)")
 
 
 def allowed_text(key: str, schema: type = Settings) -> str | None:

@@ -49,6 +49,7 @@ def _check_scan(settings: Settings) -> None:
         ("threshold.allocation", settings.threshold.allocation, "uniform"),
         ("retrain.name", settings.retrain.name, "none"),
         ("shrink", settings.shrink, False),
+        ("export", settings.export, "none"),
     )
     for key, value, needed in wanted:
         if value != needed:

@@ -20,6 +20,7 @@ from wavesweep.checks import check
 from wavesweep.compose import Composer
 from wavesweep.config import Settings
 from wavesweep.errors import BusyError, SettingsError, TrialError, WavesweepError
+from wavesweep.export.files import export_problems, lacks_export
 from wavesweep.inputs import input_digests
 from wavesweep.launch import LostError, Outcome, launch, stop_if_told
 from wavesweep.live import Live
@@ -74,9 +75,9 @@ class GridSweeper(BasicSweeper):
         points = self._points(arguments)
         by_key = {point.key: point for point in points}
         found = {key: self._found(point) for key, point in by_key.items()}
-        missing = [by_key[key].settings for key, record in found.items() if record is None]
-        if missing:
-            check_ready(missing)
+        left = [point for key, point in by_key.items() if found[key] is None or lacks_export(point.settings, key)]
+        if left:
+            check_ready([point.settings for point in left])
         _describe(points, arguments)
         names = _names(points)
         here = isinstance(self.launcher, BasicLauncher)
@@ -87,7 +88,6 @@ class GridSweeper(BasicSweeper):
                     live.watch(by_key[key].directory, names[key])
                 else:
                     live.cached(record, names[key])
-            left = [by_key[key] for key, record in found.items() if record is None]
             lost = self._run(left, names, live)
         _summarise(points, sum(record is not None and "failed" not in record for record in found.values()), lost)
 
@@ -180,10 +180,13 @@ def check_ready(all_settings: Sequence[Settings]) -> None:
 def run_here(point: Point, on_busy: str) -> Outcome:
     """Run a point in this process. Hydra's launcher would compose its settings once more, which takes longer than a
     small network's trial."""
+    from wavesweep.export.trial import export_trial
     from wavesweep.trial import objective, run_trial
 
     try:
-        return objective(run_trial(replace(point.settings, on_busy=on_busy)))
+        record = run_trial(replace(point.settings, on_busy=on_busy))
+        export_trial(point.settings, record)
+        return objective(record)
     except WavesweepError as error:
         return error
 
@@ -251,7 +254,7 @@ def _summarise(points: Sequence[Point], finished_before: int, lost: Mapping[str,
         f"{len(failed)} failed" + (f"; {same} equal to another, not computed again" if same else "")
     )
     print(f"records: {outputs / 'runs'}   table: {table_path}")
-    if failed:
-        raise TrialError(
-            f"{len(failed)} of {len(keys)} trials failed, see the table; retry_failed=true runs them again"
-        )
+    problems = [f"{len(failed)} of {len(keys)} trials failed, see the table"] if failed else []
+    problems += export_problems(settings, keys)
+    if problems:
+        raise TrialError(f"{'; '.join(problems)}; retry_failed=true runs them again")

@@ -25,6 +25,7 @@ from wavesweep.config import Settings
 from wavesweep.csv_files import curves_csv, layers_csv
 from wavesweep.early import EarlyStop, read_early_stop
 from wavesweep.errors import BusyError, SettingsError, TrialError
+from wavesweep.export.files import ONNX_RECORD
 from wavesweep.inputs import input_digests
 from wavesweep.matching import TOLERANCE, match_bytes
 from wavesweep.sensitivity import check_subject, curves_for, read_table
@@ -34,7 +35,7 @@ from wavesweep.store.records import RESULT_FILE, check_writable, once_or_failure
 
 SCHEMA_VERSION = 2
 # How a trial was run, not what it is.
-_NOT_RECORDED = ("progress", "retry_failed", "on_busy", "search")
+_NOT_RECORDED = ("progress", "retry_failed", "on_busy", "search", "export")
 _log = logging.getLogger("wavesweep.trial")
 
 
@@ -157,6 +158,7 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
         write_atomically(directory / "layers.csv", layers_csv(arms))
         if any("retraining" in arm for arm in arms):
             write_atomically(directory / "learning_curves.csv", curves_csv(arms))
+        (directory / ONNX_RECORD).unlink(missing_ok=True)  # of a record that was here before
         _link(arm_directory(bench.outputs, arms[0]["arm_key"]) / MODEL_FILE, directory / MODEL_FILE)
     return record
 

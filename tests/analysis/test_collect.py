@@ -72,6 +72,44 @@ def test_a_record_is_a_row_per_arm_with_its_settings_and_measures(tmp_path):
     assert not {"progress", "paths.outputs"} & set(collected.trials.columns)
 
 
+def exported(path, **changes):
+    """Write what `export=onnx` leaves beside the record at `path`."""
+    timed = {"single": {"median": 0.5, "q1": 0.4, "q3": 0.6}, "batch": {"median": 9.0, "q1": 8.0, "q3": 10.0}}
+    content = {"bytes": 1234, "equal_predictions": 0.75, "test": {"accuracy": 0.5}, "inference_ms": timed} | changes
+    path.with_name("onnx.json").write_text(json.dumps(content))
+
+
+def test_the_main_arm_has_the_measures_of_its_export(tmp_path):
+    path, other = (write_record(tmp_path, example({"seed": seed})) for seed in (0, 1))
+    directory = tmp_path / "analysis"
+    assert refresh(tmp_path, directory, write=True).read == 2
+    exported(path)
+    assert refresh(tmp_path, directory, write=True).read == 1
+    assert refresh(tmp_path, directory, write=True).read == 0
+    collected = collect(tmp_path)
+    found = row(collected, path.parent.name)
+    assert (found["onnx_bytes"], found["onnx_equal_predictions"], found["onnx_test_accuracy"]) == (1234, 0.75, 0.5)
+    assert (found["onnx_inference_single_ms"], found["onnx_inference_batch_ms_high"]) == (0.5, 10.0)
+    assert pd.isna(found["onnx_largest_difference"])
+    for key, arm in ((path.parent.name, 1), (other.parent.name, 0)):
+        assert pd.isna(row(collected, key, arm)["onnx_bytes"])
+    path.with_name("onnx.json").unlink()
+    assert pd.isna(row(collect(tmp_path), path.parent.name)["onnx_bytes"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"), [({"bytes": None}, "onnx.json bytes is missing"), ({"bytes": "x"}, "is not an integer")]
+)
+def test_a_record_of_an_export_that_is_not_whole_is_named(tmp_path, changes, reason):
+    path = write_record(tmp_path, example())
+    exported(path, **changes)
+    collected = collect(tmp_path)
+    assert len(collected.trials) == 0
+    assert reason in collected.skipped[0].reason
+    path.with_name("onnx.json").write_text("{")
+    assert collect(tmp_path).skipped[0].reason == "onnx.json is not JSON"
+
+
 def test_types_that_differ_between_records_survive_the_file(tmp_path):
     for settings in ({"level": "max"}, {"level": 2, "quantize.step": 1}, {"retrain.augment": True}):
         write_record(tmp_path, example(settings))

@@ -24,6 +24,7 @@ WRONG = {
     "unknown layout": (["layout=diagonal"], ["layout=diagonal", "auto", "spatial", "channel", "flat"]),
     "unknown boundary": (["boundary=nosuch"], ["boundary=nosuch", "periodization", "symmetric"]),
     "unknown device": (["device=abacus"], ["device=abacus", "auto, cpu, cuda"]),
+    "unknown export": (["export=tflite"], ["export=tflite", "none, onnx"]),
     "unknown launcher": (["hydra/launcher=nosuch"], ["hydra/launcher=nosuch", "basic", "joblib"]),
     "unknown experiment": (["experiment=nosuch"], ["experiment=nosuch", "lenet300_levels"]),
     "data set that is nowhere": (

@@ -122,6 +122,7 @@ def test_volatile_settings_do_not_change_keys():
         retry_failed=True,
         on_busy="skip",
         search=SearchSettings(name="pareto"),
+        export="onnx",
     )
     assert all(getattr(settings, name) != getattr(Settings(), name) for name in VOLATILE)
     assert trial_key(settings) == trial_key(Settings())

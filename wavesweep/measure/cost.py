@@ -4,7 +4,7 @@ Zeros in a dense tensor are multiplied like any other number, so pruning alone c
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,23 +49,32 @@ def dense_bytes(model: nn.Module) -> int:
     return 4 * sum(tensor.numel() for tensor in tensors)
 
 
-def _time(model: nn.Module, input_shape: Sequence[int], batch: int, device: torch.device) -> dict[str, float | int]:
-    images = torch.zeros(batch, *input_shape, device=device)
+def call_ms(call: Callable[[], object], batch: int, finish: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Milliseconds of a call for a batch of that size, warmed up; `finish` waits until the work of calls is done."""
 
-    def call(times: int) -> float:
-        """Mean seconds per call; a GPU works asynchronously, so its queue is emptied before and after."""
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+    def seconds(times: int) -> float:
+        """Mean per call."""
+        finish()
         started = time.perf_counter()
         for _ in range(times):
-            model(images)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+            call()
+        finish()
         return (time.perf_counter() - started) / times
 
-    with torch.inference_mode():
-        call(2)  # warm-up: the first calls choose algorithms and allocate
-        number = max(1, int(_BLOCK_SECONDS / call(1)))
-        times_ms = np.array([call(number) for _ in range(_REPEATS)]) * 1e3
+    seconds(2)  # warm-up: the first calls choose algorithms and allocate
+    number = max(1, int(_BLOCK_SECONDS / seconds(1)))
+    times_ms = np.array([seconds(number) for _ in range(_REPEATS)]) * 1e3
     lower, median, upper = np.percentile(times_ms, [25, 50, 75])
     return {"median": float(median), "q1": float(lower), "q3": float(upper), "batch_size": batch}
+
+
+def _time(model: nn.Module, input_shape: Sequence[int], batch: int, device: torch.device) -> dict[str, Any]:
+    images = torch.zeros(batch, *input_shape, device=device)
+
+    def finish() -> None:
+        """A GPU works asynchronously, so its queue is emptied before and after."""
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    with torch.inference_mode():
+        return call_ms(lambda: model(images), batch, finish)

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from optuna.trial import Trial
 from wavesweep.checks import check
 from wavesweep.config import Settings
 from wavesweep.errors import GivenUpError, SettingsError, TrialError, WavesweepError
+from wavesweep.export.files import export_problems
 from wavesweep.interrupt import interrupted
 from wavesweep.launch import LostError, Outcome, jobs_at_once, launch, stop_if_told
 from wavesweep.live import Live
@@ -98,9 +99,11 @@ def search(points: Points, launcher: Launcher) -> None:
                 process.show()
             raise
         process.show()
-        failed = study.counts().failed
-    if failed:
-        raise TrialError(f"{failed} of {wanted} trials failed, see {directory / HISTORY_FILE}; the others are kept")
+        problems = process.export_front()
+        if failed := study.counts().failed:
+            problems.append(f"{failed} of {wanted} trials failed, see {directory / HISTORY_FILE}; the others are kept")
+    if problems:
+        raise TrialError("; ".join(problems))
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,7 @@ class _Process:
                         study.study.enqueue_trial(params)
                 trial = study.ask(space)
                 try:
-                    settings = self.points.settings(trial.params)
+                    settings = replace(self.points.settings(trial.params), export="none")  # the front is, at the end
                     check(settings)
                     key = self.points.key(settings)
                 except SettingsError as error:
@@ -215,7 +218,7 @@ class _Process:
         if not points:
             return []
         if not isinstance(self.launcher, BasicLauncher):
-            lines = ["on_busy=wait", "progress=false"]  # one bar, that of the search
+            lines = ["on_busy=wait", "progress=false", "export=none"]  # one bar, that of the search
             return launch(self.launcher, [[*point.overrides, *lines] for point in points])
         outcomes: list[Outcome] = []
         for point in points:
@@ -247,6 +250,17 @@ class _Process:
 
     def _write(self) -> Summary:
         return write_results(self.study, self.points, self.objectives)
+
+    def export_front(self) -> list[str]:
+        """Export the trials of the front, if that is asked for; returns what to say where it did not succeed."""
+        if self.base.export == "none":
+            return []
+        points = [
+            Point((), self.points.settings(trial.params), trial.user_attrs["key"]) for trial in self._write().front
+        ]
+        for point in points:
+            stop_if_told([run_here(point, "wait")])
+        return export_problems(self.base, [point.key for point in points])
 
     def show(self) -> None:
         """Print the front and what became of the trials."""

@@ -108,14 +108,19 @@ def once(path: Path, compute: Callable[[Path], dict[str, Any]], *, wait: bool = 
 
 
 def once_or_failure(
-    path: Path, compute: Callable[[Path], dict[str, Any]], *, wait: bool = True, retry_failed: bool = False
+    path: Path,
+    compute: Callable[[Path], dict[str, Any]],
+    *,
+    wait: bool = True,
+    retry_failed: bool = False,
+    failure_name: str = FAILURE_FILE,
 ) -> dict[str, Any]:
     """Like `once`; a failure of `compute` is recorded too, and raised again until `retry_failed`.
 
     Raises:
         TrialError: it failed, now or earlier.
     """
-    failure_path = path.parent / FAILURE_FILE
+    failure_path = path.parent / failure_name
 
     def raise_earlier_failure() -> None:
         failure = None if retry_failed else read_json(failure_path)
