@@ -4,13 +4,14 @@ Zeros in a dense tensor are multiplied like any other number, so pruning alone c
 """
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from wavesweep.attention import without_fused_attention
 
 # Images in a batch for the batch time.
 BATCH_SIZE = 64
@@ -18,23 +19,23 @@ BATCH_SIZE = 64
 _REPEATS, _BLOCK_SECONDS = 7, 5e-4
 
 
-def inference_ms(model: nn.Module, input_shape: Sequence[int], device: torch.device) -> dict[str, Any]:
-    """Milliseconds per call for one image and for a batch of 64, warmed up, with median and quartiles."""
+def inference_ms(model: nn.Module, example: Tensor, device: torch.device) -> dict[str, Any]:
+    """Milliseconds per call for `example`, shape (1, ...), and for a batch of 64, warmed up, with quartiles."""
     model.eval()
     return {
-        "single": _time(model, input_shape, 1, device),
-        "batch": _time(model, input_shape, BATCH_SIZE, device),
+        "single": _time(model, example, 1, device),
+        "batch": _time(model, example, BATCH_SIZE, device),
         "threads": torch.get_num_threads(),
         "device": device.type,
     }
 
 
-def multiply_accumulates(model: nn.Module, input_shape: Sequence[int], device: torch.device) -> int:
-    """Multiply-accumulates of one image through the dense network (convolutions and matrix products)."""
+def multiply_accumulates(model: nn.Module, example: Tensor, device: torch.device) -> int:
+    """Multiply-accumulates of one input, shape (1, ...), through the dense network (convolutions, matrix products)."""
     model.eval()
     counter = FlopCounterMode(display=False)
-    with torch.inference_mode(), counter:
-        model(torch.zeros(1, *input_shape, device=device))
+    with torch.inference_mode(), without_fused_attention(), counter:
+        model(example.to(device))
     return int(counter.get_total_flops()) // 2
 
 
@@ -49,8 +50,8 @@ def dense_bytes(model: nn.Module) -> int:
     return 4 * sum(tensor.numel() for tensor in tensors)
 
 
-def _time(model: nn.Module, input_shape: Sequence[int], batch: int, device: torch.device) -> dict[str, float | int]:
-    images = torch.zeros(batch, *input_shape, device=device)
+def _time(model: nn.Module, example: Tensor, batch: int, device: torch.device) -> dict[str, float | int]:
+    inputs = example.to(device).repeat(batch, *[1] * (example.dim() - 1))
 
     def call(times: int) -> float:
         """Mean seconds per call; a GPU works asynchronously, so its queue is emptied before and after."""
@@ -58,7 +59,7 @@ def _time(model: nn.Module, input_shape: Sequence[int], batch: int, device: torc
             torch.cuda.synchronize(device)
         started = time.perf_counter()
         for _ in range(times):
-            model(images)
+            model(inputs)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return (time.perf_counter() - started) / times
