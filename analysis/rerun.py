@@ -69,12 +69,12 @@ def differences(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings by their dotted names; `model.arguments` is one value."""
+    """Nested settings by their dotted names; the arguments of a factory are one value."""
     found: dict[str, Any] = {}
 
     def visit(tree: Mapping[str, Any], prefix: str) -> None:
         for name, value in tree.items():
-            if isinstance(value, Mapping) and f"{prefix}{name}" != "model.arguments":
+            if isinstance(value, Mapping) and f"{prefix}{name}" not in ("model.arguments", "dataset.arguments"):
                 visit(value, f"{prefix}{name}.")
             else:
                 found[prefix + name] = value

@@ -4,7 +4,7 @@ Accuracies of different networks or data sets are never put on one axis, so ever
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
@@ -14,7 +14,10 @@ import pandas as pd
 
 from analysis.columns import SETTINGS
 
-_IDENTITY = ("model.name", "model.target", "model.arguments", "model.checkpoint", "dataset.name", "dataset.path")
+_MODEL = ("model.name", "model.source", "model.weights", "model.target", "model.arguments", "model.checkpoint")
+_DATASET = ("dataset.name", "dataset.target", "dataset.arguments", "dataset.path")
+# What is shown by the last part of its path, and what is not worth a word.
+_PATHS, _SILENT = ("model.checkpoint", "dataset.path"), (None, "zoo", "{}")
 # Settings that are no part of what is averaged over seeds; `method` says which row of the methods an arm is.
 _NOT_GROUPED = frozenset({"seed", "method.name", "compare"})
 _MEASURES = (
@@ -102,16 +105,9 @@ class Subject:
 def subjects(trials: pd.DataFrame) -> list[Subject]:
     """The subjects of the collected table, the one of most trials first."""
     found = []
-    for identity, rows in trials.groupby(list(_IDENTITY), dropna=False, sort=True):
-        model, target, arguments, checkpoint, dataset, path = (None if pd.isna(part) else part for part in identity)
-        details = [part for part in (target, None if arguments == "{}" else arguments, _last(checkpoint)) if part]
-        found.append(
-            Subject(
-                f"{model} ({', '.join(details)})" if details else str(model),
-                f"{dataset} ({_last(path)})" if path else str(dataset),
-                rows,
-            )
-        )
+    for identity, rows in trials.groupby([*_MODEL, *_DATASET], dropna=False, sort=True):
+        values = dict(zip((*_MODEL, *_DATASET), (None if pd.isna(part) else part for part in identity), strict=True))
+        found.append(Subject(_named(values, _MODEL), _named(values, _DATASET), rows))
     return sorted(found, key=lambda subject: (-subject.trials, subject.label))
 
 
@@ -190,6 +186,14 @@ def _is_new(means: pd.DataFrame) -> list[bool]:
         new.append(bool(is_main) or not seen.issuperset(arms))
         seen.update(arms)
     return new
+
+
+def _named(values: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The first of the names' values, and in parentheses what else tells it from others."""
+    first, *others = names
+    details = [_last(values[name]) if name in _PATHS else values[name] for name in others]
+    told = [str(detail) for detail in details if detail not in _SILENT]
+    return f"{values[first]} ({', '.join(told)})" if told else str(values[first])
 
 
 def _last(path: str | None) -> str | None:

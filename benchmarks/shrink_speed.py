@@ -58,9 +58,8 @@ def main() -> None:
             model = zeroed(name, share)
             small = shrink(model, model.state_dict(), shape).model
             ratio = [parameters(model) / parameters(small)]
-            device = torch.device("cpu")
-            ratio.append(multiply_accumulates(model, shape, device) / multiply_accumulates(small, shape, device))
-            one, many = torch.randn(1, *shape), torch.randn(64, *shape)
+            device, one, many = torch.device("cpu"), torch.randn(1, *shape), torch.randn(64, *shape)
+            ratio.append(multiply_accumulates(model, one, device) / multiply_accumulates(small, one, device))
             single = times_ms([model, small], one, 4 * rounds)
             batch = times_ms([model, small], many, max(3, rounds // 10) if name == "resnet18" else rounds)
             print(

@@ -155,12 +155,17 @@ def test_the_files_hold_the_defaults_of_the_schema(hydra):
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_of_every_group_composes_and_is_accepted(hydra, group, option):
-    more = ["model.target=package.module.factory", "model.recipe.epochs=1"] if option == "custom" else []
+    more = [f"{group}.target=package.module.factory"] if option == "custom" else []
+    more += ["model.recipe.epochs=1"] if group == "model" and option in ("custom", "torchvision") else []
     chosen = hydra.slow([f"{group}={option}", *more])
     check(chosen)
     # An option is named after what it chooses, or makes several settings at once.
     name = chosen.threshold.rule if group == "threshold" else getattr(chosen, group, chosen.model).name
-    several = {("threshold", "none"): "percentile", ("quantize", "rdo"): "uniform"}
+    several = {
+        ("threshold", "none"): "percentile",
+        ("quantize", "rdo"): "uniform",
+        ("model", "torchvision"): "resnet18",
+    }
     assert group == "stage" or name == several.get((group, option), option)
     assert same(hydra.fast([f"{group}={option}", *more]), chosen)
 
@@ -226,7 +231,7 @@ def test_a_value_of_the_wrong_type_is_one_line_with_what_is_allowed(hydra, way, 
         ("model.recipe={epoch: 1}", "model.recipe.epoch: there is no such key; did you mean model.recipe.epochs?"),
         ("layers.overrides=[{mach: fc1*}]", "layers.overrides.mach: there is no such key"),
         ("layers.overrides=[{match: a, percentile: x}]", "layers.overrides=[{match: a, percentile: x}]: must be"),
-        ("model=resnet19", "model=resnet19: must be one of custom, fashion_cnn, lenet300, "),
+        ("model=resnet19", "model=resnet19: must be one of custom, densenet100, fashion_cnn, "),
         ("dataset=minst", "dataset=minst: must be one of cifar10, "),
         ("method=wavelets", "method=wavelets: must be one of dct, "),
         ("threshold=top", "threshold=top: must be one of absolute, energy, none, percentile, universal"),

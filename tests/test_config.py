@@ -17,6 +17,7 @@ from wavesweep.config import (
     MethodSettings,
     ModelSettings,
     QuantizeSettings,
+    Recipe,
     RetrainSettings,
     Settings,
     ThresholdSettings,
@@ -59,6 +60,7 @@ NUMBERS = {
     "retrain.step": ([1e-9, 100.0], [0, -1.0, NAN, INFINITY]),
     "retrain.group_weight": ([0, 1.0], [-0.1, NAN, INFINITY]),
     "search.n_trials": ([1, 10_000], [0, -1]),
+    "dataset.resize": ([None, 32, 256], [31, 0, -1]),
     "search.n_jobs": ([None, 1, 64], [0, -1]),
     "search.seed": ([0, 2**31], [-1, 2**32]),
     "search.early_images": ([None, 1, 500], [0, -1]),
@@ -68,6 +70,7 @@ NUMBERS = {
     "level": ([1, 3, 100, "max"], [0, -1, "min", "3", 1.5, True, None, [1], NAN]),
 }
 NAMES = {
+    "model.source": (["zoo", "torchvision"], ["Torchvision", "hub", ""]),
     "threshold.rule": (["percentile", "universal", "energy", "absolute"], ["Percentile", "", "top"]),
     "threshold.scope": (["layer", "global"], ["network", ""]),
     "threshold.shrinkage": (["hard", "soft"], ["medium"]),
@@ -109,12 +112,15 @@ TABLE = NUMBERS | NAMES | LISTS
 # Checked elsewhere: by what they name, or because every value of their type makes sense.
 CHECKED_ELSEWHERE = {
     "model.name",
+    "model.weights",
     "model.target",
     "model.arguments",
     "model.checkpoint",
     "model.recipe.augment",
     "dataset.name",
     "dataset.path",
+    "dataset.target",
+    "dataset.arguments",
     "method.name",
     "threshold.atom_norm",
     "threshold.sensitivity",
@@ -166,6 +172,27 @@ def refusal(settings):
         check(settings)
     assert "\n" not in str(raised.value)
     return raised.value
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"weights": "DEFAULT"}, "model.weights=DEFAULT: is for model=torchvision; see also model.checkpoint"),
+        (
+            {"weights": "DEFAULT", "source": "torchvision", "checkpoint": "w.pt"},
+            "model.weights=DEFAULT: is not for use with model.checkpoint; leave one out",
+        ),
+    ],
+)
+def test_trained_weights_are_torchvisions_or_the_users(model, message):
+    assert str(refusal(Settings(model=ModelSettings(**model)))) == message
+
+
+def test_epochs_may_be_none_only_with_trained_weights():
+    recipe = Recipe(epochs=0)
+    check(Settings(model=ModelSettings(source="torchvision", weights="DEFAULT", recipe=recipe)))
+    check(Settings(model=ModelSettings(checkpoint="w.pt", recipe=recipe)))
+    assert refusal(Settings(model=ModelSettings(source="torchvision", recipe=recipe))).key == "model.recipe.epochs"
 
 
 def test_the_table_names_every_setting():

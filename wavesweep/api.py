@@ -23,6 +23,7 @@ from wavesweep.compression.importance import LayerImportance, layer_importance
 from wavesweep.config import Settings, config_directory
 from wavesweep.data.splits import Dataset, Split
 from wavesweep.errors import SettingsError
+from wavesweep.models.zoo import give_logits
 from wavesweep.retrain.interface import Training
 from wavesweep.sensitivity import curves_for, read_table
 from wavesweep.store.records import write_atomically
@@ -62,8 +63,8 @@ def compress(
             model and records play no part, but for model.recipe: what retrain.* leaves open is taken from there.
         input_shape: (channels, height, width), for a first linear layer that is to be seen as an image, and for
             shrink=true.
-        images: normalised training images, shape (count, channels, height, width), for
-            quantize.importance=second_order and for retraining.
+        images: normalised training images, shape (count, channels, height, width), or tokens as int64, shape
+            (count, length), for quantize.importance=second_order and for retraining.
         labels: their classes, shape (count,), for retraining.
         validation: images and labels by which retraining chooses its best epoch.
 
@@ -72,13 +73,14 @@ def compress(
         TrialError: nothing would be transformed, or a weight is not finite.
     """
     settings = _settings(overrides)
+    network = give_logits(deepcopy(model))
     state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     plans = tuple(plan_pruned(model, settings, tuple(input_shape))[0])
 
     def importance(names: tuple[str, ...], state: Mapping[str, Tensor]) -> dict[str, LayerImportance]:
         if images is None:
             raise SettingsError("quantize.importance", "second_order", "needs images", "give compress(images=...)")
-        scratch = deepcopy(model)
+        scratch = deepcopy(network)
         scratch.load_state_dict(dict(state))
         return layer_importance(scratch, names, images[: settings.quantize.images].clone(), settings.seed)
 
@@ -92,7 +94,7 @@ def compress(
             )
         held_out = Split(*validation)
         # Labels need not have all classes of the network.
-        scratch = deepcopy(model).eval()
+        scratch = deepcopy(network).eval()
         with torch.no_grad():
             classes = scratch(images[:1].to(next(scratch.parameters()).device)).shape[1]
         for split, what in ((Split(images, labels), "labels"), (held_out, "validation")):
@@ -102,8 +104,7 @@ def compress(
                 "retrain.name", settings.retrain.name, "needs parameters with gradients", "unfreeze some"
             )
         # The images are normalised already, so their mean is taken as 0 and their standard deviation as 1.
-        shape = (images.shape[1], 1, 1)
-        data = Dataset(Split(images, labels), held_out, held_out, classes, torch.zeros(shape), torch.ones(shape))
+        data = Dataset(Split(images, labels), held_out, held_out, classes, torch.zeros(()), torch.ones(()))
         device = choose_device(settings.device)
         return Training(data, settings.model.recipe, settings.seed, device, directory, settings.progress, early_weights)
 
@@ -116,8 +117,8 @@ def compress(
     if settings.threshold.allocation == "sensitivity":
         spec = replace(spec, curves=curves_for(read_table(settings.threshold.sensitivity or ""), plans))
     coding = Coding(settings.retrain, settings.quantize, settings.codec, settings.seed, settings.shrink)
-    network = Network(deepcopy(model), state, importance, accuracy, training, tuple(input_shape))
-    return CompressedModel(code_arm(spec, coding, network).content)
+    known = Network(network, state, importance, accuracy, training, tuple(input_shape))
+    return CompressedModel(code_arm(spec, coding, known).content)
 
 
 def _check_labels(split: Split, classes: int, what: str) -> None:

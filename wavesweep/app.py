@@ -104,8 +104,9 @@ def register() -> None:
     """Make the schema, and the grid sweeper as the sweeper that is used when none is named, known to Hydra."""
     store = ConfigStore.instance()
     schema = OmegaConf.structured(Settings)
-    # A factory's arguments are the user's own names, so new keys are welcome in this one place.
+    # A factory's arguments are the user's own names, so new keys are welcome in these two places.
     OmegaConf.set_struct(schema.model.arguments, False)
+    OmegaConf.set_struct(schema.dataset.arguments, False)
     store.store(name="schema", node=schema, replace=True)
     Plugins.instance().register(GridSweeper)  # Hydra has stored its own sweepers by now
     Plugins.instance().register(SensitivitySweeper)

@@ -81,7 +81,7 @@ class Bench:
         if state is not self.baseline.state or key not in _importances:
             dataset, model = self.subject.dataset, self.subject.model
             model.load_state_dict(dict(state))
-            batch = dataset.normalise(dataset.train.images[:images].to(self.device))
+            batch = dataset.normalise(dataset.calibration.images[:images].to(self.device))
             found = layer_importance(model.to(self.device), names, batch, seed)
             if state is not self.baseline.state:
                 return found
@@ -266,14 +266,14 @@ def _retraining(retrained: Retrained) -> dict[str, Any]:
 
 def _shrunk_row(file: ShrunkFile, model: nn.Module, bench: Bench) -> dict[str, Any]:
     """What removing units changed, and which were not removed; `model` is the decoded network."""
-    full, shape = bench.subject.model, bench.subject.dataset.input_shape
+    full, example = bench.subject.model, bench.subject.dataset.example
     full.load_state_dict(file.zeroed)
     return {
         "parameters_before": parameters(full),
         "parameters_after": parameters(model),
-        "macs": multiply_accumulates(model, shape, bench.device),
+        "macs": multiply_accumulates(model, example, bench.device),
         "dense_bytes": dense_bytes(model),
-        "inference_ms_zeroed": inference_ms(full.to(bench.device), shape, bench.device),
+        "inference_ms_zeroed": inference_ms(full.to(bench.device), example, bench.device),
         "removed": {name: len(units) for name, units in file.shrunk.removed.items()},
         "kept_because": file.shrunk.kept_because,
     }

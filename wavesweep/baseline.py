@@ -20,6 +20,7 @@ from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulat
 from wavesweep.measure.quality import evaluate
 from wavesweep.models.train import discard_checkpoint, train
 from wavesweep.models.zoo import build_model, load_checkpoint
+from wavesweep.pretrained import weights_file
 from wavesweep.store.keys import baseline_key
 from wavesweep.store.records import once_or_failure, write_atomically
 
@@ -55,6 +56,8 @@ def load_subject(settings: Settings) -> Subject:
     digests = {} if dataset.digest is None else {"dataset": dataset.digest}
     if settings.model.checkpoint is not None:
         digests["checkpoint"] = checkpoint_digest(settings.model.checkpoint)
+    if settings.model.weights is not None:
+        digests["weights"] = weights_file(settings.model)
     return Subject(dataset, _remembered_model(settings, dataset, digests), digests)
 
 
@@ -84,7 +87,7 @@ def obtain_baseline(settings: Settings, subject: Subject, device: torch.device) 
             },
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             **measure(model, subject.dataset, device),
-            "macs": multiply_accumulates(model, subject.dataset.input_shape, device),
+            "macs": multiply_accumulates(model, subject.dataset.example, device),
             "dense_bytes": dense_bytes(model),
             "alternatives": _alternatives(model, state, subject.dataset, device),
             "training": curve,
@@ -135,7 +138,7 @@ def measure(model: nn.Module, dataset: Dataset, device: torch.device) -> dict[st
     return {
         "validation": evaluate(model, dataset, dataset.validation, "validation", device),
         "test": evaluate(model, dataset, dataset.test, "test", device),
-        "inference_ms": inference_ms(model, dataset.input_shape, device),
+        "inference_ms": inference_ms(model, dataset.example, device),
     }
 
 
@@ -150,7 +153,7 @@ def _alternatives(model: nn.Module, state: dict[str, Tensor], dataset: Dataset, 
 
 
 def _initial_model(settings: Settings, dataset: Dataset) -> nn.Module:
-    model = build_model(settings.model, dataset.input_shape, dataset.classes, settings.seed)
+    model = build_model(settings.model, dataset.input_shape, dataset.classes, settings.seed, dataset.example)
     if settings.model.checkpoint is not None:
         load_checkpoint(model, settings.model.checkpoint)
     return model

@@ -15,6 +15,7 @@ from wavesweep.config import (
     LAYOUTS,
     MATCHES,
     METHODS,
+    MODEL_SOURCES,
     OBJECTIVES,
     OPTIMIZERS,
     OTHERS,
@@ -27,6 +28,7 @@ from wavesweep.config import (
     SEARCHES,
     THRESHOLD_RULES,
     LayersSettings,
+    ModelSettings,
     QuantizeSettings,
     SearchSettings,
     Settings,
@@ -59,8 +61,11 @@ def check(settings: Settings) -> None:
     _named("compare_match", settings.compare_match, MATCHES)
     _check_layers(settings.layers)
     _check_search(settings.search)
-    if settings.model.name == "custom" and settings.model.target is None:
-        raise SettingsError("model.target", None, _text("model.target"), "set it to a function that returns the model")
+    _check_model(settings.model)
+    if settings.dataset.name == "custom" and settings.dataset.target is None:
+        raise SettingsError(
+            "dataset.target", None, _text("dataset.target"), "set it to a function that returns the data"
+        )
     recipe = settings.model.recipe
     _member("model.recipe.optimizer", recipe.optimizer, OPTIMIZERS)
     _member("model.recipe.schedule", recipe.schedule, SCHEDULES)
@@ -68,11 +73,14 @@ def check(settings: Settings) -> None:
     _number("model.recipe.learning_rate", recipe.learning_rate, recipe.learning_rate > 0)
     _number("model.recipe.momentum", recipe.momentum, 0 <= recipe.momentum < 1)
     _number("model.recipe.weight_decay", recipe.weight_decay, recipe.weight_decay >= 0)
-    _number("model.recipe.epochs", recipe.epochs, recipe.epochs >= (0 if settings.model.checkpoint else 1))
+    is_trained = settings.model.checkpoint or settings.model.weights
+    _number("model.recipe.epochs", recipe.epochs, recipe.epochs >= (0 if is_trained else 1))
     _number("model.recipe.batch_size", recipe.batch_size, recipe.batch_size >= 1)
     dataset = settings.dataset
     _number("dataset.validation_fraction", dataset.validation_fraction, 0 < dataset.validation_fraction < 1)
     _number("dataset.image_size", dataset.image_size, dataset.image_size >= 1)
+    if dataset.resize is not None:
+        _number("dataset.resize", dataset.resize, dataset.resize >= dataset.image_size)
     _number("dataset.channels", dataset.channels, dataset.channels in (1, 3))
     _number("seed", settings.seed, 0 <= settings.seed < 1 << 32)
     if not settings.paths.outputs:
@@ -82,6 +90,18 @@ def check(settings: Settings) -> None:
     _named("export", settings.export, EXPORTS)
     if settings.export == "onnx":
         check_packages()
+
+
+def _check_model(model: ModelSettings) -> None:
+    _named("model.source", model.source, MODEL_SOURCES)
+    if model.name == "custom" and model.source == "zoo" and model.target is None:
+        raise SettingsError("model.target", None, _text("model.target"), "set it to a function that returns the model")
+    if model.weights is None:
+        return
+    if model.source != "torchvision":
+        raise SettingsError("model.weights", model.weights, "is for model=torchvision", "see also model.checkpoint")
+    if model.checkpoint is not None:
+        raise SettingsError("model.weights", model.weights, "is not for use with model.checkpoint", "leave one out")
 
 
 def _check_method(settings: Settings) -> None:

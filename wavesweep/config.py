@@ -18,6 +18,7 @@ QUANTIZERS = ("none", "uniform", "kmeans")
 CODECS = ("range", "huffman", "none")
 OTHERS = ("float32", "float16", "quantized")
 MATCHES = ("coefficients", "bytes")
+MODEL_SOURCES = ("zoo", "torchvision")
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "cosine", "multistep")
 PRECISIONS = ("float32", "bfloat16")
@@ -51,7 +52,7 @@ class Recipe:
     momentum: float = _setting(0.9, "must be a number from 0 to below 1 (sgd only)")
     weight_decay: float = _setting(0.0, "must be a number >= 0")
     schedule: str = _setting("cosine", one_of(SCHEDULES) + " (multistep: a tenth at 50 and 75 %)")
-    epochs: int = _setting(30, "must be an integer >= 0 (0 only with model.checkpoint)")
+    epochs: int = _setting(30, "must be an integer >= 0 (0 only with model.checkpoint or model.weights)")
     batch_size: int = _setting(64, "must be an integer >= 1")
     augment: bool = _setting(False, "must be true or false (random crop with padding, and flip)")
     precision: str = _setting("float32", one_of(PRECISIONS) + " (of forward passes in training; weights are float32)")
@@ -62,6 +63,10 @@ class ModelSettings:
     """Which network, and how its baseline is trained."""
 
     name: str = _setting("mlp", "must be one of the model group's options, see --help")
+    source: str = _setting("zoo", one_of(MODEL_SOURCES) + " (of torchvision: any of its classifiers by model.name)")
+    weights: str | None = _setting(
+        None, "must be DEFAULT, another name of that model's weights, or null (model=torchvision only)"
+    )
     target: str | None = _setting(None, "must be package.module.factory (model=custom only)")
     arguments: dict[str, Any] = field(default_factory=dict, metadata={"allowed": "must be a mapping"})
     checkpoint: str | None = _setting(None, "must be a .safetensors file or a PyTorch state dict")
@@ -70,13 +75,20 @@ class ModelSettings:
 
 @dataclass
 class DatasetSettings:
-    """Which data; `path`, `image_size` and `channels` are for `image_folder` only."""
+    """Which data; `path`, `image_size`, `resize` and `channels` are for `image_folder`, `target` is for `custom`."""
 
     name: str = _setting("digits", "must be one of the dataset group's options, see --help")
     validation_fraction: float = _setting(0.1, "must be a number above 0 and below 1")
-    path: str | None = _setting(None, "must be a directory that holds train/<class>/* and test/<class>/*")
+    path: str | None = _setting(
+        None, "must be a directory that holds train/<class>/* and test/<class>/*, or val/<class>/*"
+    )
     image_size: int = _setting(32, "must be an integer >= 1 (pixels, height and width)")
+    resize: int | None = _setting(
+        None, "must be an integer >= dataset.image_size (of the shorter side, before the centre is cut out), or null"
+    )
     channels: int = _setting(3, "must be 1 or 3")
+    target: str | None = _setting(None, "must be package.module.factory (dataset=custom only)")
+    arguments: dict[str, Any] = field(default_factory=dict, metadata={"allowed": "must be a mapping"})
 
 
 @dataclass

@@ -12,18 +12,22 @@ from wavesweep.errors import SettingsError
 
 
 def input_digests(settings: Settings) -> dict[str, str]:
-    """What stands for the checkpoint, the folder of images and the sensitivity table in the key of a trial.
+    """What stands for checkpoint, trained weights, the user's data and the sensitivity table in the key of a trial.
 
     Raises:
         SettingsError: a file cannot be read.
     """
     digests = {}
-    if settings.dataset.name == "image_folder":
+    if settings.dataset.name in ("image_folder", "custom"):
         from wavesweep.data.datasets import load_dataset
 
         digests["dataset"] = load_dataset(settings).digest or ""
     if settings.model.checkpoint is not None:
         digests["checkpoint"] = checkpoint_digest(settings.model.checkpoint)
+    if settings.model.weights is not None:
+        from wavesweep.pretrained import weights_file
+
+        digests["weights"] = weights_file(settings.model)
     if settings.threshold.allocation == "sensitivity":
         remedy = "python -m wavesweep -m experiment=sensitivity with the same model and dataset makes one"
         digests["sensitivity"] = _file_digest("threshold.sensitivity", settings.threshold.sensitivity or "", remedy)

@@ -90,11 +90,22 @@ def plan_pruned(
 
 
 def check_inputs(settings: Settings, subject: Subject) -> None:
-    """Refuse a sensitivity table that cannot be used.
+    """Refuse what does not fit the data set, and a sensitivity table that cannot be used.
 
     Raises:
-        SettingsError: it cannot be read, or is not of this network.
+        SettingsError: a setting needs other data, or the table cannot be read, or is of another network.
     """
+    dataset, retrain = subject.dataset, settings.retrain
+    for key, value, fits in (
+        ("model.recipe.augment", settings.model.recipe.augment, len(dataset.input_shape) == 3),
+        ("retrain.augment", retrain.augment, len(dataset.input_shape) == 3),
+        ("shrink", settings.shrink, not dataset.has_tokens),
+    ):
+        if value and not fits:
+            raise SettingsError(key, value, "is for images, not for the inputs of this data set", "set it to false")
+    if not len(dataset.train) and retrain.name != "none":
+        allowed = "needs training images, and dataset.path has no train/<class>/*"
+        raise SettingsError("retrain.name", retrain.name, allowed, "add them, or use retrain=none")
     if settings.threshold.allocation == "sensitivity":
         table = read_table(settings.threshold.sensitivity or "")
         check_subject(table, settings)

@@ -128,10 +128,27 @@ def test_a_shared_arm_counts_once(tmp_path):
 
 
 def test_different_networks_are_different_subjects(tmp_path):
-    for settings in ({}, {"model.name": "lenet300"}, {"dataset.name": "image_folder", "dataset.path": "/x/y"}):
+    torchvision = {"model.name": "resnet18", "model.source": "torchvision"}
+    expected = {
+        "mlp on digits": {},
+        "lenet300 on digits": {"model.name": "lenet300"},
+        "mlp on image_folder (y)": {"dataset.name": "image_folder", "dataset.path": "/x/y"},
+        "resnet18 on digits": {"model.name": "resnet18"},
+        "resnet18 (torchvision) on digits": torchvision,
+        "resnet18 (torchvision, DEFAULT) on digits": torchvision | {"model.weights": "DEFAULT"},
+        'custom (net.build, {"n": 1}, w.pt) on custom (net.data)': {
+            "model.name": "custom",
+            "model.target": "net.build",
+            "model.arguments": {"n": 1},
+            "model.checkpoint": "/x/w.pt",
+            "dataset.name": "custom",
+            "dataset.target": "net.data",
+        },
+    }
+    for settings in expected.values():
         write_record(tmp_path, example(settings))
     labels = [subject.label for subject in subjects(collect(tmp_path).trials)]
-    assert sorted(labels) == ["lenet300 on digits", "mlp on digits", "mlp on image_folder (y)"]
+    assert sorted(labels) == sorted(expected)
 
 
 def test_the_points_and_fronts_drawn_are_those_of_the_table(charts, subject):

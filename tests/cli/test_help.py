@@ -23,7 +23,7 @@ def test_all_succeed_and_leave_nothing_behind(outcomes):
 @pytest.mark.parametrize(
     "line",
     [
-        "dataset: cifar10, cifar100, digits, fashion_mnist, image_folder, mnist",
+        "dataset: cifar10, cifar100, custom, digits, fashion_mnist, image_folder, mnist",
         "method: dct, magnitude, random, rotation, shuffled, unit, wavelet",
         "threshold: absolute, energy, none, percentile, universal",
         "codec: huffman, none, range",
@@ -36,8 +36,8 @@ def test_help_lists_the_groups_with_their_options(outcomes, line):
 
 def test_help_lists_every_model_of_the_zoo(outcomes):
     (models,) = (line for line in outcomes[1][0].stdout.splitlines() if line.startswith("model: "))
-    expected = {"mlp", "lenet300", "lenet5", "mlp5", "fashion_cnn", "resnet18", "resnet20", "resnet56", "custom"}
-    assert expected <= set(models.removeprefix("model: ").split(", "))
+    expected = {"mlp", "lenet300", "lenet5", "mlp5", "fashion_cnn", "resnet18", "resnet20", "resnet56", "densenet100"}
+    assert expected | {"torchvision", "custom"} <= set(models.removeprefix("model: ").split(", "))
 
 
 def test_help_lists_the_settings_with_their_defaults(outcomes):

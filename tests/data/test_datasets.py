@@ -154,7 +154,7 @@ def test_a_half_mnist_file_names_the_data_set(tmp_path, size):
 
 
 def test_an_unknown_data_set_names_the_known_ones():
-    with pytest.raises(SettingsError, match=r"^dataset=minst: must be one of digits, mnist, .*image_folder$"):
+    with pytest.raises(SettingsError, match=r"^dataset=minst: must be one of digits, mnist, .*image_folder, custom$"):
         load("minst")
 
 

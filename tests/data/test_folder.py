@@ -14,12 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from wavesweep.config import DatasetSettings, PathsSettings, Settings
+from wavesweep.config import DatasetSettings, PathsSettings, Recipe, Settings
+from wavesweep.data import datasets
+from wavesweep.data import folder as folder_module
 from wavesweep.data.datasets import load_dataset
-from wavesweep.data.folder import folder_dataset
+from wavesweep.data.folder import Preparation, folder_dataset
+from wavesweep.data.splits import StoredImages
 from wavesweep.errors import SettingsError
+from wavesweep.measure.quality import forward
+from wavesweep.models.train import train
 
 RANDOM = np.random.default_rng(0)
+CPU = torch.device("cpu")
 
 
 def colour(height=6, width=6):
@@ -50,7 +56,7 @@ def folder(tmp_path):
 
 
 def decode(folder, size=6, channels=3, outputs=None):
-    return folder_dataset(str(folder), size, channels, outputs or folder.parent / "outputs", False)
+    return folder_dataset(str(folder), Preparation(size, channels), outputs or folder.parent / "outputs", False)
 
 
 def refuse_to_open(monkeypatch):
@@ -266,7 +272,7 @@ def test_a_folder_of_another_layout_is_refused_with_what_is_wrong(folder, change
 
 def test_a_folder_must_be_named():
     with pytest.raises(SettingsError, match=r"^dataset\.path=None: .*set dataset\.path=DIRECTORY"):
-        folder_dataset(None, 6, 3, Path("outputs"), False)
+        folder_dataset(None, Preparation(6, 3), Path("outputs"), False)
 
 
 def test_a_folder_is_a_data_set_with_a_digest(folder):
@@ -277,3 +283,33 @@ def test_a_folder_is_a_data_set_with_a_digest(folder):
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (2, 2, 2)
     assert (dataset.input_shape, dataset.classes) == ((1, 6, 6), 2)
     assert dataset.digest == decode(folder, channels=1)[3]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_folder_that_is_too_large_for_memory_gives_the_same_numbers_from_disk(folder, monkeypatch, seed):
+    write(folder, {f"train/{kind}/{number}.png": colour() for kind in ("cat", "dog") for number in range(2, 9)})
+    chosen = Settings(
+        dataset=DatasetSettings("image_folder", 0.25, str(folder), image_size=6),
+        paths=PathsSettings(outputs=str(folder.parent / "outputs")),
+        progress=False,
+        seed=seed,
+    )
+    found = []
+    for limit in (2**30, 0):
+        monkeypatch.setattr(folder_module, "_MEMORY_BYTES", limit)
+        datasets._load.cache_clear()
+        dataset = load_dataset(chosen)
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(108, 2))
+        recipe = Recipe(epochs=2, batch_size=3, augment=True)
+        rows = train(model, dataset, recipe, seed, CPU, folder.parent / str(limit), False)
+        losses = [row["loss"] for row in rows]
+        found.append((dataset.train.images, dataset.mean, losses, forward(model, dataset, dataset.test, CPU)))
+        datasets._load.cache_clear()
+    memory, disk = found
+    assert isinstance(memory[0], torch.Tensor)
+    assert isinstance(disk[0], StoredImages)
+    assert torch.equal(disk[0][:], memory[0])
+    assert torch.equal(disk[1], memory[1])
+    assert disk[2] == memory[2]
+    assert torch.equal(disk[3], memory[3])

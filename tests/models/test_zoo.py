@@ -39,6 +39,7 @@ def assert_same_tensors(model, other):
         ("fashion_cnn", GREY28, 9 * 32 + 32 + 9 * 32 * 64 + 64 + 49 * 64 * 128 + 128 + 1290),
         ("resnet20", COLOUR32, 269_722),
         ("resnet56", COLOUR32, 853_018),
+        ("densenet100", COLOUR32, 769_162),
         ("resnet18", COLOUR32, 11_173_962),
         ("resnet18", COLOUR224, 11_181_642),
     ],
@@ -75,6 +76,18 @@ def test_cifar_resnets_halve_the_image_twice(name):
     assert sizes == [(16, 32, 32), (16, 32, 32), (32, 16, 16), (64, 8, 8)]
     convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     assert len(convolutions) + 1 == int(name.removeprefix("resnet"))
+
+
+def test_densenet_grows_by_12_channels_a_layer_and_halves_them_between_its_blocks():
+    model, widths = build("densenet100", COLOUR32), []
+    names = ("conv1", "block1_layer16", "pool1", "block2_layer16", "pool2", "block3_layer16")
+    for name in names:
+        hook = lambda _module, _inputs, output: widths.append(tuple(output.shape[1:]))  # noqa: E731
+        model.get_submodule(name).register_forward_hook(hook)
+    model(torch.zeros(1, *COLOUR32))
+    assert widths == [(24, 32, 32), (216, 32, 32), (108, 16, 16), (300, 16, 16), (150, 8, 8), (342, 8, 8)]
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 100
 
 
 def test_initial_weights_follow_from_the_seed_and_leave_the_generator_alone():

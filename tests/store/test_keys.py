@@ -28,6 +28,8 @@ OTHER_VALUES = {
     "search.constraints.max_drop": 1.0,
     "search.constraints.min_sparsity": 50.0,
     "model.arguments": {"hidden": [32]},
+    "dataset.arguments": {"length": 32},
+    "dataset.resize": 256,
     "layers.types": ["conv"],
     "layers.include": ["fc*"],
     "layers.exclude": ["fc3*"],

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from wavesweep.attention import without_fused_attention
+
 Array = npt.NDArray[np.float64]
 # Random combinations of the outputs that are differentiated; their mean square is that of the whole Jacobian.
 _PROJECTIONS = 16
@@ -31,12 +33,12 @@ class LayerImportance:
 
 
 def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, seed: int) -> dict[str, LayerImportance]:
-    """Importance of the weights `names` of linear layers and plain convolutions; others are left out.
+    """Importance of the weights `names` of linear layers and plain convolutions that are called; others are left out.
 
     Args:
         model: on the device of `images`; it is put into evaluation mode.
         names: names of weights, such as fc1.weight.
-        images: normalised, shape (count, channels, height, width).
+        images: normalised, shape (count, channels, height, width), or tokens, shape (count, length).
         seed: of the random projections.
     """
     modules = {name: model.get_submodule(name.rpartition(".")[0]) for name in names if name.endswith("weight")}
@@ -47,8 +49,10 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
 
     def remember(name: str) -> RemovableHandle:
         def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            # A copy, because an in-place ReLU after the layer would overwrite it.
+            # Tokens have no gradient, nor has a network whose parameters are frozen.
+            output = output if output.requires_grad else output.requires_grad_()
             recorded[name] = (arguments[0].detach(), output)
+            # A copy, because an in-place ReLU after the layer would overwrite it.
             return output.clone()
 
         return known[name].register_forward_hook(hook)
@@ -57,21 +61,25 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
     generator = torch.Generator().manual_seed(seed)
     model.eval()
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), without_fused_attention():
             for batch in torch.split(images, _BATCH):
-                result = model(batch.requires_grad_(True))
-                for name, module in known.items():
+                result = model(batch)
+                # Attention reads the weight of its output layer and does not call it.
+                called = {name: module for name, module in known.items() if name in recorded}
+                if not called:
+                    continue
+                for name, module in called.items():
                     moment = _second_moment(module, recorded[name][0])
                     inputs[name] = inputs[name] + moment if name in inputs else moment
                 for number in range(_PROJECTIONS):
                     signs = torch.randint(0, 2, result.shape, generator=generator).to(result) * 2 - 1
                     gradients = torch.autograd.grad(
                         (result * signs).sum(),
-                        [recorded[name][1] for name in known],
+                        [recorded[name][1] for name in called],
                         retain_graph=number + 1 < _PROJECTIONS,
                     )
-                    for name, gradient in zip(known, gradients, strict=True):
-                        square = _sum_of_squares(known[name], gradient)
+                    for name, gradient in zip(called, gradients, strict=True):
+                        square = _sum_of_squares(called[name], gradient)
                         outputs[name] = outputs[name] + square if name in outputs else square
     finally:
         for hook in hooks:
@@ -81,7 +89,7 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
         name: LayerImportance(
             (inputs[name] / count).cpu().numpy(), (outputs[name] / (count * _PROJECTIONS)).cpu().numpy()
         )
-        for name in known
+        for name in inputs
     }
 
 

@@ -24,9 +24,11 @@ USEFUL_SPATIAL_LENGTH = 16
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _LAYER_TYPES: dict[str, tuple[type[nn.Module], ...]] = {
     "conv": (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED),
-    "linear": (nn.Linear,),
+    "linear": (nn.Linear, nn.MultiheadAttention),
     "embedding": (nn.Embedding,),
 }
+# Attention has the linear layers of queries, keys and values as matrices of its own, stacked if they are of one size.
+_ATTENTION_WEIGHTS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def transforms_nothing(plans: Sequence[TensorPlan]) -> bool:
 
 def _choose(module: nn.Module, parameter_name: str, name: str, layers: LayersSettings) -> tuple[bool, str]:
     kind = next((kind for kind, types in _LAYER_TYPES.items() if isinstance(module, types)), None)
-    if parameter_name != "weight" or kind is None:
+    weights = _ATTENTION_WEIGHTS if isinstance(module, nn.MultiheadAttention) else ("weight",)
+    if parameter_name not in weights or kind is None:
         return (
             False,
             f"{type(module).__name__} {parameter_name}: only weights of {', '.join(layers.types)} layers",

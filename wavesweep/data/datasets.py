@@ -1,7 +1,9 @@
 """The data sets by name. Each is read once per process; the network is used only where no copy exists."""
 
+import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from wavesweep.config import Settings
-from wavesweep.data.folder import folder_dataset
+from wavesweep.data.custom import custom_dataset
+from wavesweep.data.folder import Preparation, folder_dataset
 from wavesweep.data.splits import Dataset, Split, make_dataset
 from wavesweep.errors import SettingsError
+from wavesweep.pretrained import trained_weights
 
 # The share of scikit-learn's digits that is the test split; that data set comes without one.
 _DIGITS_TEST_FRACTION = 0.2
@@ -28,61 +32,108 @@ _TORCHVISION: dict[str, tuple[type, int]] = {
 }
 
 
+@dataclass(frozen=True)
+class _Request:
+    """All that decides what a data set is, and where it lies; `arguments` as JSON.
+
+    `trains`: the network is trained on it, and not only retrained. `pretrained`: it has been trained before.
+    """
+
+    name: str
+    data: Path
+    outputs: Path
+    validation_fraction: float
+    seed: int
+    path: str | None
+    preparation: Preparation
+    trains: bool
+    pretrained: bool
+    target: str | None
+    arguments: str
+    progress: bool
+
+
+# Training and test data (no training data where none is needed), the number of classes, and a digest of what is there.
+Parts = tuple[Split | None, Split, int, str | None]
+
+
 def load_dataset(settings: Settings) -> Dataset:
     """The data set of `settings`, from memory after the first call.
 
     Raises:
         SettingsError: it is not there and cannot be downloaded, or has the wrong form.
     """
-    dataset = settings.dataset
+    dataset, model = settings.dataset, settings.model
     return _load(
-        dataset.name,
-        Path(settings.paths.data),
-        Path(settings.paths.outputs),
-        dataset.validation_fraction,
-        settings.seed,
-        dataset.path,
-        dataset.image_size,
-        dataset.channels,
-        settings.progress,
+        _Request(
+            dataset.name,
+            Path(settings.paths.data),
+            Path(settings.paths.outputs),
+            dataset.validation_fraction,
+            settings.seed,
+            dataset.path,
+            _preparation(settings),
+            model.recipe.epochs > 0,
+            model.weights is not None,
+            dataset.target,
+            json.dumps(dataset.arguments, sort_keys=True),
+            settings.progress,
+        )
     )
 
 
 @lru_cache(maxsize=2)
-def _load(
-    name: str,
-    data: Path,
-    outputs: Path,
-    validation_fraction: float,
-    seed: int,
-    path: str | None,
-    image_size: int,
-    channels: int,
-    progress: bool,
-) -> Dataset:
-    load_parts: dict[str, Callable[[], tuple[Split, Split, int, str | None]]] = {
+def _load(wanted: _Request) -> Dataset:
+    loaders: dict[str, Callable[[], Parts]] = {
         "digits": _digits,
-        **{key: lambda key=key: _torchvision(key, data) for key in _TORCHVISION},  # type: ignore[misc]
-        "image_folder": lambda: folder_dataset(path, image_size, channels, outputs, progress),
+        **{key: lambda key=key: _torchvision(key, wanted.data) for key in _TORCHVISION},  # type: ignore[misc]
+        "image_folder": lambda: folder_dataset(
+            wanted.path, wanted.preparation, wanted.outputs, wanted.progress, wanted.trains, wanted.pretrained
+        ),
+        "custom": lambda: custom_dataset(wanted.target, json.loads(wanted.arguments)),
     }
-    if name not in load_parts:
-        raise SettingsError("dataset", name, f"must be one of {', '.join(load_parts)}")
-    train, test, classes, digest = load_parts[name]()
-    _check_split(train, classes, validation_fraction)
-    return make_dataset(train.images, train.labels, test, classes, validation_fraction, seed, digest)
+    if wanted.name not in loaders:
+        raise SettingsError("dataset", wanted.name, f"must be one of {', '.join(loaders)}")
+    train, test, classes, digest = loaders[wanted.name]()
+    # Weights have been trained on the training images of ImageNet, so that these would flatter them.
+    validates_on_test = train is None or (wanted.name == "image_folder" and wanted.pretrained and not wanted.trains)
+    train = train or test.part(torch.arange(0))
+    parted, what = (test, "held-out") if validates_on_test else (train, "training")
+    _check_split(parted, what, classes, wanted.validation_fraction)
+    statistics = wanted.preparation.statistics if wanted.name == "image_folder" else None
+    fraction, seed = wanted.validation_fraction, wanted.seed
+    return make_dataset(
+        train.images, train.labels, test, classes, fraction, seed, digest, statistics, validates_on_test
+    )
 
 
-def _check_split(train: Split, classes: int, validation_fraction: float) -> None:
+def _preparation(settings: Settings) -> Preparation:
+    """How files become images: as trained weights ask for, or else as the data set's settings say."""
+    dataset = settings.dataset
+    if settings.model.weights is None:
+        return Preparation(dataset.image_size, dataset.channels, dataset.resize)
+    wanted = trained_weights(settings.model).transforms()
+    return Preparation(
+        wanted.crop_size[0],
+        3,
+        wanted.resize_size[0],
+        wanted.interpolation.value,
+        tuple(wanted.mean),
+        tuple(wanted.std),
+    )
+
+
+def _check_split(split: Split, what: str, classes: int, validation_fraction: float) -> None:
     """Refuse what cannot be split by class; the share of a rare class may still round to no validation image."""
-    validation = math.ceil(len(train) * validation_fraction)
-    if int(torch.bincount(train.labels).min()) >= 2 and classes <= validation <= len(train) - classes:
+    validation = math.ceil(len(split) * validation_fraction)
+    if int(torch.bincount(split.labels).min()) >= 2 and classes <= validation <= len(split) - classes:
         return
     raise SettingsError(
         "dataset.validation_fraction",
         validation_fraction,
-        f"takes {validation} of {len(train)} training images; both parts need at least one of each of "
+        f"takes {validation} of {len(split)} {what} images; both parts need at least one of each of "
         f"the {classes} classes, and every class two images",
-        f"choose from {classes / len(train):.3g} to {1 - classes / len(train):.3g}, or add images",
+        f"choose from {classes / len(split):.3g} to {1 - classes / len(split):.3g}, or add images",
     )
 
 

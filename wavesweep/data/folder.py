@@ -1,91 +1,181 @@
 """Images from a directory of `train/<class>/*` and `test/<class>/*`, decoded once and kept on disk."""
 
 import hashlib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from torchvision.datasets import ImageFolder
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as transforms
 
-from wavesweep.data.splits import Split
+from wavesweep.data.splits import Split, StoredImages
 from wavesweep.errors import SettingsError
 from wavesweep.progress import steps
 from wavesweep.store.records import once, storing
 
 # What Pillow raises for files that are broken, hostile or no images at all.
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
-_LAYOUT_TEXT = "must be a directory that holds train/<class>/* and test/<class>/*"
+_LAYOUT_TEXT = "must be a directory that holds train/<class>/* and test/<class>/*, or val/<class>/*"
+# A part of a folder that takes more than this stays on disk.
+_MEMORY_BYTES = 2 * 2**30
+# Files whose decoding is under way or waits at once.
+_QUEUED = 4096
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """From a file to an input: squares of `image_size` pixels, of 1 or 3 channels.
+
+    With `resize`, the shorter side gets that length by `interpolation` and the centre is cut out; without it the image
+    is stretched to the square. `mean` and `std` of channels from 0 to 1 are those to normalise by, if not the data's.
+    """
+
+    image_size: int
+    channels: int
+    resize: int | None = None
+    interpolation: str = "bilinear"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @property
+    def pixels(self) -> str:
+        """What decides the pixels, for a digest."""
+        cut = "" if self.resize is None else f" {self.resize} {self.interpolation}"
+        return f"{self.image_size} {self.channels}{cut}"
+
+    @property
+    def statistics(self) -> tuple[Tensor, Tensor] | None:
+        """Mean and standard deviation in bytes, shape (channels, 1, 1)."""
+        if self.mean is None or self.std is None:
+            return None
+        return torch.tensor(self.mean)[:, None, None] * 255, torch.tensor(self.std)[:, None, None] * 255
 
 
 def folder_dataset(
-    path: str | None, image_size: int, channels: int, outputs: Path, progress: bool
-) -> tuple[Split, Split, int, str]:
-    """Training and test images, the number of classes, and a digest of the folder's listing.
+    path: str | None,
+    preparation: Preparation,
+    outputs: Path,
+    progress: bool,
+    trains: bool = True,
+    pretrained: bool = False,
+) -> tuple[Split | None, Split, int, str]:
+    """Training and held-out images, the number of classes, and a digest of the folder's listing.
 
     Decoded images lie under `<outputs>/images/<digest>`, so that each is decoded once, whatever the number of
-    trials and processes. Images are resized to `image_size` squared if they have another size.
+    trials and processes.
+
+    Args:
+        path: the folder. Held-out images are those of `test/`, or of `val/` where there is no `test/`.
+        preparation: of each image.
+        outputs: where records are.
+        progress: whether to show it.
+        trains: whether the network is trained on these images; if not, there may be no `train/` (None is returned).
+        pretrained: whether it has been trained before; if both, `train/` is decoded only when it is asked for.
 
     Raises:
         SettingsError: the folder is missing, has the wrong layout, or holds a file that is no image.
     """
     if path is None:
         raise SettingsError("dataset.path", None, _LAYOUT_TEXT, "set dataset.path=DIRECTORY")
-    folders = {}
-    for part in ("train", "test"):
-        try:
-            folders[part] = ImageFolder(str(Path(path) / part))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            reason = " ".join(str(error).split())
-            raise SettingsError("dataset.path", path, _LAYOUT_TEXT, f"{part}: {reason}") from None
-    classes = folders["train"].classes
-    if folders["test"].classes != classes:
-        only = sorted(set(folders["test"].classes) ^ set(classes))
-        raise SettingsError("dataset.path", path, "train and test must have the same classes", f"differ: {only}")
-    digest = _listing_digest(folders, image_size, channels)
-    directory = outputs / "images" / digest
-
-    def decode(into: Path) -> dict[str, Any]:
-        for part, folder in folders.items():
-            _decode_part(part, [file for file, _ in folder.samples], into, image_size, channels, progress)
-        return {"source": str(path), "classes": classes, "image_size": image_size, "channels": channels}
-
-    once(directory / "images.json", decode)
-    splits = []
-    for part, folder in folders.items():
-        images = np.load(directory / f"{part}.npy", mmap_mode="c")
-        splits.append(Split(torch.from_numpy(images), torch.tensor(folder.targets)))
-    return splits[0], splits[1], len(classes), digest
+    root = Path(path)
+    held_out = "val" if (root / "val").is_dir() and not (root / "test").exists() else "test"
+    names = ("train", held_out) if trains or (root / "train").exists() else (held_out,)
+    folders = {name: _listed(root, name) for name in names}
+    classes = folders[held_out].classes
+    if folders[names[0]].classes != classes:
+        only = sorted(set(folders["train"].classes) ^ set(classes))
+        raise SettingsError("dataset.path", path, f"train and {held_out} must have the same classes", f"differ: {only}")
+    later = pretrained and not trains
+    together = [{name: folder} for name, folder in folders.items()] if later else [folders]
+    stored = [_Stored(some, preparation, path, outputs, progress) for some in together]
+    splits = {name: part.split(name, later and name == "train") for part in stored for name in part.folders}
+    return splits.get("train"), splits[held_out], len(classes), _listing_digest(folders, preparation)
 
 
-def _decode_part(part: str, files: list[str], into: Path, image_size: int, channels: int, progress: bool) -> None:
+def _listed(root: Path, part: str) -> ImageFolder:
+    try:
+        return ImageFolder(str(root / part))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError("dataset.path", str(root), _LAYOUT_TEXT, f"{part}: {reason}") from None
+
+
+class _Stored:
+    """Parts of a folder that are decoded together, into one directory."""
+
+    def __init__(
+        self, folders: Mapping[str, ImageFolder], preparation: Preparation, path: str, outputs: Path, progress: bool
+    ) -> None:
+        self.folders, self._preparation, self._path, self._progress = folders, preparation, path, progress
+        self._directory = outputs / "images" / _listing_digest(folders, preparation)
+
+    def split(self, name: str, later: bool) -> Split:
+        """One part; `later`: it is decoded only when it is asked for."""
+        folder, wanted = self.folders[name], self._preparation
+        shape = (len(folder.samples), wanted.channels, wanted.image_size, wanted.image_size)
+
+        @cache
+        def opened() -> Tensor:
+            once(self._directory / "images.json", self._decode)
+            return torch.from_numpy(np.load(self._directory / f"{name}.npy", mmap_mode="c"))
+
+        if not later:
+            opened()
+        stays = later or prod(shape) > _MEMORY_BYTES
+        return Split(StoredImages(opened, shape) if stays else opened(), torch.tensor(folder.targets))
+
+    def _decode(self, into: Path) -> dict[str, Any]:
+        for name, folder in self.folders.items():
+            files = [file for file, _ in folder.samples]
+            _decode_part(name, files, into, self._preparation, self._progress)
+        classes = next(iter(self.folders.values())).classes
+        size, channels = self._preparation.image_size, self._preparation.channels
+        return {"source": self._path, "classes": classes, "image_size": size, "channels": channels}
+
+
+def _decode_part(part: str, files: list[str], into: Path, preparation: Preparation, progress: bool) -> None:
+    size, channels = preparation.image_size, preparation.channels
+
     def decode_file(file: str) -> np.ndarray:
         try:
             with Image.open(file) as opened:
                 image = _eight_bits(opened).convert("RGB" if channels == 3 else "L")
-                if image.size != (image_size, image_size):
-                    image = image.resize((image_size, image_size), Image.Resampling.BILINEAR)
-                return np.asarray(image).reshape(image_size, image_size, channels).transpose(2, 0, 1)
+                return np.asarray(_square(image, preparation)).reshape(size, size, channels).transpose(2, 0, 1)
         except _UNREADABLE as error:
             raise SettingsError(
                 "dataset.path", file, "cannot be read as an image", f"remove or mend it ({error})"
             ) from None
 
     with storing(into):
-        images = np.lib.format.open_memmap(
-            into / f"{part}.npy",
-            mode="w+",
-            dtype=np.uint8,
-            shape=(len(files), channels, image_size, image_size),
-        )
+        shape = (len(files), channels, size, size)
+        images = np.lib.format.open_memmap(into / f"{part}.npy", mode="w+", dtype=np.uint8, shape=shape)
         with ThreadPoolExecutor() as pool:
-            for index, image in steps(
-                enumerate(pool.map(decode_file, files)), len(files), f"decoding {part}", progress
-            ):
+            starts = range(0, len(files), _QUEUED)
+            decoded = chain.from_iterable(pool.map(decode_file, files[at : at + _QUEUED]) for at in starts)
+            for index, image in steps(enumerate(decoded), len(files), f"decoding {part}", progress):
                 images[index] = image
         images.flush()
+
+
+def _square(image: Image.Image, preparation: Preparation) -> Image.Image:
+    size = preparation.image_size
+    if preparation.resize is not None:
+        resized = transforms.resize(image, [preparation.resize], InterpolationMode(preparation.interpolation))
+        cut: Image.Image = transforms.center_crop(resized, [size])
+        return cut
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return image
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -95,9 +185,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
 
 
-def _listing_digest(folders: dict[str, ImageFolder], image_size: int, channels: int) -> str:
+def _listing_digest(folders: Mapping[str, ImageFolder], preparation: Preparation) -> str:
     """Digest of all file names and sizes: enough to see that a folder changed, without reading it."""
-    digest = hashlib.sha256(f"{image_size} {channels}\n".encode())
+    digest = hashlib.sha256(f"{preparation.pixels}\n".encode())
     for part, folder in folders.items():
         for file, _ in folder.samples:
             name = Path(file).relative_to(folder.root).as_posix()

@@ -1,6 +1,8 @@
-"""Images and labels in memory, and the split into training, validation and test."""
+"""Inputs and labels, and the split into training, validation and test."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
 
 import numpy as np
 import torch
@@ -9,23 +11,62 @@ from torch import Tensor
 
 # Normalised images are kept beside the bytes when they take no more than this.
 _CACHE_BYTES = 512 * 2**20
+# Images whose values are counted at once.
+_COUNTED = 4096
+
+
+class StoredImages:
+    """Images that stay on disk: of what is a tensor otherwise, the rows that are asked for.
+
+    `opened` gives all of them as a memory map, and is called when the first ones are needed.
+    """
+
+    device = torch.device("cpu")
+    dtype = torch.uint8
+
+    def __init__(self, opened: Callable[[], Tensor], shape: Sequence[int], rows: Tensor | None = None) -> None:
+        self._opened = opened
+        self._rows = torch.arange(shape[0]) if rows is None else rows
+        self.shape = torch.Size((len(self._rows), *shape[1:]))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: slice | Tensor) -> Tensor:
+        return self._opened()[self._rows[index]]
+
+    def part(self, index: Tensor) -> "StoredImages":
+        """Those with these numbers, still on disk."""
+        return StoredImages(self._opened, self.shape, self._rows[index])
+
+    def to(self, _device: torch.device) -> "StoredImages":
+        """Themselves: batches are moved when they are read."""
+        return self
 
 
 @dataclass
 class Split:
-    """Images as bytes, shape (count, channels, height, width), and their classes, shape (count,)."""
+    """Inputs, shape (count, ...), and their classes, shape (count,).
 
-    images: Tensor
+    Images are bytes, shape (count, channels, height, width); tokens int64, shape (count, length); other inputs floats.
+    """
+
+    images: Tensor | StoredImages
     labels: Tensor
     _normalised: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def part(self, index: Tensor) -> "Split":
+        """The inputs with these numbers, and their classes."""
+        images = self.images.part(index) if isinstance(self.images, StoredImages) else self.images[index]
+        return Split(images, self.labels[index])
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """The three splits of a data set; `mean` and `std` are those of each channel over the training images."""
+    """The three splits of a data set; images are normalised by `mean` and `std`, in bytes, of each channel."""
 
     train: Split
     validation: Split
@@ -37,56 +78,89 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """(channels, height, width) of an image."""
+        """(channels, height, width) of an image, or the shape of another input."""
         return tuple(self.train.images.shape[1:])
 
+    @property
+    def has_tokens(self) -> bool:
+        """Whether inputs are indices into a vocabulary."""
+        return self.train.images.dtype == torch.int64
+
+    @property
+    def calibration(self) -> Split:
+        """Inputs for estimates that need no labels: of training where there are any, or else of validation."""
+        return self.train if len(self.train) else self.validation
+
+    @property
+    def example(self) -> Tensor:
+        """One input as the network gets it, shape (1, ...): zeros, but real tokens, as some (padding) are special."""
+        return self.calibration.images[:1] if self.has_tokens else torch.zeros(1, *self.input_shape)
+
     def normalise(self, images: Tensor) -> Tensor:
-        """Bytes to float32 with mean 0 and standard deviation 1 per channel, on the images' device."""
+        """Bytes to float32 with mean 0 and standard deviation 1 per channel, on their device; others as they are."""
+        if images.dtype != torch.uint8:
+            return images.float() if images.is_floating_point() else images
         mean, std = self.mean.to(images.device), self.std.to(images.device)
         return images.float().sub_(mean).div_(std)
 
     def inputs(self, split: Split, device: torch.device) -> Tensor | None:
         """All normalised images of a split on the device, kept for the next call; None if they are too many."""
-        if split.images.numel() * 4 > _CACHE_BYTES:
+        if prod(split.images.shape) * 4 > _CACHE_BYTES:
             return None
         if str(device) not in split._normalised:
-            split._normalised[str(device)] = self.normalise(split.images.to(device))
+            split._normalised[str(device)] = self.normalise(split.images[:].to(device))
         return split._normalised[str(device)]
 
 
 def make_dataset(
-    train_images: Tensor,
+    train_images: Tensor | StoredImages,
     train_labels: Tensor,
     test: Split,
     classes: int,
     validation_fraction: float,
     seed: int,
     digest: str | None = None,
+    statistics: tuple[Tensor, Tensor] | None = None,
+    validates_on_test: bool = False,
 ) -> Dataset:
-    """Carve the validation split out of the training images, with the same share of each class."""
-    rest, validation = train_test_split(
-        np.arange(len(train_labels)),
-        test_size=validation_fraction,
-        random_state=seed,
-        stratify=train_labels.numpy(),
-    )
-    rest_index, validation_index = torch.from_numpy(np.sort(rest)), torch.from_numpy(np.sort(validation))
-    train = Split(train_images[rest_index], train_labels[rest_index])
-    mean, std = _channel_statistics(train.images)
-    return Dataset(
-        train,
-        Split(train_images[validation_index], train_labels[validation_index]),
-        test,
-        classes,
-        mean,
-        std,
-        digest,
-    )
+    """Carve the validation split out of the training images, with the same share of each class.
+
+    Args:
+        train_images: all that are not for the test.
+        train_labels: their classes.
+        test: the others.
+        classes: their number.
+        validation_fraction: share of what validation is taken from.
+        seed: of that choice.
+        digest: what stands for the content in keys.
+        statistics: mean and standard deviation to normalise by; those of the training images by default.
+        validates_on_test: carve it out of `test`, which keeps the rest; training keeps all of its images.
+    """
+    train = Split(train_images, train_labels)
+    if validates_on_test:
+        test, validation = _carved(test, validation_fraction, seed)
+    else:
+        train, validation = _carved(train, validation_fraction, seed)
+    found = Dataset(train, validation, test, classes, torch.zeros(()), torch.ones(()), digest)
+    if statistics is None and train_images.dtype == torch.uint8:
+        statistics = _channel_statistics(found.calibration.images)
+    return found if statistics is None else replace(found, mean=statistics[0], std=statistics[1])
 
 
-def _channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+def _carved(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+    """The rest of a split, and that share of it."""
+    rest, chosen = train_test_split(
+        np.arange(len(split)), test_size=fraction, random_state=seed, stratify=split.labels.numpy()
+    )
+    return split.part(torch.from_numpy(np.sort(rest))), split.part(torch.from_numpy(np.sort(chosen)))
+
+
+def _channel_statistics(images: Tensor | StoredImages) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel, shape (channels, 1, 1), exact for bytes."""
-    histograms = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)])
+    histograms = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for start in range(0, len(images), _COUNTED):
+        for histogram, channel in zip(histograms, images[start : start + _COUNTED].unbind(1), strict=True):
+            histogram += torch.bincount(channel.flatten(), minlength=256)
     values = torch.arange(256, dtype=torch.float64)
     share = histograms.double() / histograms.sum(1, keepdim=True)
     mean = share @ values

@@ -73,7 +73,7 @@ def export_line(settings: Settings, key: str, exported: Mapping[str, Any]) -> st
 def _compute(subject: Subject, arm_key: str, directory: Path) -> dict[str, Any]:
     started = time.perf_counter()
     dataset, model = subject.dataset, _decoded(subject, directory)
-    example = dataset.normalise(dataset.validation.images[:1])
+    example = dataset.example
     content = onnx_bytes(model, example)
     network = OnnxNetwork(content)
     compared = _thinned(dataset.validation, _MOST_COMPARED)
@@ -103,7 +103,7 @@ def _compute(subject: Subject, arm_key: str, directory: Path) -> dict[str, Any]:
         "equal_predictions": float((found.argmax(1) == expected.argmax(1)).double().mean()),
         "inputs": {"compared": len(compared), **{name: len(split) for name, split in splits.items()}},
         **{name: asdict(quality_of(logits[name], split.labels, dataset.classes)) for name, split in splits.items()},
-        "pytorch_inference_ms": inference_ms(model, dataset.input_shape, _CPU),
+        "pytorch_inference_ms": inference_ms(model, example, _CPU),
         "inference_ms": network.inference_ms(example),
         "versions": {name: version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime")},
         "seconds": time.perf_counter() - started,
@@ -125,4 +125,4 @@ def _decoded(subject: Subject, directory: Path) -> nn.Module:
 def _thinned(split: Split, most: int) -> Split:
     """Evenly spaced ones where there are more: those of a folder come class by class."""
     step = -(-len(split) // most)
-    return split if step == 1 else Split(split.images[::step], split.labels[::step])
+    return split if step == 1 else split.part(torch.arange(0, len(split), step))

@@ -4,13 +4,15 @@ Zeros in a dense tensor are multiplied like any other number, so pruning alone c
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from wavesweep.attention import without_fused_attention
 
 # Images in a batch for the batch time.
 BATCH_SIZE = 64
@@ -18,23 +20,23 @@ BATCH_SIZE = 64
 _REPEATS, _BLOCK_SECONDS = 7, 5e-4
 
 
-def inference_ms(model: nn.Module, input_shape: Sequence[int], device: torch.device) -> dict[str, Any]:
-    """Milliseconds per call for one image and for a batch of 64, warmed up, with median and quartiles."""
+def inference_ms(model: nn.Module, example: Tensor, device: torch.device) -> dict[str, Any]:
+    """Milliseconds per call for `example`, shape (1, ...), and for a batch of 64, warmed up, with quartiles."""
     model.eval()
     return {
-        "single": _time(model, input_shape, 1, device),
-        "batch": _time(model, input_shape, BATCH_SIZE, device),
+        "single": _time(model, example, 1, device),
+        "batch": _time(model, example, BATCH_SIZE, device),
         "threads": torch.get_num_threads(),
         "device": device.type,
     }
 
 
-def multiply_accumulates(model: nn.Module, input_shape: Sequence[int], device: torch.device) -> int:
-    """Multiply-accumulates of one image through the dense network (convolutions and matrix products)."""
+def multiply_accumulates(model: nn.Module, example: Tensor, device: torch.device) -> int:
+    """Multiply-accumulates of one input, shape (1, ...), through the dense network (convolutions, matrix products)."""
     model.eval()
     counter = FlopCounterMode(display=False)
-    with torch.inference_mode(), counter:
-        model(torch.zeros(1, *input_shape, device=device))
+    with torch.inference_mode(), without_fused_attention(), counter:
+        model(example.to(device))
     return int(counter.get_total_flops()) // 2
 
 
@@ -68,8 +70,8 @@ def call_ms(call: Callable[[], object], batch: int, finish: Callable[[], None] =
     return {"median": float(median), "q1": float(lower), "q3": float(upper), "batch_size": batch}
 
 
-def _time(model: nn.Module, input_shape: Sequence[int], batch: int, device: torch.device) -> dict[str, Any]:
-    images = torch.zeros(batch, *input_shape, device=device)
+def _time(model: nn.Module, example: Tensor, batch: int, device: torch.device) -> dict[str, Any]:
+    inputs = example.to(device).repeat(batch, *[1] * (example.dim() - 1))
 
     def finish() -> None:
         """A GPU works asynchronously, so its queue is emptied before and after."""
@@ -77,4 +79,4 @@ def _time(model: nn.Module, input_shape: Sequence[int], batch: int, device: torc
             torch.cuda.synchronize(device)
 
     with torch.inference_mode():
-        return call_ms(lambda: model(images), batch, finish)
+        return call_ms(lambda: model(inputs), batch, finish)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from wavesweep.data.splits import Dataset, Split
 from wavesweep.errors import TrialError
 
-# Values of a batch's images: large enough for speed, small enough for any image size.
-_BATCH_VALUES = 1 << 20
+# Values of a batch's images: large enough for speed, small enough for any image size; and tokens, which take more.
+_BATCH_VALUES, _BATCH_TOKENS = 1 << 20, 1 << 14
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,17 @@ def evaluate(model: nn.Module, dataset: Dataset, split: Split, name: str, device
 
 
 def forward(model: nn.Module, dataset: Dataset, split: Split, device: torch.device) -> Tensor:
-    """Logits of all images of a split, shape (count, classes), on the CPU."""
+    """Logits of all inputs of a split, shape (count, classes), on the CPU."""
     inputs = dataset.inputs(split, device)
-    batch = max(1, min(2048, _BATCH_VALUES // math.prod(dataset.input_shape)))
+    values = _BATCH_TOKENS if dataset.has_tokens else _BATCH_VALUES
+    batch = max(1, min(2048, values // math.prod(dataset.input_shape)))
     model.eval()
     with torch.inference_mode():
         if inputs is not None:
             outputs = [model(images) for images in torch.split(inputs, batch)]
         else:
-            outputs = [model(dataset.normalise(images.to(device))) for images in torch.split(split.images, batch)]
+            parts = (split.images[start : start + batch] for start in range(0, len(split), batch))
+            outputs = [model(dataset.normalise(images.to(device))) for images in parts]
         return torch.cat(outputs).float().cpu()
 
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wavesweep.config import Recipe
-from wavesweep.data.splits import Dataset
+from wavesweep.data.splits import Dataset, StoredImages
 from wavesweep.errors import TrialError
 from wavesweep.measure.quality import evaluate
 from wavesweep.progress import Meter
@@ -95,19 +95,21 @@ class Batch:
     share: float
 
 
-def epoch_batches(images: Tensor, labels: Tensor, recipe: Recipe, seed: int, epoch: int) -> Iterator[Batch]:
+def epoch_batches(
+    images: Tensor | StoredImages, labels: Tensor, recipe: Recipe, seed: int, epoch: int
+) -> Iterator[Batch]:
     """The batches of one epoch, in an order and with augmentations that follow from the seed and the epoch alone."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     torch.manual_seed(seed * 1_000_003 + epoch)  # dropout and the like of a user's own model
     order = torch.randperm(len(labels), generator=generator)
     for start in range(0, len(order), recipe.batch_size):
-        index = order[start : start + recipe.batch_size].to(images.device)
+        index = order[start : start + recipe.batch_size]
         if len(index) == 1 < min(recipe.batch_size, len(order)):
             continue  # a rest of one image, on which batch normalisation cannot train
-        chosen = images[index]
+        chosen = images[index.to(images.device)].to(labels.device)
         if recipe.augment:
             chosen = _augment(chosen, generator)
-        yield Batch(chosen, labels[index], start / len(order))
+        yield Batch(chosen, labels[index.to(labels.device)], start / len(order))
 
 
 def batch_loss(model: nn.Module, inputs: Tensor, labels: Tensor, precision: str) -> Tensor:

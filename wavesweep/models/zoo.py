@@ -1,14 +1,11 @@
 """The networks by name. Input channels, size and classes come from the data set."""
 
-import importlib
 import pickle
-import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +14,10 @@ from torch import Tensor, nn
 
 from wavesweep.config import ModelSettings
 from wavesweep.errors import SettingsError
+from wavesweep.factories import call_factory
+from wavesweep.models.densenet import densenet_bc
 from wavesweep.models.resnet import cifar_resnet
+from wavesweep.pretrained import torchvision_model
 
 # Images up to this size get ResNet-18's small stem: 3x3, stride 1, no pooling.
 _SMALL_IMAGE = 64
@@ -25,21 +25,40 @@ _SMALL_IMAGE = 64
 Factory = Callable[[Sequence[int], int], nn.Module]
 
 
-def build_model(settings: ModelSettings, input_shape: Sequence[int], classes: int, seed: int) -> nn.Module:
-    """An untrained network whose initial weights follow from the seed.
+def build_model(
+    settings: ModelSettings, input_shape: Sequence[int], classes: int, seed: int, example: Tensor | None = None
+) -> nn.Module:
+    """A network whose initial weights follow from the seed, or are those of `model.weights`.
+
+    Args:
+        settings: which one.
+        input_shape: of one input; (channels, height, width) of an image.
+        classes: of the data set.
+        seed: of the initial weights.
+        example: an input, shape (1, ...), that it must accept; zeros of `input_shape` by default.
 
     Raises:
-        SettingsError: the name or the target is unknown, or the network does not accept the images.
+        SettingsError: the name or the target is unknown, or the network does not accept the inputs.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if settings.name == "custom":
-            model = _custom(settings)
+        if settings.source == "torchvision":
+            model = give_logits(torchvision_model(settings, classes))
+        elif settings.name == "custom":
+            model = give_logits(_custom(settings))
         elif settings.name in FACTORIES:
             model = _from_zoo(settings, input_shape, classes)
         else:
-            raise SettingsError("model", settings.name, f"must be one of {', '.join([*FACTORIES, 'custom'])}")
-    _check_output(model, settings, input_shape, classes)
+            raise SettingsError(
+                "model", settings.name, f"must be one of {', '.join([*FACTORIES, 'custom', 'torchvision'])}"
+            )
+    _check_output(model, settings, torch.zeros(1, *input_shape) if example is None else example, classes)
+    return model
+
+
+def give_logits(model: nn.Module) -> nn.Module:
+    """Make `model` return its logits where it returns an object that has them, as those of Hugging Face do."""
+    model.register_forward_hook(lambda _module, _inputs, output: getattr(output, "logits", output))
     return model
 
 
@@ -164,6 +183,7 @@ FACTORIES: dict[str, Factory] = {
     "resnet18": resnet18,
     "resnet20": lambda input_shape, classes: cifar_resnet(20, input_shape[0], classes),
     "resnet56": lambda input_shape, classes: cifar_resnet(56, input_shape[0], classes),
+    "densenet100": lambda input_shape, classes: densenet_bc(100, 12, input_shape[0], classes),
 }
 
 
@@ -180,40 +200,26 @@ def _from_zoo(settings: ModelSettings, input_shape: Sequence[int], classes: int)
 
 
 def _custom(settings: ModelSettings) -> nn.Module:
-    key, target = "model.target", settings.target
-    if not target or "." not in target:
-        raise SettingsError(
-            key, target, "must be package.module.factory", "set it to a function that returns the model"
-        )
-    # A console script does not put the working directory on the path; `python -m` does.
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    module_name, _, attribute = target.rpartition(".")
-    try:
-        factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise SettingsError(key, target, f"cannot be imported ({error})", "give a name importable from here") from None
-    try:
-        model = factory(**settings.arguments)
-    except Exception as error:
-        raise SettingsError(key, target, f"failed ({type(error).__name__}: {error})", "see model.arguments") from None
+    model = call_factory("model", settings.target, settings.arguments, "the model")
     if not isinstance(model, nn.Module):
-        raise SettingsError(key, target, f"must return a torch.nn.Module, returned {type(model).__name__}")
+        returned = type(model).__name__
+        raise SettingsError("model.target", settings.target, f"must return a torch.nn.Module, returned {returned}")
     return model
 
 
-def _check_output(model: nn.Module, settings: ModelSettings, input_shape: Sequence[int], classes: int) -> None:
+def _check_output(model: nn.Module, settings: ModelSettings, example: Tensor, classes: int) -> None:
     was_training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            shape = tuple(model(torch.zeros(2, *input_shape)).shape)
+            shape = tuple(model(example.repeat(2, *[1] * (example.dim() - 1))).shape)
     except Exception as error:
         reason = " ".join(str(error).split())
+        what = "images" if example.dim() == 4 else "inputs"
         raise SettingsError(
             "model",
             settings.name,
-            f"does not accept images of shape {tuple(input_shape)} ({reason})",
+            f"does not accept {what} of shape {tuple(example.shape[1:])} ({reason})",
             "choose another dataset or model",
         ) from None
     model.train(was_training)

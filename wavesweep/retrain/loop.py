@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from wavesweep.compression.arm import ArmSpec, PrunedArm, PrunedTensor, choose, score, selection_groups
 from wavesweep.compression.symbols import CodedTensor
 from wavesweep.config import Recipe, RetrainSettings
+from wavesweep.data.splits import StoredImages
 from wavesweep.errors import TrialError
 from wavesweep.measure.quality import evaluate
 from wavesweep.models.train import epoch_batches, make_optimizer, rate_factor, set_learning_rate
@@ -69,9 +70,8 @@ def retrain(
     checkpoint = None if training.directory is None else training.directory / CHECKPOINT
     run.resume(checkpoint)
     left = len(run.epochs) - len(run.curve)
-    images, labels = (
-        part.to(training.device) for part in (training.dataset.train.images, training.dataset.train.labels)
-    )
+    split = training.dataset.train
+    images, labels = split.images.to(training.device), split.labels.to(training.device)
     with Meter(left * len(labels), f"retraining ({settings.name}, {spec.method})", training.shown) as meter:
         for number in range(len(run.curve), len(run.epochs)):
             started = time.perf_counter()
@@ -147,7 +147,7 @@ class _Run:
         if epoch.fresh:
             self._optimizers = self._make_optimizers()
 
-    def train(self, number: int, images: Tensor, labels: Tensor, meter: Meter) -> float:
+    def train(self, number: int, images: Tensor | StoredImages, labels: Tensor, meter: Meter) -> float:
         """One epoch of steps; returns the mean loss."""
         epoch, recipe, training = self.epochs[number], self._recipe, self._training
         quantizer_rate = _QUANTIZER_RATE if self._penalty is None else _RATE_QUANTIZER_RATE

@@ -13,5 +13,7 @@ def trial_directory(settings: Settings, key: str) -> Path:
 def study_directory(settings: Settings) -> Path:
     """Where a search leaves what it finds."""
     search = settings.search
-    name = search.study or f"{search.name}-{settings.model.name}-{settings.dataset.name}"
+    # torchvision's resnet18 is another network than the zoo's.
+    source = "" if settings.model.source == "zoo" else f"{settings.model.source}-"
+    name = search.study or f"{search.name}-{source}{settings.model.name}-{settings.dataset.name}"
     return Path(settings.paths.outputs) / "studies" / name

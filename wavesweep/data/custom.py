@@ -1,0 +1,82 @@
+"""Data of the user's own: what a factory returns, as tensors in memory."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wavesweep.data.splits import Split
+from wavesweep.errors import SettingsError
+from wavesweep.factories import call_factory
+
+_RETURNS = "(train, test), each a pair (inputs, classes) of tensors or a Dataset of torch"
+
+
+def custom_dataset(target: str | None, arguments: Mapping[str, Any]) -> tuple[Split, Split, int, str]:
+    """Training and test data, the number of classes, and a digest of the content.
+
+    Raises:
+        SettingsError: the factory cannot be called, or returns something else.
+    """
+    parts = call_factory("dataset", target, arguments, _RETURNS)
+    if not isinstance(parts, tuple | list) or len(parts) != 2:
+        raise _refusal(target, f"must return {_RETURNS}", f"it returned {type(parts).__name__}")
+    train, test = (_split(part, name, target) for part, name in zip(parts, ("train", "test"), strict=True))
+    if train.images.shape[1:] != test.images.shape[1:] or train.images.dtype != test.images.dtype:
+        found = " and ".join(f"{tuple(part.images.shape[1:])} of {part.images.dtype}" for part in (train, test))
+        raise _refusal(target, "must return inputs of one shape and type in train and test", f"they are {found}")
+    classes = int(train.labels.max()) + 1
+    if int(test.labels.max()) >= classes or int(torch.bincount(train.labels).min()) == 0:
+        raise _refusal(
+            target, "must return classes 0, 1, ..., and each of them in train", f"the largest there is {classes - 1}"
+        )
+    return train, test, classes, _digest(train, test)
+
+
+def _split(part: Any, name: str, target: str | None) -> Split:
+    try:
+        pair = part if isinstance(part, tuple | list) else tuple(zip(*(part[i] for i in range(len(part))), strict=True))
+        inputs, labels = (_tensor(values) for values in pair)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise _refusal(target, f"must return {_RETURNS}", f"{name} cannot be read as such ({reason})") from None
+    if labels.dtype != torch.int64 or labels.dim() != 1 or not len(labels) or len(labels) != len(inputs):
+        found = f"those of {name} are {labels.dtype} of shape {tuple(labels.shape)} for {len(inputs)} inputs"
+        raise _refusal(target, "must return one integer class per input", found)
+    allowed = {torch.uint8: inputs.dim() == 4, torch.int64: inputs.dim() == 2, torch.float32: inputs.dim() > 1}
+    if not allowed.get(inputs.dtype):
+        raise _refusal(
+            target,
+            "must return images as uint8 (n, channels, height, width), tokens as int64 (n, length), or floats (n, ...)",
+            f"{name} is {inputs.dtype} of shape {tuple(inputs.shape)}",
+        )
+    if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
+        raise _refusal(target, "must return finite numbers", f"{name} holds NaN or infinity")
+    if min(int(labels.min()), 0 if inputs.is_floating_point() else int(inputs.min())) < 0:
+        raise _refusal(target, "must return no negative classes or tokens", f"{name} has one")
+    return Split(inputs, labels)
+
+
+def _tensor(values: Any) -> Tensor:
+    """Of items the tensor that they make; floats as float32, integers but bytes as int64."""
+    if isinstance(values, tuple | list):
+        values = torch.stack([torch.as_tensor(value) for value in values])
+    tensor = torch.as_tensor(values).detach().cpu()
+    if tensor.is_floating_point():
+        return tensor.float().contiguous()
+    return tensor.contiguous() if tensor.dtype == torch.uint8 and tensor.dim() > 1 else tensor.long().contiguous()
+
+
+def _digest(*splits: Split) -> str:
+    digest = hashlib.sha256()
+    for split in splits:
+        for tensor in (split.images[:], split.labels):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _refusal(target: str | None, allowed: str, found: str) -> SettingsError:
+    return SettingsError("dataset.target", target, allowed, found)
