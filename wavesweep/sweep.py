@@ -25,7 +25,7 @@ from wavesweep.launch import LostError, Outcome, launch, stop_if_told
 from wavesweep.live import Live
 from wavesweep.store.keys import hash_of, trial_key
 from wavesweep.store.places import trial_directory
-from wavesweep.store.records import FAILURE_FILE, RESULT_FILE, check_writable, read_json, write_atomically
+from wavesweep.store.records import FAILURE_FILE, RESULT_FILE, check_writable, read_json, write_atomically, write_json
 from wavesweep.table import Entry, print_trials, rows_as_csv, table_rows
 
 
@@ -77,6 +77,7 @@ class GridSweeper(BasicSweeper):
         missing = [by_key[key].settings for key, record in found.items() if record is None]
         if missing:
             check_ready(missing)
+        _describe(points, arguments)
         names = _names(points)
         here = isinstance(self.launcher, BasicLauncher)
         # A log gets a line per trial of this process anyway.
@@ -210,6 +211,26 @@ def _names(points: Sequence[Point]) -> dict[str, str]:
     }
 
 
+def _directory(points: Sequence[Point]) -> Path:
+    """Where what is known about the sweep as a whole lies: the same for the same trials."""
+    return Path(points[0].settings.paths.outputs) / "sweeps" / hash_of([point.key for point in points])
+
+
+def _describe(points: Sequence[Point], arguments: Sequence[str]) -> None:
+    """Write down which trials the sweep has, and which of them an experiment asks for, before the first one runs.
+
+    The same trials may be those of several experiments, so what an earlier sweep of them was is kept.
+    """
+    path = _directory(points) / "sweep.json"
+    experiments: dict[str, list[str]] = dict((read_json(path) or {}).get("experiments", {}))
+    for point in points:
+        given = dict(line.lstrip("+").partition("=")[::2] for line in point.overrides).get("experiment", "null")
+        if given != "null":
+            experiments[given] = sorted({*experiments.get(given, []), point.key})
+    keys = list(dict.fromkeys(point.key for point in points))
+    write_json(path, {"arguments": list(arguments), "experiments": experiments, "keys": keys})
+
+
 def _summarise(points: Sequence[Point], finished_before: int, lost: Mapping[str, str]) -> None:
     """Print the table of all points and write it; raise if some failed."""
     entries: list[Entry] = []
@@ -219,7 +240,7 @@ def _summarise(points: Sequence[Point], finished_before: int, lost: Mapping[str,
     settings = points[0].settings
     print_trials(entries, settings)
     outputs = Path(settings.paths.outputs)
-    table_path = outputs / "sweeps" / hash_of([point.key for point in points]) / "trials.csv"
+    table_path = _directory(points) / "trials.csv"
     rows = table_rows(entries)
     write_atomically(table_path, rows_as_csv(rows).encode())
     keys = {point.key for point in points}

@@ -1,0 +1,1 @@
+"""The studies with published figures: a module each, with what belongs to it as data."""

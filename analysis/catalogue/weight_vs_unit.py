@@ -1,0 +1,70 @@
+"""Weights against whole units: how much of either can be pruned in one shot before accuracy falls."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis.catalogue.study import Study
+from analysis.charts.chart import Chart
+from analysis.charts.lines import Axis, Mark, measure_lines
+from analysis.evidence import Evidence
+from wavesweep.pareto import knee
+
+# Points of accuracy by which a curve may lie below the network before pruning and still be flat.
+FLAT_POINTS = 1.0
+_NAMES = {"magnitude": "weights", "unit": "units"}
+_PRUNED = "threshold.percentile"
+
+
+def flat_to(pruned: Sequence[float], accuracies: Sequence[float], before: float) -> float:
+    """The largest share pruned up to which no accuracy is more than `FLAT_POINTS` below `before`.
+
+    Args:
+        pruned: in %, rising.
+        accuracies: in %, of each.
+        before: accuracy before pruning, in %.
+    """
+    flat = 0.0
+    for share, accuracy in zip(pruned, accuracies, strict=True):
+        if accuracy < before - FLAT_POINTS:
+            break
+        flat = share
+    return flat
+
+
+def knee_at(pruned: Sequence[float], accuracies: Sequence[float]) -> float:
+    """The share pruned at the point farthest above the line between the curve's ends, both axes from 0 to 1."""
+    return float(pruned[knee(np.column_stack([pruned, accuracies]), (True, True))])
+
+
+def _ours(found: Evidence) -> dict[str, str]:
+    before = found.before["test_accuracy_mean"]
+    ours = {"test accuracy before pruning, %": f"{100 * before:.2f}"}
+    for method, name in _NAMES.items():
+        curve = found.table[found.table["method"] == method].sort_values(_PRUNED)
+        if curve.empty or curve[_PRUNED].duplicated().any():
+            continue  # several curves: sweeps with other overrides are among the records
+        shares, accuracies = curve[_PRUNED].tolist(), (100 * curve["test_accuracy_mean"]).tolist()
+        ours[f"{name}: flat to k, %"] = f"{flat_to(shares, accuracies, 100 * before):g}"
+        ours[f"{name}: knee at k, %"] = f"{knee_at(shares, accuracies):g}"
+    return ours
+
+
+def _curves(found: Evidence) -> Chart:
+    published = STUDY.published
+    marks = [
+        Mark(float(published[f"{name}: knee at k, %"]), method, "published knee") for method, name in _NAMES.items()
+    ]
+    axis = Axis(_PRUNED, "pruned in each layer but the last, k (%)")
+    return measure_lines(found, "Pruning weights and pruning units", axis, "method", marks=marks)
+
+
+STUDY = Study(
+    name="weight_vs_unit",
+    question="How much can be pruned in one shot, weight by weight and unit by unit?",
+    experiments=("weight_vs_unit",),
+    by=("method", _PRUNED),
+    measures=("test_accuracy", "test_accuracy_drop", "weight_sparsity", "stored_bytes"),
+    charts=(_curves,),
+    ours=_ours,
+)

@@ -1,0 +1,153 @@
+"""The tables and charts of a study, from the records of its sweep: `python -m analysis.study NAME outputs/`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.command import WrongArgumentError, run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.catalogue.study import Study
+    from analysis.charts.chart import Chart
+    from analysis.evidence import Evidence
+
+# Between these lines of a study's page is what this command writes.
+BEGIN, END = "<!-- made by analysis.study: begin -->", "<!-- made by analysis.study: end -->"
+
+
+def study_named(name: str) -> "Study":
+    """The study of that name.
+
+    Raises:
+        WrongArgumentError: there is none.
+    """
+    from analysis.catalogue.all import STUDIES
+
+    if name in STUDIES:
+        return STUDIES[name]
+    given = f"{name} is no study" if name else "no study is named"
+    raise WrongArgumentError(f"{given}; choose one of {', '.join(STUDIES)}: python -m analysis.study NAME outputs/")
+
+
+def rows_of(study: "Study", outputs: Path) -> "pd.DataFrame":
+    """The rows of the collected table that belong to the study.
+
+    Raises:
+        WrongArgumentError: there is none.
+    """
+    from analysis.evidence import keys_of
+    from analysis.figures import collected
+
+    asked = keys_of(outputs, study.experiments)
+    command = f"python -m wavesweep -m experiment={study.experiments[0]}"
+    if not asked:
+        raise WrongArgumentError(f"{outputs} has no sweep of {study.name}; run one first: {command}")
+    trials = collected(outputs).trials
+    rows = trials[trials["key"].isin(asked)]
+    if rows.empty:
+        raise WrongArgumentError(
+            f"{outputs} has no finished trial of {study.name}; the same command goes on: {command}"
+        )
+    missing = len(asked) - rows["key"].nunique()
+    if missing:
+        print(f"note: {missing} of {len(asked)} trials are not finished, or failed", file=sys.stderr)
+    return rows
+
+
+def in_page(page: str, made: str, path: Path) -> str:
+    """A page with `made` between its two marks.
+
+    Raises:
+        WrongArgumentError: it does not have both marks, in their order.
+    """
+    head, begin, rest = page.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise WrongArgumentError(f"{path} has no place for the table; put the lines {BEGIN} and {END} into it")
+    return f"{head}{BEGIN}\n\n{made.strip()}\n\n{END}{tail}"
+
+
+def main() -> None:
+    """The command line."""
+    arguments = _arguments()
+    if arguments.list:
+        from analysis.catalogue.all import STUDIES
+
+        for study in STUDIES.values():
+            print(f"{study.name}: {study.question}")
+        return
+    study = study_named(arguments.name)
+    from analysis.command import checked_outputs
+
+    outputs = checked_outputs(arguments.outputs)
+    page = None if arguments.docs is None else arguments.docs / f"{study.name}.md"
+    if page is not None and not page.is_file():
+        raise WrongArgumentError(f"{page} does not exist; write it, with the lines {BEGIN} and {END}")
+    rows = rows_of(study, outputs)
+    from analysis.evidence import evidence
+
+    found = evidence(rows, study.by, study.measures)
+    _write(study, rows, found, outputs / "analysis" / "studies" / study.name, page)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.study", description="Make the tables and charts of a study from its records."
+    )
+    parser.add_argument("name", nargs="?", default="", help="the study, see --list")
+    parser.add_argument(
+        "outputs", type=Path, nargs="?", default=Path("outputs"), help="the directory of records (default: outputs)"
+    )
+    parser.add_argument("--docs", type=Path, metavar="DIRECTORY", help="renew DIRECTORY/NAME.md and its charts as well")
+    parser.add_argument("--list", action="store_true", help="name the studies and stop")
+    return parser.parse_args()
+
+
+def _write(study: "Study", rows: "pd.DataFrame", found: "list[Evidence]", directory: Path, page: Path | None) -> None:
+    from analysis.study_tables import full_table, markdown, records
+    from analysis.style import encoded
+    from wavesweep.store.records import write_atomically
+
+    charts: dict[str, Chart] = {}
+    for one in found:
+        for name, chart in _charts(study, one):
+            if chart.figure is None:
+                print(f"left out {name}: {chart.text}")
+            else:
+                charts[name] = chart
+    made = markdown(study, found, {name: chart.text for name, chart in charts.items()})
+    write_atomically(directory / "records.csv", records(rows).to_csv(index=False).encode())
+    write_atomically(directory / "table.csv", full_table(found).to_csv(index=False).encode())
+    write_atomically(directory / "table.md", made.encode())
+    for name, chart in charts.items():
+        assert chart.figure is not None
+        for kind in ("svg", "png"):
+            content = encoded(chart.figure, kind)
+            write_atomically(directory / f"{name}.{kind}", content)
+            if page is not None and kind == "png":
+                write_atomically(page.with_name(f"{name}.png"), content)
+    if page is not None:
+        write_atomically(page, in_page(page.read_text(encoding="utf-8"), made, page).encode())
+    trials, seeds = rows["key"].nunique(), rows["seed"].nunique()
+    print(f"{study.name}: {trials} trials, {seeds} seeds, {len(charts)} charts: {directory}")
+    if page is not None:
+        print(f"renewed {page}")
+
+
+def _charts(study: "Study", found: "Evidence") -> "list[tuple[str, Chart]]":
+    """The charts with the names of their files."""
+    from analysis.style import styled
+
+    charts = []
+    for make in study.charts:
+        with styled():
+            chart = make(found)
+        charts.append((f"{study.name}_{found.subject.slug}_{chart.name}", chart))
+    return charts
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,91 @@
+"""The tables of a study: all of its records, means and spreads over seeds, and the Markdown that its page shows."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.catalogue.study import Study
+from analysis.columns import ARM, BASELINE, SETTINGS
+from analysis.evidence import MEASURES, Evidence
+from analysis.subjects import value_text
+
+_HEADINGS = {"threshold.percentile": "pruned %", "is_main": "main arm", "seeds": "seeds"}
+_ALWAYS = ("model.name", "dataset.name")
+
+
+def records(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row per trial and arm: key, method, network, data set, every setting that differs, seed, measures."""
+    settings = [
+        column.name
+        for column in SETTINGS
+        if column.name not in (*_ALWAYS, "seed") and rows[column.name].nunique(dropna=False) > 1
+    ]
+    measures = [column.name for column in (*ARM, *BASELINE) if rows[column.name].notna().any()]
+    columns = ["key", "arm", "is_main", "method", "arm_key", *_ALWAYS, *settings, "seed", *measures, "accuracy_drop"]
+    return rows[columns].sort_values(["model.name", "dataset.name", *settings, "seed", "arm"], kind="stable")
+
+
+def full_table(found: Sequence[Evidence]) -> pd.DataFrame:
+    """The tables of all networks, one below the other; the first row of each is the network before pruning."""
+    parts = []
+    for one in found:
+        before = pd.DataFrame([{"method": "before pruning", **one.before.to_dict()}])
+        table = pd.concat([before, one.table], ignore_index=True)[list(one.table.columns)]
+        table.insert(0, "dataset", one.subject.dataset)
+        table.insert(0, "model", one.subject.model)
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def markdown(study: Study, found: Sequence[Evidence], charts: Mapping[str, str]) -> str:
+    """What the study's page shows: published figures beside ours, charts, tables.
+
+    Args:
+        study: the study.
+        found: its evidence.
+        charts: what each chart shows, by the name of its file without the ending.
+    """
+    parts = _published(study, found)
+    parts += [f"![{text}]({name}.png)" for name, text in charts.items()]
+    for one in found:
+        parts.append(f"{one.subject.label}, means ± one sample standard deviation over seeds:")
+        parts.append(_table(study, one))
+    return "\n\n".join(parts) + "\n"
+
+
+def _published(study: Study, found: Sequence[Evidence]) -> list[str]:
+    ours = [study.ours(one) for one in found]
+    names = dict.fromkeys([*study.published, *(name for values in ours for name in values)])
+    if not names:
+        return []
+    rows = [[name, study.published.get(name, ""), *(values.get(name, "") for values in ours)] for name in names]
+    return [
+        f"Published: {study.source}.",
+        _lines(["", "published", *(f"ours, {one.subject.label}" for one in found)], rows, words=1),
+    ]
+
+
+def _table(study: Study, found: Evidence) -> str:
+    headings = [_HEADINGS.get(name, name.removesuffix(".name")) for name in found.by]
+    headings += ["seeds", *(MEASURES[name].heading for name in study.measures)]
+    before = ["before pruning", *[""] * (len(found.by) - 1)]
+    rows = [[*before, *_numbers(study, found.before)]]
+    for _, row in study.shown(found.table).iterrows():
+        rows.append(
+            [*("" if pd.isna(row[name]) else value_text(row[name]) for name in found.by), *_numbers(study, row)]
+        )
+    return _lines(headings, rows, words=len(found.by))
+
+
+def _numbers(study: Study, row: "pd.Series[Any]") -> list[str]:
+    return [
+        f"{row['seeds']:g}",
+        *(MEASURES[name].text(row[f"{name}_mean"], row[f"{name}_std"]) for name in study.measures),
+    ]
+
+
+def _lines(headings: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> str:
+    """A Markdown table, numbers (all but the first `words` columns) to the right."""
+    align = ["---"] * words + ["---:"] * (len(headings) - words)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [headings, align, *rows])
