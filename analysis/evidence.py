@@ -128,7 +128,7 @@ def _rank(column: "pd.Series[Any]") -> "pd.Series[Any]":
 def _named(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Without the wavelet of methods that have none; in brackets, where it says to which trial an arm belongs."""
     other = ~table["method"].isin(WAVELET_METHODS)
-    named = [name for name in ("wavelet", "level", "boundary") if name in columns]
+    named = [name for name in ("compat", "wavelet", "level", "boundary") if name in columns]
     if not other.any() or not named:
         return table
     rest = [name for name in columns if name not in named]
