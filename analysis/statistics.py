@@ -26,6 +26,7 @@ class Paired:
         low, high: ends of the 95 % interval of the mean by Student's t; None for fewer than two pairs.
         p: of Wilcoxon's signed-rank test, two-sided; None for fewer than two pairs, 1.0 if all differences are zero.
         left_out: pairs whose sizes are not equal, which do not count.
+        t_test_p: of Student's paired t-test, two-sided, which the interval belongs to; None for fewer than two pairs.
     """
 
     n: int
@@ -35,6 +36,7 @@ class Paired:
     high: float | None
     p: float | None
     left_out: int = 0
+    t_test_p: float | None = None
 
 
 def seed_bands(rows: pd.DataFrame, measures: Sequence[str] = MEASURES) -> pd.DataFrame:
@@ -79,7 +81,9 @@ def paired(differences: Sequence[float] | NDArray[np.float64], seeds: int | None
     half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
     mean = float(values.mean())
     p = float(stats.wilcoxon(values).pvalue) if values.any() else 1.0
-    return Paired(n, n if seeds is None else seeds, mean, mean - half, mean + half, p, left_out)
+    # Equal differences have no spread: certain, unless they are zero.
+    t_test_p = float(stats.ttest_1samp(values, 0).pvalue) if half else float(mean == 0)
+    return Paired(n, n if seeds is None else seeds, mean, mean - half, mean + half, p, left_out, t_test_p)
 
 
 def compare_arms(
@@ -125,6 +129,36 @@ def compare_arms(
     return paired(differences.to_numpy(dtype=float), int(pairs["seed"].nunique()), left_out)
 
 
+def at_sizes(
+    rows: pd.DataFrame,
+    method: str,
+    sizes_bytes: Sequence[float],
+    measure: str = "test_accuracy",
+    *,
+    chosen_by: str = "validation_accuracy",
+) -> pd.DataFrame:
+    """What a method reaches at given sizes, seed by seed.
+
+    For each seed the front of stored bytes against `chosen_by` is made, and `measure` of its rows is interpolated at
+    each size, linearly over the logarithm of the bytes.
+
+    Returns:
+        A row per seed and a column per size; NaN where the size lies outside the front: nothing is extrapolated.
+
+    Raises:
+        ValueError: the rows are of more than one network or data set.
+    """
+    for name in ("model.name", "dataset.name"):
+        if rows[name].nunique() > 1:
+            raise ValueError(f"rows of several values of {name} cannot be compared; filter them first")
+    objectives = (STORED_BYTES, Objective(chosen_by, maximize=True))
+    reached = {
+        seed: _interpolated(front(group, objectives), sizes_bytes, measure)
+        for seed, group in rows[rows["method"] == method].groupby("seed")
+    }
+    return pd.DataFrame.from_dict(reached, orient="index", columns=list(sizes_bytes), dtype=float)
+
+
 def compare_fronts(
     rows: pd.DataFrame,
     first: str,
@@ -134,11 +168,9 @@ def compare_fronts(
     *,
     chosen_by: str = "validation_accuracy",
 ) -> pd.DataFrame:
-    """Two methods at given sizes, paired by seed.
+    """Two methods at given sizes, paired by seed: differences of what `at_sizes` gives.
 
-    For each seed and method the front of stored bytes against `chosen_by` is made, and `measure` of its rows is
-    interpolated at each size, linearly over the logarithm of the bytes. A seed in which a size lies outside one of the
-    two fronts makes no pair there: nothing is extrapolated.
+    A seed in which a size lies outside one of the two fronts makes no pair there.
 
     Returns:
         A row per size: `stored_bytes` and the fields of `Paired`.
@@ -146,26 +178,28 @@ def compare_fronts(
     Raises:
         ValueError: the rows are of more than one network or data set.
     """
-    for name in ("model.name", "dataset.name"):
-        if rows[name].nunique() > 1:
-            raise ValueError(f"rows of several values of {name} cannot be compared; filter them first")
-    objectives = (STORED_BYTES, Objective(chosen_by, maximize=True))
-    differences = []
-    for _, group in rows.groupby("seed"):
-        ends = [
-            _interpolated(front(group[group["method"] == method], objectives), sizes_bytes, measure)
-            for method in (first, second)
-        ]
-        differences.append(ends[0] - ends[1])
-    table = np.array(differences).reshape(-1, len(sizes_bytes))
-    results = [paired(column[np.isfinite(column)]) for column in table.T]
-    names = ("n", "seeds", "mean", "low", "high", "p")
+    one, other = (at_sizes(rows, method, sizes_bytes, measure, chosen_by=chosen_by) for method in (first, second))
+    results = [paired(column[np.isfinite(column)]) for column in (one - other).to_numpy(dtype=float).T]
+    names = ("n", "seeds", "mean", "low", "high", "p", "t_test_p")
     return pd.DataFrame(
         [
             {"stored_bytes": size, **{name: getattr(result, name) for name in names}}
             for size, result in zip(sizes_bytes, results, strict=True)
         ]
     )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values of a family of tests, adjusted for their number (Holm, Scand. J. Statistics 6, 1979).
+
+    NaN stands for a test that could not be made, and is not part of the family.
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values)[: int(np.isfinite(values).sum())]
+    adjusted = np.full(len(values), np.nan)
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(factors * values[order]), 1.0)
+    return [float(value) for value in adjusted]
 
 
 def _interpolated(rows: pd.DataFrame, sizes_bytes: Sequence[float], measure: str) -> NDArray[np.float64]:

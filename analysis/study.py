@@ -101,7 +101,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "outputs", type=Path, nargs="?", default=Path("outputs"), help="the directory of records (default: outputs)"
     )
-    parser.add_argument("--docs", type=Path, metavar="DIRECTORY", help="renew DIRECTORY/NAME.md and its charts as well")
+    parser.add_argument(
+        "--docs",
+        type=Path,
+        metavar="DIRECTORY",
+        help="renew DIRECTORY/NAME.md, its charts and NAME.csv, the records, as well",
+    )
     parser.add_argument("--list", action="store_true", help="name the studies and stop")
     return parser.parse_args()
 
@@ -130,6 +135,7 @@ def _write(study: "Study", rows: "pd.DataFrame", found: "list[Evidence]", direct
             if page is not None and kind == "png":
                 write_atomically(page.with_name(f"{name}.png"), content)
     if page is not None:
+        write_atomically(page.with_suffix(".csv"), (directory / "records.csv").read_bytes())
         write_atomically(page, in_page(page.read_text(encoding="utf-8"), made, page).encode())
     trials, seeds = rows["key"].nunique(), rows["seed"].nunique()
     print(f"{study.name}: {trials} trials, {seeds} seeds, {len(charts)} charts: {directory}")

@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.catalogue.study import Study
 from analysis.columns import ARM, BASELINE, SETTINGS
 from analysis.evidence import MEASURES, Evidence
+from analysis.markdown import table_text
 from analysis.subjects import value_text
 
 _HEADINGS = {"threshold.percentile": "pruned %", "is_main": "main arm", "seeds": "seeds"}
@@ -49,6 +50,7 @@ def markdown(study: Study, found: Sequence[Evidence], charts: Mapping[str, str])
     parts = _published(study, found)
     parts += [f"![{text}]({name}.png)" for name, text in charts.items()]
     for one in found:
+        parts += study.tables(one)
         parts.append(f"{one.subject.label}, means ± one sample standard deviation over seeds:")
         parts.append(_table(study, one))
     return "\n\n".join(parts) + "\n"
@@ -62,7 +64,7 @@ def _published(study: Study, found: Sequence[Evidence]) -> list[str]:
     rows = [[name, study.published.get(name, ""), *(values.get(name, "") for values in ours)] for name in names]
     return [
         f"Published: {study.source}.",
-        _lines(["", "published", *(f"ours, {one.subject.label}" for one in found)], rows, words=1),
+        table_text(["", "published", *(f"ours, {one.subject.label}" for one in found)], rows, words=1),
     ]
 
 
@@ -75,7 +77,7 @@ def _table(study: Study, found: Evidence) -> str:
         rows.append(
             [*("" if pd.isna(row[name]) else value_text(row[name]) for name in found.by), *_numbers(study, row)]
         )
-    return _lines(headings, rows, words=len(found.by))
+    return table_text(headings, rows, words=len(found.by))
 
 
 def _numbers(study: Study, row: "pd.Series[Any]") -> list[str]:
@@ -83,9 +85,3 @@ def _numbers(study: Study, row: "pd.Series[Any]") -> list[str]:
         f"{row['seeds']:g}",
         *(MEASURES[name].text(row[f"{name}_mean"], row[f"{name}_std"]) for name in study.measures),
     ]
-
-
-def _lines(headings: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> str:
-    """A Markdown table, numbers (all but the first `words` columns) to the right."""
-    align = ["---"] * words + ["---:"] * (len(headings) - words)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [headings, align, *rows])

@@ -8,12 +8,14 @@ import pytest
 from rich.console import Console
 
 from wavesweep import progress
-from wavesweep.live import Candidate, Live, Standing
+from wavesweep.config import ConstraintSettings
+from wavesweep.live import Live, Standing, candidate
+from wavesweep.objectives import USUAL_LIMITS
 from wavesweep.progress import Meter, duration
 
 
 def record(stored_bytes, accuracy, baseline=0.98):
-    arm = {"validation": {"accuracy": accuracy}, "stored_bytes": stored_bytes}
+    arm = {"validation": {"accuracy": accuracy}, "stored_bytes": stored_bytes, "coefficient_sparsity": 0.8}
     return {
         "arms": [arm, {"validation": {"accuracy": 1.0}, "stored_bytes": 1}],
         "baseline": {"validation": {"accuracy": baseline}},
@@ -26,7 +28,7 @@ def finish(directory, content, file="result.json"):
 
 
 def test_best_is_the_smallest_file_within_a_point_of_the_baseline():
-    standing = Standing(total=4)
+    standing = Standing(4, USUAL_LIMITS)
     standing.consider(record(900, 0.90), "accurate for its loss")
     assert standing.best.name == "accurate for its loss"
     standing.consider(record(100, 0.80), "small")
@@ -38,29 +40,47 @@ def test_best_is_the_smallest_file_within_a_point_of_the_baseline():
     assert standing.best.name == "smaller"
 
 
+def test_best_is_what_the_constraints_of_a_search_ask_for():
+    records = {"small": record(100, 0.80), "middle": record(900, 0.90), "large": record(5000, 0.97)}
+    expected = [
+        (ConstraintSettings(max_drop=10.0), "middle"),
+        (ConstraintSettings(max_drop=20.0), "small"),
+        (ConstraintSettings(max_bytes=1000), "middle"),
+        (ConstraintSettings(max_bytes=10), "large"),
+        (ConstraintSettings(min_sparsity=80.0), "large"),
+    ]
+    for limits, best in expected:
+        standing = Standing(3, limits)
+        for name, one in records.items():
+            standing.consider(one, name)
+        assert standing.best.name == best, limits
+
+
 def test_text_has_counts_rate_time_left_and_best():
-    standing = Standing(total=60, cached=4, done=7, failed=1, best=Candidate("level=2", 0.975, 0.98, 12740))
+    best = candidate(record(12740, 0.975), "level=2", USUAL_LIMITS)
+    standing = Standing(60, USUAL_LIMITS, cached=4, done=7, failed=1, best=best)
     assert standing.settled == 12
     assert standing.text(16.0) == (
         "7 done, 1 failed, 4 cached, 30/min; best: 12,740 bytes, validation 97.50 % (-0.50), level=2"
     )
     assert standing.seconds_left(16.0) == 96.0
-    assert Standing(total=3, cached=1).text(5.0) == "0 done, 0 failed, 1 cached"
+    assert Standing(3, USUAL_LIMITS, cached=1).text(5.0) == "0 done, 0 failed, 1 cached"
 
 
 def test_records_are_counted_once_when_they_come(tmp_path):
-    live = Live(total=4, shown=False)
+    live = Live(total=5, shown=False)
     live.cached(record(10, 0.5), "before")
     live.cached({"failed": "some reason"}, "failed before")
+    live.cached(None, "given up before")
     for name in ("one", "two"):
         live.watch(tmp_path / name, name)
     live.look()
-    assert (live.standing.cached, live.standing.done, live.standing.failed) == (2, 0, 0)
+    assert (live.standing.cached, live.standing.done, live.standing.failed) == (3, 0, 0)
     finish(tmp_path / "one", record(10, 0.98))
     finish(tmp_path / "two", {"reason": "diverged"}, "failure.json")
     for _ in range(2):
         live.look()
-        assert (live.standing.cached, live.standing.done, live.standing.failed) == (2, 1, 1)
+        assert (live.standing.cached, live.standing.done, live.standing.failed) == (3, 1, 1)
     assert live.standing.best.name == "one"
 
 

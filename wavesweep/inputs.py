@@ -4,6 +4,7 @@ Nothing here needs PyTorch, which takes seconds to import: a sweep whose records
 """
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 
 from wavesweep.config import Settings
@@ -40,7 +41,14 @@ def checkpoint_digest(path: str) -> str:
 
 def _file_digest(key: str, path: str, remedy: str) -> str:
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        found = Path(path).stat()
+        return _digest(path, found.st_size, found.st_mtime_ns)
     except OSError as error:
         raise SettingsError(key, path, f"cannot be read ({error.strerror})", remedy) from None
+
+
+@lru_cache
+def _digest(path: str, size_bytes: int, modified_ns: int) -> str:
+    """Of the file as it was then: every point of a sweep names the same one, which may be large."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -34,9 +34,9 @@ def launch(launcher: Launcher, jobs: Sequence[Sequence[str]]) -> list[Outcome]:
         KeyboardInterrupt: Ctrl-C was pressed.
     """
     outcomes: list[Outcome] = []
-    size = _jobs_at_once(launcher, len(jobs))
-    for start in range(0, len(jobs), size):
-        outcomes += _launch_batch(launcher, jobs[start : start + size], start)
+    with _prepared(launcher, len(jobs)) as size:
+        for start in range(0, len(jobs), size):
+            outcomes += _launch_batch(launcher, jobs[start : start + size], start)
     return outcomes
 
 
@@ -75,25 +75,30 @@ def _launch_batch(launcher: Launcher, jobs: Sequence[Sequence[str]], number: int
     return outcomes
 
 
-def _jobs_at_once(launcher: Launcher, count: int) -> int:
-    """How many jobs to hand to the launcher at a time, which is prepared for it."""
+@contextmanager
+def _prepared(launcher: Launcher, count: int) -> Iterator[int]:
+    """The launcher as `count` jobs need it, and how many of them to hand to it at a time."""
     if isinstance(launcher, JoblibLauncher):
         wanted = launcher.joblib["n_jobs"]
         if wanted == 0:
             raise SettingsError("hydra.launcher.n_jobs", wanted, "must be a number of processes, or -1 for all cores")
-        # Each has the threads of cores // n_jobs, so none should be idle.
+        # Each has the threads of cores // n_jobs, so none should be idle; the next batch may be a larger one.
         launcher.joblib["n_jobs"] = min(joblib.effective_n_jobs(wanted), count)
         launcher.joblib["initializer"] = begin
-    elif _is(launcher, "RayLauncher"):
+        try:
+            yield count
+        finally:
+            launcher.joblib["n_jobs"] = wanted
+        return
+    if _is(launcher, "RayLauncher"):
         given = OmegaConf.to_container(launcher.ray_cfg)  # type: ignore[attr-defined]  # of the plugin's type
         assert isinstance(given, dict)
         options = {"log_to_driver": False, "logging_level": "warning"}
         if given["init"].get("address") is None:  # a Ray of our own, not a cluster's
             options["include_dashboard"] = False
         launcher.ray_cfg = OmegaConf.create({**given, "init": {**options, **given["init"]}})  # type: ignore[attr-defined]
-    elif _is_local(launcher):  # it starts a process for each job at once
-        return _cores()
-    return count
+    # A local one starts a process for each job at once.
+    yield _cores() if _is_local(launcher) else count
 
 
 @contextmanager

@@ -12,33 +12,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wavesweep.config import ConstraintSettings
 from wavesweep.errors import StoreError
+from wavesweep.objectives import USUAL_LIMITS, accuracy_drop, prefers_small, violations
 from wavesweep.progress import Meter
 from wavesweep.store.records import FAILURE_FILE, RESULT_FILE, read_json
 
-# The share of validation accuracy that the best trial may lose against its baseline.
-ALLOWED_LOSS = 0.01
 _LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What decides which trial is best; accuracies are those of the validation split."""
+    """The best trial so far; its accuracy is that of the validation split. Greater `rank` is better."""
 
     name: str
     accuracy: float
-    baseline_accuracy: float
+    drop: float
     stored_bytes: int
-
-    @property
-    def rank(self) -> tuple[bool, float]:
-        """Greater is better: few bytes where no more than the allowed accuracy is lost, accuracy where more is."""
-        within = self.accuracy >= self.baseline_accuracy - ALLOWED_LOSS - 1e-9
-        return within, -self.stored_bytes if within else self.accuracy
+    rank: tuple[bool, float]
 
     def __str__(self) -> str:
-        points = 100 * (self.accuracy - self.baseline_accuracy)
-        return f"{self.stored_bytes:,} bytes, validation {100 * self.accuracy:.2f} % ({points:+.2f}), {self.name}"
+        text = f"{self.stored_bytes:,} bytes, validation {100 * self.accuracy:.2f} % ({0.0 - self.drop:+.2f})"
+        return f"{text}, {self.name}"
+
+
+def candidate(record: Mapping[str, Any], name: str, limits: ConstraintSettings) -> Candidate:
+    """The trial of `record`: what is within the limits comes before what is not.
+
+    Of those within, the smaller file is better where accuracy is limited, else the more accurate one; of the others
+    always the more accurate one.
+    """
+    main = record["arms"][0]
+    accuracy, size = main["validation"]["accuracy"], main["stored_bytes"]
+    fits = max(violations(record, limits).values(), default=0.0) <= 0
+    rank = (fits, -size if fits and prefers_small(limits) else accuracy)
+    return Candidate(name, accuracy, accuracy_drop(record), size, rank)
 
 
 @dataclass
@@ -46,6 +54,7 @@ class Standing:
     """Counts of a sweep of `total` trials, and the best of those that are done; `cached` were settled before it."""
 
     total: int
+    limits: ConstraintSettings
     cached: int = 0
     done: int = 0
     failed: int = 0
@@ -58,10 +67,9 @@ class Standing:
 
     def consider(self, record: Mapping[str, Any], name: str) -> None:
         """Make the trial of `record` the best if it is."""
-        arm, before = record["arms"][0], record["baseline"]["validation"]
-        candidate = Candidate(name, arm["validation"]["accuracy"], before["accuracy"], arm["stored_bytes"])
-        if self.best is None or candidate.rank > self.best.rank:
-            self.best = candidate
+        found = candidate(record, name, self.limits)
+        if self.best is None or found.rank > self.best.rank:
+            self.best = found
 
     def text(self, seconds: float) -> str:
         """Counts, rate and best, when the sweep has run for `seconds`."""
@@ -81,11 +89,18 @@ class Live:
     """Shows how a sweep of `total` trials stands; a context in which a thread looks at the records every second.
 
     Say of each trial that it is `cached`, or `watch` it; a search does so when it chooses a trial. `lines`: print a
-    line every 10 s where there is no terminal for a bar.
+    line every 10 s where there is no terminal for a bar. `limits`: what the best trial must satisfy.
     """
 
-    def __init__(self, total: int, shown: bool, title: str = "sweep", lines: bool = True) -> None:
-        self.standing = Standing(total)
+    def __init__(
+        self,
+        total: int,
+        shown: bool,
+        title: str = "sweep",
+        lines: bool = True,
+        limits: ConstraintSettings = USUAL_LIMITS,
+    ) -> None:
+        self.standing = Standing(total, limits)
         self._shown = shown
         self._meter = Meter(total, title, shown, lines)
         self._watched: dict[Path, tuple[str, int]] = {}
@@ -94,11 +109,11 @@ class Live:
         self._thread = threading.Thread(target=self._look_on, daemon=True)
         self._started = time.monotonic()
 
-    def cached(self, record: Mapping[str, Any], name: str) -> None:
-        """Count a trial whose record, or failure, was there before the sweep."""
+    def cached(self, record: Mapping[str, Any] | None, name: str) -> None:
+        """Count a trial that was settled before the sweep: by a record, by a failure, or given up without either."""
         with self._lock:
             self.standing.cached += 1
-            if "arms" in record:
+            if record is not None and "arms" in record:
                 self.standing.consider(record, name)
 
     def watch(self, directory: Path, name: str) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 from wavesweep.config import ConstraintSettings
 
 Record = Mapping[str, Any]
+# What is asked of the best trial where no constraint is set.
+USUAL_LIMITS = ConstraintSettings(max_drop=1.0)
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,27 @@ def accuracy_drop(record: Record) -> float:
 
 def violations(record: Record, limits: ConstraintSettings) -> dict[str, float]:
     """By how much the main arm exceeds each constraint that is set; what satisfies it is not above zero."""
+    main = _main(record)
+    return excesses(accuracy_drop(record), main["stored_bytes"], main["coefficient_sparsity"], limits)
+
+
+def excesses(drop: float, stored_bytes: int, sparsity: float, limits: ConstraintSettings) -> dict[str, float]:
+    """By how much a trial exceeds each constraint that is set: points of accuracy, bytes, percent."""
     found = {}
     if limits.max_drop is not None:
-        found["max_drop"] = accuracy_drop(record) - limits.max_drop
+        found["max_drop"] = drop - limits.max_drop
     if limits.max_bytes is not None:
-        found["max_bytes"] = float(_main(record)["stored_bytes"] - limits.max_bytes)
+        found["max_bytes"] = float(stored_bytes - limits.max_bytes)
     if limits.min_sparsity is not None:
-        found["min_sparsity"] = limits.min_sparsity - 100 * float(_main(record)["coefficient_sparsity"])
+        found["min_sparsity"] = limits.min_sparsity - 100 * sparsity
     return {name: round(excess, 9) for name, excess in found.items()}  # 95 - 90 % is not more than 5 points
+
+
+def limits_of(chosen: ConstraintSettings) -> ConstraintSettings:
+    """The constraints that are set, or the usual one where none is."""
+    return USUAL_LIMITS if chosen == ConstraintSettings() else chosen
+
+
+def prefers_small(limits: ConstraintSettings) -> bool:
+    """Whether the smallest file is the best of those within the limits, or the most accurate one."""
+    return limits.max_drop is not None

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from analysis.catalogue import (
     charter,
     deep_compression_densenet,
+    do_wavelets_help,
     fashion_tiny_prune,
     wavelet_vs_magnitude,
     weight_vs_unit,
@@ -19,5 +20,6 @@ STUDIES: Mapping[str, Study] = {
         deep_compression_densenet.STUDY,
         fashion_tiny_prune.STUDY,
         charter.STUDY,
+        do_wavelets_help.STUDY,
     )
 }

@@ -1,6 +1,6 @@
 """What a study is: whose trials belong to it, what its table and charts show, which figures were published."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,7 @@ class Study:
         charts: from evidence to a chart, each.
         ours: our values of the published figures, by the names that `published.yaml` has.
         shown: the rows of the table that its page shows; all of them are in `table.csv`.
+        tables: more of them for its page, as Markdown, with a line that introduces each.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Study:
     charts: tuple[Callable[[Evidence], Chart], ...]
     ours: Callable[[Evidence], Mapping[str, str]]
     shown: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table
+    tables: Callable[[Evidence], Sequence[str]] = lambda found: ()
 
     @property
     def source(self) -> str:

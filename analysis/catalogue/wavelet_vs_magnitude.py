@@ -1,6 +1,7 @@
 """DWT pruning against magnitude pruning: as published, where nothing was transformed, and with the real transform."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ from analysis.charts.chart import Chart
 from analysis.charts.lines import Axis, measure_lines
 from analysis.charts.paired import paired_by_seed, paired_lines
 from analysis.evidence import Evidence
+from analysis.markdown import table_text
 from analysis.subjects import WAVELET_METHODS
 
 _PRUNED = "threshold.percentile"
@@ -67,6 +69,22 @@ def _differences(found: Evidence) -> Chart:
     return paired_lines(found, title, _AXIS, form, "magnitude", rows)
 
 
+def _tables(found: Evidence) -> Sequence[str]:
+    """By how much each form differs from magnitude pruning, at each percentile."""
+    rows = deepest(found.subject.singles)
+    forms = rows.apply(form, axis=1)
+    magnitude = rows[rows["method"] == "magnitude"]
+    lines = []
+    for name in dict.fromkeys(forms[rows["method"] != "magnitude"]):
+        for percentile, found_there in paired_by_seed(rows[forms == name], magnitude, _PRUNED).items():
+            ends = "" if found_there.low is None else f"{found_there.low:+.2f} to {found_there.high:+.2f}"
+            lines.append([name, f"{percentile:g}", f"{found_there.n}", f"{found_there.mean:+.2f}", ends])
+    return [
+        f"{found.subject.label}, test accuracy less that of magnitude pruning, paired by seed:",
+        table_text(["", "pruned %", "seeds", "points", "95 % interval"], lines, words=1),
+    ]
+
+
 def _rank(forms: "pd.Series[Any]") -> "pd.Series[Any]":
     return forms.map(lambda name: (2 if "clamped" in name else 0) + (name in ("magnitude", "random")))
 
@@ -79,5 +97,6 @@ STUDY = Study(
     measures=("test_accuracy", "test_accuracy_drop", "weight_sparsity", "stored_bytes"),
     charts=(_curves, _differences),
     ours=_ours,
+    tables=_tables,
     shown=deepest,
 )

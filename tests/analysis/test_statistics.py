@@ -13,7 +13,7 @@ from scipy import stats
 
 from analysis.collect import collect
 from analysis.importance import setting_importance
-from analysis.statistics import compare_arms, compare_fronts, paired, seed_bands
+from analysis.statistics import compare_arms, compare_fronts, holm, paired, seed_bands
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,10 @@ def test_the_interval_and_the_test_are_scipys(differences):
     if len(set(differences)) > 1:
         low, high = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
         assert (found.low, found.high) == pytest.approx((low, high))
+        assert found.t_test_p == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
     else:
         assert found.low == found.high == pytest.approx(differences[0])
+        assert found.t_test_p == (0.0 if differences[0] else 1.0)
     assert found.p == (stats.wilcoxon(differences).pvalue if any(differences) else 1.0)
 
 
@@ -139,6 +141,13 @@ def test_fronts_are_compared_by_seed_where_both_reach(tmp_path):
         compare_fronts(mixed, "wavelet", "magnitude", [3000])
     assert compare_fronts(rows, "wavelet", "dct", [3000])["n"].tolist() == [0]
     assert compare_fronts(rows.head(0), "wavelet", "dct", [3000])["n"].tolist() == [0]
+
+
+def test_holms_adjustment_is_that_of_its_definition():
+    # Sorted 0.01, 0.02, 0.03, 0.4 times 4, 3, 2, 1, none below the one before it.
+    assert holm([0.02, 0.4, 0.01, 0.03]) == pytest.approx([0.06, 0.4, 0.04, 0.06])
+    assert holm([0.5, math.nan, 0.9]) == pytest.approx([1.0, math.nan, 1.0], nan_ok=True)
+    assert holm([]) == []
 
 
 def test_importance_finds_what_decides_and_is_repeatable(trials):

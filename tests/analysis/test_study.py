@@ -197,6 +197,7 @@ def test_the_command_writes_tables_charts_and_the_page(outputs, tmp_path, monkey
     assert f"]({name}.png)" in made
     assert (directory / f"{name}.svg").read_bytes().startswith(b"<?xml")
     assert (tmp_path / f"{name}.png").read_bytes() == (directory / f"{name}.png").read_bytes()
+    assert (tmp_path / "weight_vs_unit.csv").read_bytes() == (directory / "records.csv").read_bytes()
     assert page.read_text() == PAGE.replace("old", f"\n{made}")
     before = page.read_bytes()
     assert command(monkeypatch, "weight_vs_unit", outputs, "--docs", tmp_path) == 0

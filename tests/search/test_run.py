@@ -12,8 +12,9 @@ from hydra.types import RunMode
 
 from wavesweep.app import config_directory, register
 from wavesweep.baseline import load_subject
-from wavesweep.errors import StoreError, TrialError
+from wavesweep.errors import GivenUpError, StoreError, TrialError
 from wavesweep.launch import LostError
+from wavesweep.live import Live
 from wavesweep.search import run
 from wavesweep.search.points import Points
 from wavesweep.search.run import search
@@ -99,6 +100,26 @@ def test_a_search_whose_workers_always_die_ends_and_can_go_on(points, launched, 
     here(points(4))
     assert "4 of 4 trials: 4 complete" in capsys.readouterr().out
     assert [row["state"] for row in history(tmp_path)].count("complete") == 4
+
+
+def test_what_has_a_record_is_shown_as_cached(points, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(run, "Live", lambda *given, **named: shown.append(Live(*given, **named)) or shown[-1])
+    here(points(2))
+    here(points(4))
+    here(points(2, "search.study=same_points_once_more"))
+    counts = [(live.standing.cached, live.standing.done) for live in shown]
+    assert counts == [(0, 2), (2, 2), (2, 0)]
+
+
+def test_what_ended_without_a_record_is_shown_as_settled(points, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(run, "Live", lambda *given, **named: shown.append(Live(*given, **named)) or shown[-1])
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "run_here", lambda *_: GivenUpError("far from the front"))
+        here(points(2))
+    here(points(3))
+    assert (shown[-1].standing.cached, shown[-1].standing.done) == (2, 1)
 
 
 def test_a_full_disk_ends_the_search_and_leaves_no_trial_running(points, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from wavesweep.compose import Composer
 from wavesweep.config import VOLATILE, Settings
 from wavesweep.inputs import input_digests
 from wavesweep.search.space import Space, parse_space
-from wavesweep.store.keys import differences, hash_of, trial_key, without_paths
+from wavesweep.store.keys import differences, trial_key, without_paths
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,6 @@ class Points:
     base: Settings = field(repr=False)
     _parser: OverridesParser = field(repr=False)
     _composer: Composer = field(repr=False)
-    _digests: dict[str, dict[str, str]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def parsed(cls, loader: ConfigLoader, master: DictConfig, lines: Sequence[str]) -> "Points":
@@ -51,12 +50,7 @@ class Points:
         Raises:
             SettingsError: one of them cannot be had.
         """
-        threshold = settings.threshold
-        files = [asdict(settings.model), asdict(settings.dataset), threshold.allocation, threshold.sensitivity]
-        named = hash_of(files)
-        if named not in self._digests:
-            self._digests[named] = input_digests(settings)
-        return trial_key(settings, self._digests[named])
+        return trial_key(settings, input_digests(settings))
 
     def overrides(self, params: dict[str, Any]) -> tuple[str, ...]:
         """All overrides of the point, for a launcher."""

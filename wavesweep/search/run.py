@@ -23,7 +23,7 @@ from wavesweep.errors import GivenUpError, SettingsError, TrialError, WavesweepE
 from wavesweep.interrupt import interrupted
 from wavesweep.launch import LostError, Outcome, jobs_at_once, launch, stop_if_told
 from wavesweep.live import Live
-from wavesweep.objectives import Objective, objectives_of, violations
+from wavesweep.objectives import Objective, limits_of, objectives_of, violations
 from wavesweep.search.files import HISTORY_FILE, rerun_command, write_results, write_study_json
 from wavesweep.search.points import Points
 from wavesweep.search.samplers import make_sampler, points_of, unvisited, visited
@@ -119,17 +119,18 @@ class _Process:
         """Run batches until the study has as many trials as are wanted."""
         here = isinstance(self.launcher, BasicLauncher)
         # A log gets a line per trial of this process anyway.
-        with Live(self.wanted, self.base.progress, "search", lines=not here) as live:
+        with Live(
+            self.wanted, self.base.progress, "search", lines=not here, limits=limits_of(self.base.search.constraints)
+        ) as live:
             self._count_earlier(live)
             self._run_batches(live, self.base.progress and here and not live.has_bar)
 
     def _count_earlier(self, live: Live) -> None:
-        for trial in self.study.study.get_trials(deepcopy=False):
+        for trial in self.study.ended_trials():
             record = None
-            if trial.state.is_finished() and "key" in trial.user_attrs:
+            if "key" in trial.user_attrs:
                 record = read_json(trial_directory(self.base, trial.user_attrs["key"]) / RESULT_FILE)
-            if record is not None and not trial.user_attrs.keys() & {"warm_start", "crash", "duplicate_of"}:
-                live.cached(record, f"trial {trial.number}")
+            live.cached(record, f"trial {trial.number}")
 
     def _run_batches(self, live: Live, with_lines: bool) -> None:
         study, together = self.study, self.base.search.n_jobs or jobs_at_once(self.launcher)
@@ -146,7 +147,11 @@ class _Process:
                 time.sleep(_POLL_SECONDS)
                 continue
             for job in jobs:
-                live.watch(job.point.directory, f"trial {job.trial.number}")
+                name = f"trial {job.trial.number}"
+                if job.was_there:
+                    live.cached(job.point.record(), name)
+                else:
+                    live.watch(job.point.directory, name)
             missing = [job.point for job in jobs if not job.was_there]
             outcomes = dict(zip((point.key for point in missing), self._outcomes(missing), strict=True))
             live.look()

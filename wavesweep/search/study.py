@@ -25,7 +25,7 @@ from wavesweep.errors import SettingsError
 from wavesweep.store.records import locked, storing
 
 _ATTEMPTS = 2
-_RUNNING, _COMPLETE, _FAIL = (TrialState.RUNNING,), (TrialState.COMPLETE,), (TrialState.FAIL,)
+_RUNNING = (TrialState.RUNNING,)
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,16 @@ class SharedStudy:
                 elif "crash" in trial.user_attrs:
                     counts.crashed += 1
         return counts
+
+    def ended_trials(self) -> list[FrozenTrial]:
+        """The trials that count towards `n_trials`."""
+        ended = []
+        for trial in self.study.get_trials(deepcopy=False):
+            known, state = trial.user_attrs, trial.state
+            is_complete = state == TrialState.COMPLETE and not known.get("warm_start")
+            if is_complete or state == TrialState.PRUNED or (state == TrialState.FAIL and "error" in known):
+                ended.append(trial)
+        return ended
 
     def keys_taken(self) -> dict[str, int]:
         """Keys of the points that the study has, or is computing, with the number of their first trial."""

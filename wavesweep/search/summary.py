@@ -13,11 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from wavesweep.config import ConstraintSettings
-from wavesweep.objectives import Objective, Record, accuracy_drop
+from wavesweep.objectives import Objective, Record, accuracy_drop, excesses, limits_of, prefers_small
 from wavesweep.pareto import hypervolume, non_dominated
-
-# What `best.yaml` answers to where no constraint is set.
-_USUAL = ConstraintSettings(max_drop=1.0)
 
 
 @dataclass(frozen=True)
@@ -87,14 +84,13 @@ def best_trials(trials: Sequence[FrozenTrial], limits: ConstraintSettings) -> li
 
     Under a limit of accuracy the smallest file is best, else the highest validation accuracy.
     """
+    limits = limits_of(limits)
     each = [
-        (name, ConstraintSettings(**{name: getattr(limits, name)}))
+        ConstraintSettings(**{name: getattr(limits, name)})
         for name in ("max_drop", "max_bytes", "min_sparsity")
         if getattr(limits, name) is not None
     ]
-    if not each:
-        return [_best(trials, _USUAL)]
-    found = [_best(trials, limit) for _, limit in each]
+    found = [_best(trials, limit) for limit in each]
     return found if len(found) == 1 else [*found, _best(trials, limits)]
 
 
@@ -177,7 +173,7 @@ def _plain(trial: FrozenTrial) -> dict[str, Any]:
 
 def _best(trials: Sequence[FrozenTrial], limits: ConstraintSettings) -> Best:
     fitting = [trial for trial in trials if _fits(trial.user_attrs["measures"], limits)]
-    smallest = limits.max_drop is not None
+    smallest = prefers_small(limits)
     wanted = "smallest file" if smallest else "highest validation accuracy"
 
     def rank(trial: FrozenTrial) -> tuple[float, ...]:
@@ -189,12 +185,8 @@ def _best(trials: Sequence[FrozenTrial], limits: ConstraintSettings) -> Best:
 
 
 def _fits(measures: Mapping[str, Any], limits: ConstraintSettings) -> bool:
-    # A drop is a difference of two fractions, so a hair above the limit is rounding.
-    if limits.max_drop is not None and measures["drop"] > limits.max_drop + 1e-9:
-        return False
-    if limits.max_bytes is not None and measures["stored_bytes"] > limits.max_bytes:
-        return False
-    return limits.min_sparsity is None or 100 * measures["sparsity"] >= limits.min_sparsity - 1e-9
+    exceeded = excesses(measures["drop"], measures["stored_bytes"], measures["sparsity"], limits)
+    return max(exceeded.values(), default=0.0) <= 0
 
 
 def _constraint_text(limits: ConstraintSettings) -> str:

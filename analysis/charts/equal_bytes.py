@@ -1,0 +1,78 @@
+"""Accuracy against stored bytes, and differences at equal bytes with their intervals; a panel per retraining."""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from analysis.charts.chart import Chart, caption
+from analysis.choices import readable_bytes
+from analysis.equal_bytes import REFERENCE, STAGES, differences_at_sizes
+from analysis.evidence import Evidence
+from analysis.style import FAINT, in_order, look, new_figure
+
+
+def accuracy_curves(found: Evidence) -> Chart:
+    """A line per method: means over seeds of test accuracy and of stored bytes, with bands of one deviation."""
+    title, table = "Accuracy against stored bytes", found.table
+    shown = "points are means over seeds of a setting, bands one standard deviation; dashed: before pruning"
+    figure = new_figure(title, caption(found.subject, "test split", shown, table["seeds"]), height=3.6)
+    stages = [name for name in STAGES if (table["retrain.name"] == name).any()]
+    panels = figure.subplots(1, len(stages), sharey=True, squeeze=False)[0]
+    for axes, stage in zip(panels, stages, strict=True):
+        part = table[table["retrain.name"] == stage]
+        for method in in_order(part["method"]):
+            line = part[part["method"] == method].sort_values("stored_bytes_mean")
+            style, size = look(method), line["stored_bytes_mean"]
+            mean, deviation = 100 * line["test_accuracy_mean"], 100 * line["test_accuracy_std"].fillna(0.0)
+            axes.plot(size, mean, color=style.color, marker=style.marker, linestyle=style.line, label=method)
+            axes.fill_between(size, mean - deviation, mean + deviation, color=style.color, alpha=0.15, linewidth=0)
+        axes.axhline(100 * found.before["test_accuracy_mean"], color=FAINT, linewidth=1, linestyle=(0, (4, 2)))
+        _bytes_axis(axes, STAGES[stage])
+    panels[0].set_ylabel("test accuracy (%)")
+    _legend(figure, panels)
+    return Chart("accuracy_bytes", title, figure, f"Test accuracy of {found.subject.label} against stored bytes.")
+
+
+def difference_intervals(found: Evidence) -> Chart:
+    """At each size the wavelet's accuracy minus that of each other method, with 95 % intervals."""
+    title = "Wavelet minus other methods at equal stored bytes"
+    table = differences_at_sizes(found.subject)
+    shown = "means over seeds, paired; bars are 95 % intervals (Student's t); above zero the wavelet is better"
+    figure = new_figure(title, caption(found.subject, "test split", shown, table["n"]), height=3.6)
+    stages = list(dict.fromkeys(table["retraining"]))
+    panels = figure.subplots(1, len(stages), squeeze=False)[0]
+    for axes, stage in zip(panels, stages, strict=True):
+        part = table[table["retraining"] == stage].dropna(subset=["low"])
+        methods = in_order(set(part["method"]) - {REFERENCE})
+        for place, method in enumerate(methods):
+            rows, style = part[part["method"] == method], look(method)
+            # Side by side, so that intervals at one size do not hide each other.
+            size = rows["stored_bytes"] * 1.06 ** (place - (len(methods) - 1) / 2)
+            mean, low, high = (100 * rows[name].astype(float) for name in ("mean", "low", "high"))
+            axes.errorbar(
+                size, mean, yerr=[mean - low, high - mean], fmt=style.marker, color=style.color, elinewidth=1.2,
+                capsize=2.5, label=method,
+            )  # fmt: skip
+        axes.axhline(0, color=FAINT, linewidth=1)
+        _bytes_axis(axes, STAGES[stage])
+    panels[0].set_ylabel("difference (points)")
+    _legend(figure, panels)
+    text = f"Test accuracy of {found.subject.label}: wavelet minus each other method at equal bytes, with intervals."
+    return Chart("differences", title, figure, text)
+
+
+def _bytes_axis(axes: Axes, title: str) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: readable_bytes(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    low, high = axes.get_xlim()
+    ticks = [factor * 10**power for power in range(2, 9) for factor in (1, 2, 5)]
+    axes.set_xticks([tick for tick in ticks if low <= tick <= high])
+    axes.set_xlabel("stored bytes (logarithmic)")
+    axes.set_title(title, loc="left", fontsize=8.5, color=FAINT)
+
+
+def _legend(figure: Any, panels: Any) -> None:
+    handles = {name: handle for axes in panels for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=7, handlelength=2.8)

@@ -1,0 +1,9 @@
+"""Tables as Markdown."""
+
+from collections.abc import Sequence
+
+
+def table_text(headings: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> str:
+    """A Markdown table, numbers (all but the first `words` columns) to the right."""
+    align = ["---"] * words + ["---:"] * (len(headings) - words)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [headings, align, *rows])

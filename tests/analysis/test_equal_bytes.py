@@ -1,0 +1,87 @@
+"""Methods at equal stored bytes: on lines whose distance is known."""
+
+import math
+
+import numpy as np
+import pytest
+from records import example, write_record
+from scipy import stats
+
+from analysis.catalogue.all import STUDIES
+from analysis.collect import collect
+from analysis.equal_bytes import differences_at_sizes, differences_over_sizes, reached, sizes_compared
+from analysis.evidence import evidence
+
+SEEDS = (0, 1, 2, 3)
+# By how much accuracy lies above the common line: the wavelet's differs by seed, so that it has a spread.
+ABOVE = {"wavelet": (0.020, 0.022, 0.024, 0.026), "magnitude": (0.0,) * 4, "dct": (0.01,) * 4}
+# Sizes are those of the wavelet times a factor. The largest file of `dct` is smaller than the largest that is compared.
+FACTORS = {"wavelet": (1.0, 1.0, 1.0), "magnitude": (0.5, 1.5, 1.5), "dct": (0.5, 0.4, 0.25)}
+SIZES = (1000, 4000, 16000)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    outputs = tmp_path_factory.mktemp("outputs")
+    for retraining, shift in (("none", 0.0), ("rate", 0.05)):
+        for method, above in ABOVE.items():
+            for seed in SEEDS:
+                for number, size in enumerate(SIZES):
+                    settings = {
+                        "seed": seed, "method.name": method, "compare": [], "retrain.name": retraining,
+                        "threshold.percentile": 10.0 * number,
+                    }  # fmt: skip
+                    record = example(settings)
+                    arm = record["arms"][0] | {"method": method, "arm_key": record["key"]}
+                    arm["stored_bytes"] = round(size * FACTORS[method][number])
+                    accuracy = 0.05 * math.log(arm["stored_bytes"]) + 0.001 * seed**2 + above[seed] + shift
+                    arm["validation"] = arm["validation"] | {"accuracy": accuracy}
+                    arm["test"] = arm["test"] | {"accuracy": accuracy}
+                    record["arms"] = [arm]
+                    write_record(outputs, record)
+    study = STUDIES["do_wavelets_help"]
+    (one,) = evidence(collect(outputs).trials, study.by, study.measures)
+    return one
+
+
+def test_sizes_lie_between_those_of_the_wavelet(found):
+    assert sizes_compared(found.subject, "none") == [2000, 8000]
+    assert sizes_compared(found.subject, "gradual") == []
+
+
+def test_what_is_reached_is_interpolated_seed_by_seed(found):
+    table = reached(found.subject).set_index(["retraining", "stored_bytes", "method"])
+    expected = [0.05 * math.log(2000) + 0.001 * seed**2 + ABOVE["wavelet"][seed] for seed in SEEDS]
+    row = table.loc[("none", 2000, "wavelet")]
+    assert (row["mean"], row["std"]) == pytest.approx((np.mean(expected), np.std(expected, ddof=1)))
+    assert table.loc[("none", 8000, "dct"), "seeds"] == 0
+    assert set(table["seeds"]) == {0, 4}
+
+
+def test_differences_are_paired_by_seed(found):
+    table = differences_at_sizes(found.subject).set_index(["retraining", "stored_bytes", "method"])
+    assert len(table) == 2 * 2 * 2
+    expected = np.array(ABOVE["wavelet"])
+    for size in (2000, 8000):
+        row = table.loc[("rate", size, "magnitude")]
+        assert (row["n"], row["mean"]) == (4, pytest.approx(expected.mean()))
+        assert (row["low"], row["high"]) == pytest.approx(tuple(stats.ttest_1samp(expected, 0).confidence_interval()))
+    assert table.loc[("rate", 8000, "dct"), "n"] == 0
+    # Three tests in each family: the fourth could not be made.
+    p = stats.ttest_1samp(expected, 0).pvalue
+    assert table.loc[("none", 2000, "magnitude"), "adjusted_p"] == pytest.approx(3 * p)
+
+
+def test_differences_over_sizes_leave_out_what_one_does_not_reach(found):
+    table = differences_over_sizes(found.subject).set_index(["retraining", "method"])
+    assert table.loc[("none", "magnitude"), "stored_bytes"] == 2
+    assert table.loc[("none", "dct"), "stored_bytes"] == 1
+    assert table.loc[("none", "dct"), "mean"] == pytest.approx(0.013)
+
+
+def test_the_page_has_the_tables_and_the_charts(found):
+    study = STUDIES["do_wavelets_help"]
+    text = "\n".join(study.tables(found))
+    assert "| one shot | magnitude | 2 | 4 | +2.30 | +1.89 to +2.71 |" in text
+    assert "| bits in the loss | dct | 8,000 | 0 | - | - | - | - | - |" in text
+    assert all(chart(found).figure is not None for chart in study.charts)
