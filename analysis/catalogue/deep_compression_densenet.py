@@ -5,7 +5,7 @@ import pandas as pd
 from analysis.catalogue.study import Study
 from analysis.charts.chart import Chart
 from analysis.charts.lines import Axis, measure_lines
-from analysis.evidence import Evidence
+from analysis.evidence import MEASURES, Evidence
 
 _PRUNED, _RETRAINED, _QUANTIZER, _BITS = "threshold.percentile", "retrain.name", "quantize.name", "quantize.bits"
 _WORDS = {"none": "direct", "iterative": "iterative"}
@@ -24,13 +24,14 @@ def counted_ratio(pruned_percent: float, bits: int) -> float:
 
 
 def _ours(found: Evidence) -> dict[str, str]:
-    ours = {"test accuracy before pruning, %": f"{100 * found.before['test_accuracy_mean']:.2f}"}
+    before = MEASURES["test_accuracy"].text(found.before["test_accuracy_mean"], found.before["test_accuracy_std"])
+    ours = {"test accuracy before pruning, %": before}
     sizes = found.subject.singles.assign(pruned=_pruned_percent(found.subject.singles))
     for _, row in found.table.iterrows():
         percentile = row[_PRUNED]
         if row[_QUANTIZER] == "none" and row[_RETRAINED] in _WORDS and percentile in _SHARES:
             text = f"{_WORDS[row[_RETRAINED]]}, {_SHARES[percentile]} % of the network pruned: test accuracy, %"
-            ours[text] = f"{100 * row['test_accuracy_mean']:.2f}"
+            ours[text] = MEASURES["test_accuracy"].text(row["test_accuracy_mean"], row["test_accuracy_std"])
     coded = sizes[sizes[_QUANTIZER] == "kmeans"]
     for (percentile, bits), share in SIZES.items():
         rows = coded[(coded[_PRUNED] == percentile) & (coded[_BITS] == bits)]
@@ -56,6 +57,11 @@ def _curves(found: Evidence) -> Chart:
                          label=lambda row: _WORDS.get(row[_RETRAINED], row[_RETRAINED]))  # fmt: skip
 
 
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """Without the bits of what is not quantised."""
+    return table.assign(**{_BITS: table[_BITS].where(table[_QUANTIZER] != "none")})
+
+
 STUDY = Study(
     name="deep_compression_densenet",
     question="How much of DenseNet-BC-100-12 can be pruned in one step and step by step, and how small is its file?",
@@ -64,4 +70,5 @@ STUDY = Study(
     measures=("test_accuracy", "test_accuracy_drop", "coefficient_sparsity", "stored_bytes", "compression_ratio"),
     charts=(_curves,),
     ours=_ours,
+    shown=_shown,
 )

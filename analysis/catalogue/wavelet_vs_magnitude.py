@@ -10,7 +10,7 @@ from analysis.catalogue.study import Study
 from analysis.charts.chart import Chart
 from analysis.charts.lines import Axis, measure_lines
 from analysis.charts.paired import paired_by_seed, paired_lines
-from analysis.evidence import Evidence
+from analysis.evidence import MEASURES, Evidence
 from analysis.markdown import table_text
 from analysis.subjects import WAVELET_METHODS
 
@@ -46,7 +46,7 @@ def _ours(found: Evidence) -> dict[str, str]:
             row = table[(forms == name) & (table[_PRUNED] == percentile)]
             if len(row) != 1:
                 continue
-            text = f"{100 * row['test_accuracy_mean'].iloc[0]:.2f}"
+            text = MEASURES["test_accuracy"].text(*row[["test_accuracy_mean", "test_accuracy_std"]].iloc[0])
             difference = differences.get(percentile)
             if name != "magnitude" and difference is not None and difference.low is not None:
                 text += f" ({difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}])"

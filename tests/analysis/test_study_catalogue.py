@@ -66,8 +66,8 @@ def test_the_clamped_form_differs_from_magnitude_by_nothing_and_the_real_one_wit
     for share in ("9.6 %", "47.8 %"):
         assert "(+0.00 [+0.00, +0.00])" in ours[f"bior4.4, level clamped, {share} of the network pruned"]
     # 6, 5 and 5 points: mean 5.33, half a width of 4.303 * 0.577 / sqrt(3).
-    assert ours["bior4.4, 47.8 % of the network pruned"] == "66.33 (+5.33 [+3.90, +6.77])"
-    assert ours["magnitude, 47.8 % of the network pruned"] == "61.00"
+    assert ours["bior4.4, 47.8 % of the network pruned"] == "66.33 ± 0.58 (+5.33 [+3.90, +6.77])"
+    assert ours["magnitude, 47.8 % of the network pruned"] == "61.00 ± 1.00"
     lines = chosen.tables(one)[1].splitlines()
     assert "| bior4.4 | 50 | 3 | +5.33 | +3.90 to +6.77 |" in lines
     assert "| bior4.4, level clamped | 10 | 3 | +0.00 | +0.00 to +0.00 |" in lines
