@@ -56,7 +56,7 @@ def _ours(found: Evidence) -> dict[str, str]:
 
 def _curves(found: Evidence) -> Chart:
     table = deepest(found.table)
-    # The clamped form last, so that its open markers lie on those of magnitude, not below them.
+    # The clamped form last, so that it is drawn over magnitude and the two are seen to coincide.
     table = table.assign(form=table.apply(form, axis=1)).sort_values("form", key=_rank, kind="stable")
     shown = Evidence(found.subject, found.by, table, found.before)
     return measure_lines(shown, "Pruning convolutions in the wavelet domain, by magnitude, at random", _AXIS, "form")
