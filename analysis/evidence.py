@@ -107,7 +107,8 @@ def _of(subject: Subject, by: Sequence[str], measures: Sequence[str]) -> Evidenc
     wanted = dict.fromkeys((*measures, "validation_accuracy"))
     numbers = {f"{name}_{what}": grouped[name].agg(what) for name in wanted for what in ("mean", "std")}
     table = means[[*columns]].assign(seeds=means["seeds"], **numbers)
-    table = table.sort_values(list(columns), key=_rank, kind="stable")
+    # After naming: a shared arm is of any of its trials, whose settings say nothing about its place.
+    table = _named(table, columns).sort_values(list(columns), key=_rank, kind="stable")
     networks = subject.rows.drop_duplicates("baseline_key")
     before: dict[str, Any] = {"seeds": networks["seed"].nunique()}
     for name in wanted:
@@ -115,7 +116,7 @@ def _of(subject: Subject, by: Sequence[str], measures: Sequence[str]) -> Evidenc
         there = column in networks
         before[f"{name}_mean"] = networks[column].mean() if there else float("nan")
         before[f"{name}_std"] = networks[column].std() if there else float("nan")
-    return Evidence(subject, columns, _named(table, columns).reset_index(drop=True), pd.Series(before))
+    return Evidence(subject, columns, table.reset_index(drop=True), pd.Series(before))
 
 
 def _rank(column: "pd.Series[Any]") -> "pd.Series[Any]":
@@ -128,7 +129,7 @@ def _rank(column: "pd.Series[Any]") -> "pd.Series[Any]":
 def _named(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Without the wavelet of methods that have none; in brackets, where it says to which trial an arm belongs."""
     other = ~table["method"].isin(WAVELET_METHODS)
-    named = [name for name in ("wavelet", "level", "boundary") if name in columns]
+    named = [name for name in ("compat", "wavelet", "level", "boundary") if name in columns]
     if not other.any() or not named:
         return table
     rest = [name for name in columns if name not in named]

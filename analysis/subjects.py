@@ -166,7 +166,7 @@ def matters(row: "pd.Series[Any]", name: str) -> bool:
     """Whether a setting has a say in this row: that of a retraining that is not done has none."""
     if pd.isna(row[name]):
         return False
-    if name == "layout" and row["method"] in _WITHOUT_TRANSFORM:
+    if name in ("layout", "compat") and row["method"] in _WITHOUT_TRANSFORM:
         return False
     if name.startswith("retrain.") and name != "retrain.name":
         return bool(row["retrain.name"] != "none")

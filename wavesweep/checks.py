@@ -9,6 +9,7 @@ import pywt
 from wavesweep.config import (
     ALLOCATIONS,
     CODECS,
+    COMPATS,
     DEVICES,
     EXPORTS,
     LAYER_TYPES,
@@ -55,6 +56,7 @@ def check(settings: Settings) -> None:
     if settings.boundary not in pywt.Modes.modes:
         raise SettingsError("boundary", settings.boundary, one_of(tuple(pywt.Modes.modes)))
     _member("layout", settings.layout, LAYOUTS)
+    _named("compat", settings.compat, COMPATS)
     _check_quantize(settings.quantize)
     _check_retrain(settings)
     _named("codec.name", settings.codec.name, CODECS)

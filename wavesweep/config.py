@@ -19,6 +19,7 @@ CODECS = ("range", "huffman", "none")
 OTHERS = ("float32", "float16", "quantized")
 MATCHES = ("coefficients", "bytes")
 MODEL_SOURCES = ("zoo", "torchvision")
+COMPATS = ("none", "clamped_level")
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "cosine", "multistep")
 PRECISIONS = ("float32", "bfloat16")
@@ -281,6 +282,9 @@ class Settings:
     level: Any = _setting(3, "must be an integer >= 1, or max")
     boundary: str = _setting("periodization", "must be a boundary mode of PyWavelets")
     layout: str = _setting("auto", one_of(LAYOUTS))
+    compat: str = _setting(
+        "none", one_of(COMPATS) + " (clamped_level: the level of a tensor is what its shortest axis allows, 0 included)"
+    )
     shrink: bool = _setting(False, "must be true or false (remove units that are all zero from the network)")
     compare: list[str] = field(
         default_factory=lambda: ["magnitude", "random"],

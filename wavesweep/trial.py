@@ -73,13 +73,15 @@ def plan_pruned(
     """The tensors that are pruned, and all others with the reason why not.
 
     Raises:
-        TrialError: nothing would be pruned, or nothing transformed; the message says what to change.
+        TrialError: nothing would be pruned, or (but for `compat=clamped_level`) nothing transformed; the message says
+            what to change.
     """
     plans = plan_tensors(model, settings, input_shape)
     pruned = [plan for plan in plans if plan.pruned]
     if not pruned:
         raise TrialError("no tensor is selected for pruning; change layers.types, layers.include or layers.exclude")
-    if METHODS[settings.method.name].basis in ("wavelet", "shuffled") and transforms_nothing(pruned):
+    has_levels = METHODS[settings.method.name].basis in ("wavelet", "shuffled")
+    if has_levels and settings.compat == "none" and transforms_nothing(pruned):
         longest = max((plan.view[axis] for plan in pruned for axis in plan.axes), default=0)
         raise TrialError(
             f"wavelet {settings.wavelet} at level {settings.level} with layout {settings.layout} transforms nothing: "
@@ -238,13 +240,15 @@ def _notes(plans: Sequence[TensorPlan], settings: Settings) -> list[str]:
     """What a reader must know about the transform: levels that were clamped, tensors left alone."""
     if METHODS[settings.method.name].basis not in ("wavelet", "shuffled"):
         return []
+    clamped = settings.compat == "clamped_level"
+    if clamped and transforms_nothing(plans):
+        return ["nothing was transformed: compat=clamped_level left no tensor a level, which is magnitude pruning"]
     notes = []
     for plan in plans:
         wanted = plan.requested_level
         if not any(plan.levels):
-            notes.append(
-                f"{plan.name}: not transformed, no axis of layout {plan.layout} allows a level of {plan.wavelet}"
-            )
+            which = "its shortest axis allows no" if clamped else f"no axis of layout {plan.layout} allows a"
+            notes.append(f"{plan.name}: not transformed, {which} level of {plan.wavelet}")
         elif wanted != "max" and min(plan.levels) < int(wanted):
             notes.append(f"{plan.name}: level {wanted} was asked for, its axes allow {list(plan.levels)}")
     return notes

@@ -130,7 +130,9 @@ def _plan_signal(
     taps = pywt.Wavelet(wavelet).dec_len
     levels = []
     for axis in axes:
-        most = pywt.dwt_max_level(view[axis], taps)
+        # The shortest axis of the weight itself, transformed or not: 3 for a 3x3 kernel whatever its channels.
+        length = min(shape) if settings.compat == "clamped_level" else view[axis]
+        most = pywt.dwt_max_level(length, taps)
         levels.append(most if level == "max" else min(level, most))
     plan = TensorPlan(name, shape, True, reason, layout, view, axes, wavelet, level, tuple(levels))
     return replace(plan, percentile=override.percentile, bits=override.bits)

@@ -1,0 +1,102 @@
+"""DWT pruning against magnitude pruning: as published, where nothing was transformed, and with the real transform."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.catalogue.study import Study
+from analysis.charts.chart import Chart
+from analysis.charts.lines import Axis, measure_lines
+from analysis.charts.paired import paired_by_seed, paired_lines
+from analysis.evidence import MEASURES, Evidence
+from analysis.markdown import table_text
+from analysis.subjects import WAVELET_METHODS
+
+_PRUNED = "threshold.percentile"
+_AXIS = Axis(_PRUNED, "pruned in each convolution (%)")
+# The percentiles of each convolution that have published figures; convolutions are 95.5 % of ResNet-18 for ImageNet.
+_PUBLISHED_PERCENTILES = {10.0: "9.6 %", 50.0: "47.8 %"}
+
+
+def deepest(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without the wavelets of lower levels than the highest that was asked for."""
+    levels = rows["level"].where(rows["method"].isin(WAVELET_METHODS))
+    depths = levels.map(lambda level: math.inf if level == "max" else float(level), na_action="ignore")
+    return rows[depths.isna() | (depths == depths.max())]
+
+
+def form(row: "pd.Series[Any]") -> str:
+    """What a method did: the published form of DWT pruning is told from the real one."""
+    if row["method"] not in WAVELET_METHODS:
+        return str(row["method"])
+    return f"{row['wavelet']}{', level clamped' if row['compat'] == 'clamped_level' else ''}"
+
+
+def _ours(found: Evidence) -> dict[str, str]:
+    table = deepest(found.table)
+    singles = deepest(found.subject.singles)
+    forms, single_forms = table.apply(form, axis=1), singles.apply(form, axis=1)
+    magnitude = singles[singles["method"] == "magnitude"]
+    ours = {}
+    for name in dict.fromkeys(forms):
+        differences = paired_by_seed(singles[single_forms == name], magnitude, _PRUNED)
+        for percentile, share in _PUBLISHED_PERCENTILES.items():
+            row = table[(forms == name) & (table[_PRUNED] == percentile)]
+            if len(row) != 1:
+                continue
+            text = MEASURES["test_accuracy"].text(*row[["test_accuracy_mean", "test_accuracy_std"]].iloc[0])
+            difference = differences.get(percentile)
+            if name != "magnitude" and difference is not None and difference.low is not None:
+                text += f" ({difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}])"
+            ours[f"{name}, {share} of the network pruned"] = text
+    return ours
+
+
+def _curves(found: Evidence) -> Chart:
+    table = deepest(found.table)
+    # The clamped form last, so that it is drawn over magnitude and the two are seen to coincide.
+    table = table.assign(form=table.apply(form, axis=1)).sort_values("form", key=_rank, kind="stable")
+    shown = Evidence(found.subject, found.by, table, found.before)
+    return measure_lines(shown, "Pruning convolutions in the wavelet domain, by magnitude, at random", _AXIS, "form")
+
+
+def _differences(found: Evidence) -> Chart:
+    rows = deepest(found.subject.singles)
+    rows = rows[rows["method"] != "random"]  # tens of points below all others
+    title = "What the wavelet adds to magnitude pruning, and what its clamped form adds"
+    return paired_lines(found, title, _AXIS, form, "magnitude", rows)
+
+
+def _tables(found: Evidence) -> Sequence[str]:
+    """By how much each form differs from magnitude pruning, at each percentile."""
+    rows = deepest(found.subject.singles)
+    forms = rows.apply(form, axis=1)
+    magnitude = rows[rows["method"] == "magnitude"]
+    lines = []
+    for name in dict.fromkeys(forms[rows["method"] != "magnitude"]):
+        for percentile, found_there in paired_by_seed(rows[forms == name], magnitude, _PRUNED).items():
+            ends = "" if found_there.low is None else f"{found_there.low:+.2f} to {found_there.high:+.2f}"
+            lines.append([name, f"{percentile:g}", f"{found_there.n}", f"{found_there.mean:+.2f}", ends])
+    return [
+        f"{found.subject.label}, test accuracy less that of magnitude pruning, paired by seed:",
+        table_text(["", "pruned %", "seeds", "points", "95 % interval"], lines, words=1),
+    ]
+
+
+def _rank(forms: "pd.Series[Any]") -> "pd.Series[Any]":
+    return forms.map(lambda name: (2 if "clamped" in name else 0) + (name in ("magnitude", "random")))
+
+
+STUDY = Study(
+    name="wavelet_vs_magnitude",
+    question="Does pruning ResNet-18 in the wavelet domain differ from pruning its weights by magnitude?",
+    experiments=("wavelet_vs_magnitude",),
+    by=("method", "compat", "wavelet", "level", _PRUNED),
+    measures=("test_accuracy", "test_accuracy_drop", "weight_sparsity", "stored_bytes"),
+    charts=(_curves, _differences),
+    ours=_ours,
+    tables=_tables,
+    shown=deepest,
+)

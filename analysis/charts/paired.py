@@ -1,0 +1,69 @@
+"""By how much methods differ from one of them at the same setting and seed: mean differences with their intervals."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from analysis.charts.chart import Chart, caption, left_out
+from analysis.charts.lines import Axis, looks_of
+from analysis.evidence import Evidence
+from analysis.statistics import Paired, paired
+from analysis.style import INK, new_figure
+
+
+def paired_by_seed(rows: pd.DataFrame, reference: pd.DataFrame, x: str) -> dict[float, Paired]:
+    """Points of test accuracy of `rows` less those of `reference`, paired by seed, for each value of `x`.
+
+    Args:
+        rows: one for each value of `x` and seed.
+        reference: likewise; an arm that several trials share is there several times and counts once.
+        x: a setting.
+    """
+    other = reference.drop_duplicates([x, "seed"])[[x, "seed", "test_accuracy"]]
+    pairs = rows.merge(other, on=[x, "seed"], suffixes=("", "_other"))
+    points = 100 * (pairs["test_accuracy"] - pairs["test_accuracy_other"])
+    return {float(value): paired(part.to_numpy()) for value, part in points.groupby(pairs[x])}
+
+
+def paired_lines(
+    found: Evidence,
+    title: str,
+    x: Axis,
+    form: Callable[["pd.Series[Any]"], str],
+    reference: str,
+    rows: pd.DataFrame,
+) -> Chart:
+    """Lines of the mean difference from `reference` over `x`, with 95 % t-intervals over seeds.
+
+    Args:
+        found: the evidence.
+        title: of the chart.
+        x: the setting along the axis.
+        form: what the line of a row is called.
+        reference: the method that the others are compared with.
+        rows: those of `found.subject.singles` that are compared.
+    """
+    name = f"difference_{x.column}".replace(".", "_")
+    forms = rows.assign(form=rows.apply(form, axis=1))
+    others = forms[forms["method"] != reference]
+    if others.empty or rows["seed"].nunique() < 2:
+        return left_out(name, title, "there are fewer than two seeds, or nothing to compare")
+    shown = f"mean difference from {reference} with 95 % t-intervals over seeds"
+    figure = new_figure(title, caption(found.subject, "test split", shown, [rows["seed"].nunique()]), height=3.4)
+    axes = figure.subplots()
+    axes.axhline(0, color=INK, linewidth=1)
+    looks = looks_of(others["form"])
+    for text, part in others.groupby("form", sort=False):
+        differences = paired_by_seed(part, rows[rows["method"] == reference], x.column)
+        means = [difference.mean for difference in differences.values()]
+        halves = [
+            0.0 if difference.high is None else difference.high - difference.mean for difference in differences.values()
+        ]
+        style = looks[text]
+        axes.errorbar(list(differences), means, halves, color=style.color, marker=style.marker, linestyle=style.line,
+                      capsize=3, label=str(text))  # fmt: skip
+    axes.set_xlabel(x.label)
+    axes.set_ylabel(f"test accuracy less that of {reference} (points)")
+    figure.legend(loc="outside lower center", ncols=3, handlelength=2.8)
+    return Chart(name, title, figure, f"Difference in test accuracy of {found.subject.label} against {x.label}.")

@@ -1,0 +1,133 @@
+"""Two studies and their figures, on records that the tests invent."""
+
+import json
+
+import pandas as pd
+import pytest
+from records import example, write_record
+
+from analysis import study
+from analysis.catalogue.all import STUDIES
+from analysis.catalogue.deep_compression_densenet import _SHARES, SIZES, counted_ratio
+from analysis.catalogue.wavelet_vs_magnitude import deepest
+from analysis.charts.paired import paired_by_seed
+from analysis.evidence import evidence
+
+X = "threshold.percentile"
+CLAMPED = {"compat": "clamped_level", "wavelet": "bior4.4", "level": 5}
+REAL = CLAMPED | {"compat": "none"}
+# Weights of DenseNet-BC-100-12 for 100 classes, among its parameters.
+DENSENET_WEIGHTS, DENSENET_PARAMETERS = 775_944, 800_032
+
+
+def write_study(outputs, name, records):
+    keys = [write_record(outputs, record).parent.name for record in records]
+    path = outputs / "sweeps" / "one" / "sweep.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"arguments": [], "experiments": {name: keys}, "keys": keys}))
+    chosen = STUDIES[name]
+    (one,) = evidence(study.rows_of(chosen, outputs), chosen.by, chosen.measures)
+    return chosen, one
+
+
+def trial(settings, accuracies, seed):
+    """A record with an arm per method, of these test accuracies; arms that need no wavelet are shared."""
+    record = example(settings | {"seed": seed, "compare": list(accuracies)[1:]})
+    shared = f"{settings[X]} {seed}"
+    template = record["arms"][0]
+    record["arms"] = [
+        template
+        | {"method": method, "arm_key": f"{method} {shared if method != 'wavelet' else record['key']}"}
+        | {"test": template["test"] | {"accuracy": accuracy}}
+        for method, accuracy in accuracies.items()
+    ]
+    record["baseline"]["key"] = f"seed{seed}"
+    return record
+
+
+@pytest.fixture(scope="module")
+def wavelets(tmp_path_factory):
+    """Three seeds in which the clamped form equals magnitude, and the real one is 5 or 6 points better."""
+    records = []
+    for percentile, magnitude in ((10.0, 0.9), (50.0, 0.6)):
+        for seed in range(3):
+            others = {"magnitude": magnitude + 0.01 * seed, "random": 0.1}
+            real = magnitude + 0.01 * seed + 0.05 + 0.01 * (seed == 0)
+            records.append(trial(REAL | {X: percentile}, {"wavelet": real, **others}, seed))
+            records.append(trial(REAL | {X: percentile, "level": 1}, {"wavelet": 0.2, **others}, seed))
+            records.append(trial(CLAMPED | {X: percentile}, {"wavelet": others["magnitude"], **others}, seed))
+    return write_study(tmp_path_factory.mktemp("wavelets"), "wavelet_vs_magnitude", records)
+
+
+def test_the_clamped_form_differs_from_magnitude_by_nothing_and_the_real_one_with_its_interval(wavelets):
+    chosen, one = wavelets
+    ours = chosen.ours(one)
+    assert set(chosen.published) <= set(ours)
+    for share in ("9.6 %", "47.8 %"):
+        assert "(+0.00 [+0.00, +0.00])" in ours[f"bior4.4, level clamped, {share} of the network pruned"]
+    # 6, 5 and 5 points: mean 5.33, half a width of 4.303 * 0.577 / sqrt(3).
+    assert ours["bior4.4, 47.8 % of the network pruned"] == "66.33 ± 0.58 (+5.33 [+3.90, +6.77])"
+    assert ours["magnitude, 47.8 % of the network pruned"] == "61.00 ± 1.00"
+    lines = chosen.tables(one)[1].splitlines()
+    assert "| bior4.4 | 50 | 3 | +5.33 | +3.90 to +6.77 |" in lines
+    assert "| bior4.4, level clamped | 10 | 3 | +0.00 | +0.00 to +0.00 |" in lines
+    assert all(chart(one).figure is not None for chart in chosen.charts)
+
+
+def test_methods_without_a_wavelet_are_there_once_and_lower_levels_are_left_to_the_full_table(wavelets):
+    chosen, one = wavelets
+    assert len(one.table) == 10
+    magnitude = one.table[one.table["method"] == "magnitude"]
+    assert magnitude[["compat", "wavelet", "level"]].drop_duplicates().to_numpy().tolist() == [["-", "-", "-"]]
+    shown = chosen.shown(one.table)
+    assert len(shown) == 8
+    assert set(shown.loc[shown["method"] == "wavelet", "level"]) == {"5"}
+
+
+def test_the_deepest_level_is_max():
+    table = pd.DataFrame({"method": ["wavelet", "wavelet", "magnitude"], "level": ["5", "max", "-"]})
+    assert deepest(table)["level"].tolist() == ["max", "-"]
+
+
+def test_differences_are_paired_by_seed_and_shared_arms_count_once():
+    rows = pd.DataFrame({X: [50.0] * 3, "seed": [0, 1, 2], "test_accuracy": [0.5, 0.6, 0.7]})
+    reference = pd.DataFrame({X: [50.0] * 4, "seed": [2, 1, 1, 0], "test_accuracy": [0.6, 0.5, 0.5, 0.5]})
+    found = paired_by_seed(rows, reference, X)[50.0]
+    assert found.n == 3
+    assert found.mean == pytest.approx(20 / 3)
+    assert found.low < 0 < found.high
+
+
+def test_the_published_sizes_of_densenet_follow_from_its_count():
+    published = STUDIES["deep_compression_densenet"].published
+    for (_, bits), share in SIZES.items():
+        assert f"{counted_ratio(share, bits):.2f}" == published[f"{share:g} % and {bits} bits: times smaller"]
+
+
+def test_the_published_shares_are_round_percentiles_of_94_percent_of_the_network():
+    for percentile, share in _SHARES.items():
+        assert 0.9405 * percentile == pytest.approx(float(share), abs=0.06)
+    assert pytest.approx(0.970, abs=0.0005) == DENSENET_WEIGHTS / DENSENET_PARAMETERS
+
+
+def test_files_of_densenet_stand_beside_the_count(tmp_path):
+    records = []
+    for retrain, percentile, bits in (("none", 50.0, None), ("iterative", 90.0, None), ("iterative", 50.0, 8)):
+        quantizer = "none" if bits is None else "kmeans"
+        record = example(
+            {"method.name": "magnitude", "compare": [], "retrain.name": retrain, X: percentile}
+            | {"quantize.name": quantizer, "quantize.bits": bits or 8}
+        )
+        arm = record["arms"][0] | {"method": "magnitude", "arm_key": record["key"], "compression_ratio": 5.5}
+        arm |= {"total_coefficients": 900, "nonzero_coefficients": 430}
+        arm["test"] = arm["test"] | {"accuracy": 0.5}
+        record["arms"] = [arm]
+        record["baseline"]["parameters"] = 1000
+        records.append(record)
+    chosen, one = write_study(tmp_path, "deep_compression_densenet", records)
+    ours = chosen.ours(one)
+    assert ours["direct, 47.0 % of the network pruned: test accuracy, %"] == "50.00"
+    assert ours["iterative, 84.7 % of the network pruned: test accuracy, %"] == "50.00"
+    assert ours["47 % and 8 bits: times smaller"] == "7.55 by that count, 5.50 as a file"
+    assert set(ours) <= set(chosen.published)
+    assert chosen.charts[0](one).figure is not None
