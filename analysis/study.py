@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.command import WrongArgumentError, run
+from analysis.command import WrongArgumentError, checked_outputs, run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,8 +80,6 @@ def main() -> None:
             print(f"{study.name}: {study.question}")
         return
     study = study_named(arguments.name)
-    from analysis.command import checked_outputs
-
     outputs = checked_outputs(arguments.outputs)
     page = None if arguments.docs is None else arguments.docs / f"{study.name}.md"
     if page is not None and not page.is_file():

@@ -12,7 +12,7 @@ from analysis.evidence import Evidence
 from analysis.subjects import WAVELET_METHODS
 
 _PRUNED, _RETRAINED = "threshold.percentile", "retrain.name"
-_WORDS = {"none": "before retraining", "iterative": "after"}
+_WORDS = {"none": "before", "iterative": "after"}
 
 
 def best_levels(table: pd.DataFrame) -> pd.DataFrame:

@@ -34,7 +34,7 @@ def _ours(found: Evidence) -> dict[str, str]:
     return {
         "test accuracy before pruning, %": f"{points.before.mean():.2f} ± {points.before.std(ddof=1):.2f}",
         "test accuracy after pruning, %": f"{points.after.mean():.2f} ± {points.after.std(ddof=1):.2f}",
-        _LOSS: f"{-points.same.mean():.4f}",
+        _LOSS: f"{(points.before - points.after).mean():.4f}",
         "largest change of one network, points": f"{abs(points.same).max():.2f}",
         "networks before pruning: best less worst, points": f"{points.before.max() - points.before.min():.2f}",
         "two networks, one pruned: mean change in size, points": f"{abs(points.other).mean():.2f}",

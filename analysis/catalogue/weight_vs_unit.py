@@ -12,6 +12,7 @@ from wavesweep.pareto import knee
 
 # Points of accuracy by which a curve may lie below the network before pruning and still be flat.
 FLAT_POINTS = 1.0
+_LOST_POINTS = (1.0, 2.0, 5.0)
 _NAMES = {"magnitude": "weights", "unit": "units"}
 _PRUNED = "threshold.percentile"
 
@@ -32,6 +33,25 @@ def flat_to(pruned: Sequence[float], accuracies: Sequence[float], before: float)
     return flat
 
 
+def lost_at(pruned: Sequence[float], accuracies: Sequence[float], before: float, points: float) -> float | None:
+    """The smallest share pruned, between those given by a straight line, at which accuracy is `points` below `before`.
+
+    Args:
+        pruned: in %, rising.
+        accuracies: in %, of each.
+        before: accuracy before pruning, in %.
+        points: of accuracy.
+    """
+    lost = before - np.asarray(accuracies)
+    below = np.flatnonzero(lost >= points)
+    if not len(below):
+        return None
+    first = int(below[0])
+    if first == 0:
+        return pruned[0]
+    return float(np.interp(points, lost[first - 1 : first + 1], pruned[first - 1 : first + 1]))
+
+
 def knee_at(pruned: Sequence[float], accuracies: Sequence[float]) -> float:
     """The share pruned at the point farthest above the line between the curve's ends, both axes from 0 to 1."""
     return float(pruned[knee(np.column_stack([pruned, accuracies]), (True, True))])
@@ -47,13 +67,16 @@ def _ours(found: Evidence) -> dict[str, str]:
         shares, accuracies = curve[_PRUNED].tolist(), (100 * curve["test_accuracy_mean"]).tolist()
         ours[f"{name}: flat to k, %"] = f"{flat_to(shares, accuracies, 100 * before):g}"
         ours[f"{name}: knee at k, %"] = f"{knee_at(shares, accuracies):g}"
+        at = [lost_at(shares, accuracies, 100 * before, points) for points in _LOST_POINTS]
+        words = ", ".join("-" if share is None else f"{share:.0f}" for share in at)
+        ours[f"{name}: 1, 2 and 5 points lost at k, %"] = words
     return ours
 
 
 def _curves(found: Evidence) -> Chart:
     published = STUDY.published
     marks = [
-        Mark(float(published[f"{name}: knee at k, %"]), method, "published knee") for method, name in _NAMES.items()
+        Mark(float(at := published[f"{name}: knee at k, %"]), method, f"knee {at}") for method, name in _NAMES.items()
     ]
     axis = Axis(_PRUNED, "pruned in each layer but the last, k (%)")
     return measure_lines(found, "Pruning weights and pruning units", axis, "method", marks=marks)

@@ -62,7 +62,7 @@ def same_and_other(found: Evidence, rows: pd.DataFrame, published_loss: float) -
     left.xaxis.get_major_locator().set_params(integer=True)
     for place, (values, style) in enumerate([(points.same, after), (points.other, before)], start=1):
         spread = np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else np.zeros(1)
-        right.plot(place + spread, values, style.marker, color=style.color, markersize=4, alpha=0.7)
+        right.plot(place + spread, np.sort(values), style.marker, color=style.color, markersize=4, alpha=0.7)
     right.axhline(0, color=FAINT, linewidth=1)
     right.axhline(-published_loss, color=INK, linewidth=1, linestyle=(0, (1, 1.5)))
     right.annotate(f"published: −{published_loss:g}", (0.5, -published_loss), xytext=(0, 2), ha="left", va="bottom",

@@ -15,7 +15,7 @@ from analysis.subjects import value_text
 
 @dataclass(frozen=True)
 class Mark:
-    """A published figure: a value of the x axis for one series, and what it is."""
+    """A published figure: a value of the x axis for one series, and what it is, in a word or two."""
 
     x: float
     series: str
@@ -83,9 +83,9 @@ def measure_lines(
         axes.set_xlabel(x.label)
     panels[0].set_ylabel(kind.heading.replace(" %", " (%)"))
     handles = {name: handle for axes in panels for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 7),
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 4),
                   handlelength=2.8)  # fmt: skip
-    name = f"{measure}_{x.column}".replace(".", "_")
+    name = f"{measure}_by_{x.column.rpartition('.')[2]}"
     return Chart(name, title, figure, f"{kind.heading} of {found.subject.label} against {x.label}.")
 
 
