@@ -27,7 +27,8 @@ from wavesweep.early import EarlyStop, read_early_stop
 from wavesweep.errors import BusyError, SettingsError, TrialError
 from wavesweep.export.files import ONNX_RECORD
 from wavesweep.inputs import input_digests
-from wavesweep.matching import TOLERANCE, match_bytes
+from wavesweep.matching import match_bytes
+from wavesweep.notes import arm_notes, transform_notes
 from wavesweep.sensitivity import check_subject, curves_for, read_table
 from wavesweep.store.keys import trial_key
 from wavesweep.store.places import study_directory, trial_directory
@@ -139,7 +140,7 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
     with _logged(directory):
         write_atomically(directory / "config.yaml", _as_yaml(settings))
         plans, not_pruned = plan_pruned(subject.model, settings, subject.dataset.input_shape)
-        for note in _notes(plans, settings):
+        for note in transform_notes(plans, settings):
             _log.info(note)
         baseline = obtain_baseline(settings, subject, device)
         baseline_seconds = time.perf_counter() - started
@@ -166,7 +167,7 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
             "baseline": {n: v for n, v in baseline.record.items() if n not in ("settings", "training")},
             "arms": arms,
             "not_pruned": [{"name": p.name, "shape": p.shape, "reason": p.reason} for p in not_pruned],
-            "notes": _notes(plans, settings) + _arm_notes(arms),
+            "notes": transform_notes(plans, settings) + arm_notes(arms),
         }
         write_atomically(directory / "layers.csv", layers_csv(arms))
         if any("retraining" in arm for arm in arms):
@@ -234,44 +235,6 @@ def _arm_row(spec: ArmSpec, bench: Bench, requested: dict[str, Any] | None = Non
         "macs": arm.get("shrunk", bench.baseline.record)["macs"],
         "layers": layers,
     }
-
-
-def _notes(plans: Sequence[TensorPlan], settings: Settings) -> list[str]:
-    """What a reader must know about the transform: levels that were clamped, tensors left alone."""
-    if METHODS[settings.method.name].basis not in ("wavelet", "shuffled"):
-        return []
-    clamped = settings.compat == "clamped_level"
-    if clamped and transforms_nothing(plans):
-        return ["nothing was transformed: compat=clamped_level left no tensor a level, which is magnitude pruning"]
-    notes = []
-    for plan in plans:
-        wanted = plan.requested_level
-        if not any(plan.levels):
-            which = "its shortest axis allows no" if clamped else f"no axis of layout {plan.layout} allows a"
-            notes.append(f"{plan.name}: not transformed, {which} level of {plan.wavelet}")
-        elif wanted != "max" and min(plan.levels) < int(wanted):
-            notes.append(f"{plan.name}: level {wanted} was asked for, its axes allow {list(plan.levels)}")
-    return notes
-
-
-def _arm_notes(arms: Sequence[dict[str, Any]]) -> list[str]:
-    notes = []
-    for arm in arms:
-        if arm.get("retraining", {}).get("chosen_epoch") == 0:
-            notes.append(f"{arm['method']}: no epoch of retraining was better on validation; the one-shot arm is kept")
-        if arm["nonzero_coefficients"] == arm["total_coefficients"]:
-            notes.append(f"{arm['method']}: nothing was pruned")
-        if "shrunk" in arm and not any(arm["shrunk"]["removed"].values()):
-            notes.append(f"{arm['method']}: no unit could be removed, see shrunk.kept_because")
-        wanted = arm["requested"].get("kept_coefficients")
-        if wanted is not None and arm["kept_coefficients"] != wanted:
-            notes.append(
-                f"{arm['method']}: keeps {arm['kept_coefficients']} coefficients where {wanted} were asked for"
-            )
-        size = arm["requested"].get("stored_bytes")
-        if size is not None and abs(arm["stored_bytes"] - size) > TOLERANCE * size:
-            notes.append(f"{arm['method']}: takes {arm['stored_bytes']} bytes where {size} were asked for")
-    return notes
 
 
 def _as_yaml(settings: Settings) -> bytes:

@@ -1,0 +1,48 @@
+"""The notes of a trial's record: what its reader must know, and what a step that did nothing says."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from wavesweep.compression.arm import METHODS
+from wavesweep.compression.layers import TensorPlan, transforms_nothing
+from wavesweep.config import Settings
+from wavesweep.matching import TOLERANCE
+
+
+def transform_notes(plans: Sequence[TensorPlan], settings: Settings) -> list[str]:
+    """What a reader must know about the transform: levels that were clamped, tensors left alone."""
+    if METHODS[settings.method.name].basis not in ("wavelet", "shuffled"):
+        return []
+    clamped = settings.compat == "clamped_level"
+    if clamped and transforms_nothing(plans):
+        return ["nothing was transformed: compat=clamped_level left no tensor a level, which is magnitude pruning"]
+    notes = []
+    for plan in plans:
+        wanted = plan.requested_level
+        if not any(plan.levels):
+            which = "its shortest axis allows no" if clamped else f"no axis of layout {plan.layout} allows a"
+            notes.append(f"{plan.name}: not transformed, {which} level of {plan.wavelet}")
+        elif wanted != "max" and min(plan.levels) < int(wanted):
+            notes.append(f"{plan.name}: level {wanted} was asked for, its axes allow {list(plan.levels)}")
+    return notes
+
+
+def arm_notes(arms: Sequence[dict[str, Any]]) -> list[str]:
+    """What a reader must know about the arms: what was not pruned, removed or reached as asked for."""
+    notes = []
+    for arm in arms:
+        if arm.get("retraining", {}).get("chosen_epoch") == 0:
+            notes.append(f"{arm['method']}: no epoch of retraining was better on validation; the one-shot arm is kept")
+        if arm["nonzero_coefficients"] == arm["total_coefficients"]:
+            notes.append(f"{arm['method']}: nothing was pruned")
+        if "shrunk" in arm and not any(arm["shrunk"]["removed"].values()):
+            notes.append(f"{arm['method']}: no unit could be removed, see shrunk.kept_because")
+        wanted = arm["requested"].get("kept_coefficients")
+        if wanted is not None and arm["kept_coefficients"] != wanted:
+            notes.append(
+                f"{arm['method']}: keeps {arm['kept_coefficients']} coefficients where {wanted} were asked for"
+            )
+        size = arm["requested"].get("stored_bytes")
+        if size is not None and abs(arm["stored_bytes"] - size) > TOLERANCE * size:
+            notes.append(f"{arm['method']}: takes {arm['stored_bytes']} bytes where {size} were asked for")
+    return notes
