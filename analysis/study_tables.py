@@ -13,6 +13,8 @@ from analysis.subjects import value_text
 
 _HEADINGS = {"threshold.percentile": "pruned %", "is_main": "main arm", "seeds": "seeds"}
 _ALWAYS = ("model.name", "dataset.name")
+# Where things lie on a machine says nothing about the study.
+_PLACES = ("dataset.path", "model.checkpoint")
 
 
 def records(rows: pd.DataFrame) -> pd.DataFrame:
@@ -20,7 +22,7 @@ def records(rows: pd.DataFrame) -> pd.DataFrame:
     settings = [
         column.name
         for column in SETTINGS
-        if column.name not in (*_ALWAYS, "seed") and rows[column.name].nunique(dropna=False) > 1
+        if column.name not in (*_ALWAYS, *_PLACES, "seed") and rows[column.name].nunique(dropna=False) > 1
     ]
     measures = [column.name for column in (*ARM, *BASELINE) if rows[column.name].notna().any()]
     columns = ["key", "arm", "is_main", "method", "arm_key", *_ALWAYS, *settings, "seed", *measures, "accuracy_drop"]

@@ -65,7 +65,7 @@ def _curves(found: Evidence) -> Chart:
 def _differences(found: Evidence) -> Chart:
     rows = deepest(found.subject.singles)
     rows = rows[rows["method"] != "random"]  # tens of points below all others
-    title = "What the wavelet adds to magnitude pruning, and what its clamped form adds"
+    title = "Wavelets less magnitude pruning, real and with the level clamped"
     return paired_lines(found, title, _AXIS, form, "magnitude", rows)
 
 

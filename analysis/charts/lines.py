@@ -83,7 +83,8 @@ def measure_lines(
         axes.set_xlabel(x.label)
     panels[0].set_ylabel(kind.heading.replace(" %", " (%)"))
     handles = {name: handle for axes in panels for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 4),
+    columns = 7 if sum(map(len, handles)) < 70 else 4  # as many as the width of the page holds
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), columns),
                   handlelength=2.8)  # fmt: skip
     name = f"{measure}_by_{x.column.rpartition('.')[2]}"
     return Chart(name, title, figure, f"{kind.heading} of {found.subject.label} against {x.label}.")

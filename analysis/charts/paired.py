@@ -54,16 +54,18 @@ def paired_lines(
     axes = figure.subplots()
     axes.axhline(0, color=INK, linewidth=1)
     looks = looks_of(others["form"])
-    for text, part in others.groupby("form", sort=False):
+    for number, (text, part) in enumerate(others.groupby("form", sort=False)):
         differences = paired_by_seed(part, rows[rows["method"] == reference], x.column)
         means = [difference.mean for difference in differences.values()]
         halves = [
             0.0 if difference.high is None else difference.high - difference.mean for difference in differences.values()
         ]
         style = looks[text]
-        axes.errorbar(list(differences), means, halves, color=style.color, marker=style.marker, linestyle=style.line,
-                      capsize=3, label=str(text))  # fmt: skip
+        # Side by side, so that intervals do not hide each other.
+        places = [value + 0.5 * number for value in differences]
+        axes.errorbar(places, means, halves, color=style.color, marker=style.marker, linestyle=style.line, capsize=3,
+                      label=str(text))  # fmt: skip
     axes.set_xlabel(x.label)
-    axes.set_ylabel(f"test accuracy less that of {reference} (points)")
+    axes.set_ylabel(f"test accuracy less {reference} (points)")
     figure.legend(loc="outside lower center", ncols=3, handlelength=2.8)
     return Chart(name, title, figure, f"Difference in test accuracy of {found.subject.label} against {x.label}.")
