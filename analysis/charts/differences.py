@@ -65,7 +65,7 @@ def same_and_other(found: Evidence, rows: pd.DataFrame, published_loss: float) -
         right.plot(place + spread, np.sort(values), style.marker, color=style.color, markersize=4, alpha=0.7)
     right.axhline(0, color=FAINT, linewidth=1)
     right.axhline(-published_loss, color=INK, linewidth=1, linestyle=(0, (1, 1.5)))
-    right.annotate(f"published: −{published_loss:g}", (0.5, -published_loss), xytext=(0, 2), ha="left", va="bottom",
+    right.annotate(f"published: −{published_loss:g}", (0.5, -published_loss), xytext=(0, -3), ha="left", va="top",
                    textcoords="offset points", fontsize=8)  # fmt: skip
     right.set_xlim(0.45, 2.55)
     right.set_xticks([1, 2], ["the same network", "two networks"])

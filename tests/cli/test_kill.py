@@ -98,11 +98,15 @@ def test_sweep_survives_ten_kills_at_random_moments(tmp_path, uninterrupted):
     moments = random.Random(0)
     training = trials = 0
     finished = {}
-    for _ in range(KILLS):
+    for number in range(KILLS):
+        epochs = len(trained_epochs(tmp_path))
         with started(tmp_path, *LONG) as process:
-            assert wait_until((tmp_path / "outputs").is_dir, process)
-            # Up to the end of an undisturbed run and a little beyond: training, trials, table.
-            time.sleep(moments.uniform(0, 2.5))
+            # Some kills come at any moment, before PyTorch is loaded too, the others once there is work to lose.
+            if number % 3:
+                wait_until(lambda seen=epochs: len(trained_epochs(tmp_path)) > seen or results(tmp_path), process)
+            else:
+                assert wait_until((tmp_path / "outputs").is_dir, process)
+            time.sleep(moments.uniform(0, 2.5 if results(tmp_path) else 0.5))
             training += bool(trained_epochs(tmp_path))
             trials += bool(results(tmp_path))
             kill(process)
