@@ -161,6 +161,9 @@ def _latency_columns(prefix: str) -> list[Column]:
     ]
 
 
+# The settings that say which network and which data set a trial is about.
+MODEL_IDENTITY = ("model.name", "model.source", "model.weights", "model.target", "model.arguments", "model.checkpoint")
+DATASET_IDENTITY = ("dataset.name", "dataset.target", "dataset.arguments", "dataset.path")
 # A setting that a record lacks came later than the record, so it had its default: see store/keys.py.
 SETTINGS: tuple[Column, ...] = tuple(_setting_columns(Settings))
 

@@ -64,7 +64,8 @@ def _differences(subject: Subject, together: bool) -> pd.DataFrame:
         for method in in_order(set(rows["method"]) - {REFERENCE}):
             each = own - at_sizes(rows, method, sizes)
             if together:
-                both = each.dropna(axis="columns")
+                # Seeds that only one of them has make no pairs; then the sizes that all pairs reach.
+                both = each.dropna(axis="index", how="all").dropna(axis="columns")
                 values = both.mean(axis="columns") if both.shape[1] else both.iloc[:0].sum(axis="columns")
                 found.append((retraining, both.shape[1], method, *_fields(paired(values.to_numpy(dtype=float)))))
                 continue

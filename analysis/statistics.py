@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.columns import SETTINGS
+from analysis.columns import DATASET_IDENTITY, MODEL_IDENTITY, SETTINGS
 from analysis.pareto import STORED_BYTES, Objective, front
 
 SETTING_NAMES = tuple(column.name for column in SETTINGS)
@@ -26,7 +26,8 @@ class Paired:
         low, high: ends of the 95 % interval of the mean by Student's t; None for fewer than two pairs.
         p: of Wilcoxon's signed-rank test, two-sided; None for fewer than two pairs, 1.0 if all differences are zero.
         left_out: pairs whose sizes are not equal, which do not count.
-        t_test_p: of Student's paired t-test, two-sided, which the interval belongs to; None for fewer than two pairs.
+        t_test_p: of Student's paired t-test, two-sided, which the interval belongs to; None for fewer than two pairs,
+            and where all differences are equal, which leaves it without a spread to test against.
     """
 
     n: int
@@ -81,8 +82,7 @@ def paired(differences: Sequence[float] | NDArray[np.float64], seeds: int | None
     half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
     mean = float(values.mean())
     p = float(stats.wilcoxon(values).pvalue) if values.any() else 1.0
-    # Equal differences have no spread: certain, unless they are zero.
-    t_test_p = float(stats.ttest_1samp(values, 0).pvalue) if half else float(mean == 0)
+    t_test_p = float(stats.ttest_1samp(values, 0).pvalue) if half else None
     return Paired(n, n if seeds is None else seeds, mean, mean - half, mean + half, p, left_out, t_test_p)
 
 
@@ -140,20 +140,21 @@ def at_sizes(
     """What a method reaches at given sizes, seed by seed.
 
     For each seed the front of stored bytes against `chosen_by` is made, and `measure` of its rows is interpolated at
-    each size, linearly over the logarithm of the bytes.
+    each size, linearly over the logarithm of the bytes. Between the front's last row and the largest file, which is
+    no better by `chosen_by`, the front's last row is what one would take.
 
     Returns:
-        A row per seed and a column per size; NaN where the size lies outside the front: nothing is extrapolated.
+        A row per seed and a column per size; NaN where no file is that small, or that large: nothing is extrapolated.
 
     Raises:
         ValueError: the rows are of more than one network or data set.
     """
-    for name in ("model.name", "dataset.name"):
-        if rows[name].nunique() > 1:
+    for name in (*MODEL_IDENTITY, *DATASET_IDENTITY):
+        if name in rows and rows[name].nunique(dropna=False) > 1:
             raise ValueError(f"rows of several values of {name} cannot be compared; filter them first")
     objectives = (STORED_BYTES, Objective(chosen_by, maximize=True))
     reached = {
-        seed: _interpolated(front(group, objectives), sizes_bytes, measure)
+        seed: _interpolated(front(group, objectives), sizes_bytes, measure, group["stored_bytes"].max())
         for seed, group in rows[rows["method"] == method].groupby("seed")
     }
     return pd.DataFrame.from_dict(reached, orient="index", columns=list(sizes_bytes), dtype=float)
@@ -202,14 +203,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def _interpolated(rows: pd.DataFrame, sizes_bytes: Sequence[float], measure: str) -> NDArray[np.float64]:
-    """`measure` of a front at each size; NaN outside of it."""
+def _interpolated(
+    rows: pd.DataFrame, sizes_bytes: Sequence[float], measure: str, largest_bytes: float
+) -> NDArray[np.float64]:
+    """`measure` of a front at each size; NaN below it, and above the largest file."""
     points = rows.groupby("stored_bytes")[measure].mean().dropna()  # rows of equal size and accuracy are one point
     if points.empty:
         return np.full(len(sizes_bytes), np.nan)
     logarithms = np.log(points.index.to_numpy(dtype=float))
-    values = np.interp(np.log(sizes_bytes), logarithms, points.to_numpy(dtype=float), left=np.nan, right=np.nan)
-    return np.asarray(values, dtype=np.float64)
+    values = np.interp(np.log(sizes_bytes), logarithms, points.to_numpy(dtype=float), left=np.nan)
+    return np.where(np.asarray(sizes_bytes) <= largest_bytes, values, np.nan)
 
 
 def _settings_but_seed(rows: pd.DataFrame) -> list[str]:

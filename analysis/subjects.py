@@ -12,10 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.columns import SETTINGS
+from analysis.columns import DATASET_IDENTITY, MODEL_IDENTITY, SETTINGS
 
-_MODEL = ("model.name", "model.source", "model.weights", "model.target", "model.arguments", "model.checkpoint")
-_DATASET = ("dataset.name", "dataset.target", "dataset.arguments", "dataset.path")
 # What is shown by the last part of its path, and what is not worth a word.
 _PATHS, _SILENT = ("model.checkpoint", "dataset.path"), (None, "zoo", "{}")
 # Settings that are no part of what is averaged over seeds; `method` says which row of the methods an arm is.
@@ -105,9 +103,15 @@ class Subject:
 def subjects(trials: pd.DataFrame) -> list[Subject]:
     """The subjects of the collected table, the one of most trials first."""
     found = []
-    for identity, rows in trials.groupby([*_MODEL, *_DATASET], dropna=False, sort=True):
-        values = dict(zip((*_MODEL, *_DATASET), (None if pd.isna(part) else part for part in identity), strict=True))
-        found.append(Subject(_named(values, _MODEL), _named(values, _DATASET), rows))
+    for identity, rows in trials.groupby([*MODEL_IDENTITY, *DATASET_IDENTITY], dropna=False, sort=True):
+        values = dict(
+            zip(
+                (*MODEL_IDENTITY, *DATASET_IDENTITY),
+                (None if pd.isna(part) else part for part in identity),
+                strict=True,
+            )
+        )
+        found.append(Subject(_named(values, MODEL_IDENTITY), _named(values, DATASET_IDENTITY), rows))
     return sorted(found, key=lambda subject: (-subject.trials, subject.label))
 
 

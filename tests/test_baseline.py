@@ -75,7 +75,7 @@ def forget():
     """Forget what a process remembers, as a new one would."""
     baseline._models.clear()
     baseline._weights.cache_clear()
-    datasets._load.cache_clear()
+    datasets.forget()
 
 
 def directories(outputs):

@@ -27,7 +27,6 @@ from wavesweep.compression.importance import LayerImportance, layer_importance
 from wavesweep.compression.layers import TensorPlan
 from wavesweep.compression.symbols import Steps
 from wavesweep.config import Recipe, Settings
-from wavesweep.data.splits import Split
 from wavesweep.early import EarlyStop
 from wavesweep.errors import GivenUpError
 from wavesweep.measure.alternatives import gzip_bytes
@@ -43,7 +42,7 @@ MODEL_FILE = "model.wsz"
 # That of the last baseline, which the next arm of this process most likely needs again.
 _importances: dict[tuple[object, ...], dict[str, LayerImportance]] = {}
 # Raise when an arm of the same specification would give another result than before.
-ARM_VERSION = 2
+ARM_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class Bench:
         if state is not self.baseline.state or key not in _importances:
             dataset, model = self.subject.dataset, self.subject.model
             model.load_state_dict(dict(state))
-            batch = dataset.normalise(dataset.calibration.images[:images].to(self.device))
+            batch = dataset.normalise(dataset.calibration.some(images).images[:].to(self.device))
             found = layer_importance(model.to(self.device), names, batch, seed)
             if state is not self.baseline.state:
                 return found
@@ -246,8 +245,7 @@ def _compute(spec: ArmSpec, bench: Bench, directory: Path) -> dict[str, Any]:
 
 
 def _give_up_if_weak(stop: EarlyStop, model: nn.Module, sparsity: float, size_bytes: int, bench: Bench) -> None:
-    validation = bench.subject.dataset.validation
-    part = Split(validation.images[: stop.images], validation.labels[: stop.images])
+    part = bench.subject.dataset.validation.some(stop.images)
     accuracy = evaluate(model, bench.subject.dataset, part, "validation", bench.device)["accuracy"]
     other = {"stored_bytes": float(size_bytes), "sparsity": sparsity}[stop.other]
     if reason := stop.reason(accuracy, other, len(part.labels)):

@@ -1,6 +1,7 @@
 """Digests of the files that settings only name, for the keys of records.
 
-Nothing here needs PyTorch, which takes seconds to import: a sweep whose records are all there never loads it.
+PyTorch, which takes seconds to import, is loaded only for folders, the user's own data and trained weights: of others,
+a sweep whose records are all there never loads it.
 """
 
 import hashlib
@@ -22,6 +23,12 @@ def input_digests(settings: Settings) -> dict[str, str]:
         from wavesweep.data.datasets import load_dataset
 
         digests["dataset"] = load_dataset(settings).digest or ""
+        # Once the first ones of a folder, which are all of one class.
+        if settings.quantize.importance != "none":
+            digests["importance"] = "evenly spaced"
+    # Once the matrices of an attention were left alone; only networks of the user's own have any.
+    if settings.model.name == "custom":
+        digests["layers"] = "with attention"
     if settings.model.checkpoint is not None:
         digests["checkpoint"] = checkpoint_digest(settings.model.checkpoint)
     if settings.model.weights is not None:

@@ -109,6 +109,8 @@ def check_inputs(settings: Settings, subject: Subject) -> None:
     if not len(dataset.train) and retrain.name != "none":
         allowed = "needs training images, and dataset.path has no train/<class>/*"
         raise SettingsError("retrain.name", retrain.name, allowed, "add them, or use retrain=none")
+    if retrain.name != "none" or settings.quantize.importance != "none":
+        _ = dataset.calibration.images[:1]  # a folder's may not have been decoded yet: what is damaged is named now
     if settings.threshold.allocation == "sensitivity":
         table = read_table(settings.threshold.sensitivity or "")
         check_subject(table, settings)

@@ -50,7 +50,7 @@ def _differences(table: pd.DataFrame, sizes: str) -> str:
             lines.append([*first, *["-"] * 5])
             continue
         ends = f"{100 * row['low']:+.2f} to {100 * row['high']:+.2f}"
-        tests = [f"{row[name]:.2g}" for name in ("t_test_p", "adjusted_p", "p")]
+        tests = ["-" if pd.isna(row[name]) else f"{row[name]:.2g}" for name in ("t_test_p", "adjusted_p", "p")]
         lines.append([*first, f"{100 * row['mean']:+.2f}", ends, *tests])
     headings = ["", "against", sizes, "seeds", "points", "95 % interval", "p (t-test)", "p, Holm", "p (Wilcoxon)"]
     return table_text(headings, lines, words=2)

@@ -11,6 +11,8 @@ from analysis.catalogue.all import STUDIES
 from analysis.collect import collect
 from analysis.equal_bytes import differences_at_sizes, differences_over_sizes, reached, sizes_compared
 from analysis.evidence import evidence
+from analysis.statistics import at_sizes
+from analysis.subjects import Subject
 
 SEEDS = (0, 1, 2, 3)
 # By how much accuracy lies above the common line: the wavelet's differs by seed, so that it has a spread.
@@ -77,6 +79,23 @@ def test_differences_over_sizes_leave_out_what_one_does_not_reach(found):
     assert table.loc[("none", "magnitude"), "stored_bytes"] == 2
     assert table.loc[("none", "dct"), "stored_bytes"] == 1
     assert table.loc[("none", "dct"), "mean"] == pytest.approx(0.013)
+
+
+def test_a_larger_file_that_is_no_better_leaves_the_curve_level(found):
+    rows = found.subject.rows
+    rows = rows[(rows["retrain.name"] == "none") & (rows["method"] == "magnitude")].copy()
+    largest = rows["stored_bytes"] == rows["stored_bytes"].max()
+    rows.loc[largest, ["validation_accuracy", "test_accuracy"]] = 0.1
+    at = at_sizes(rows, "magnitude", [6000, 20000, 24000, 25000])
+    assert at[20000].tolist() == at[24000].tolist() == at[6000].tolist()
+    assert at[25000].isna().all()
+
+
+def test_a_seed_that_one_method_lacks_makes_no_pairs(found):
+    rows = found.subject.rows
+    fewer = Subject("", "", rows[(rows["method"] != "magnitude") | (rows["seed"] != 3)])
+    table = differences_over_sizes(fewer).set_index(["retraining", "method"])
+    assert table.loc[("none", "magnitude"), ["stored_bytes", "n"]].tolist() == [2, 3]
 
 
 def test_the_page_has_the_tables_and_the_charts(found):

@@ -1,11 +1,16 @@
 """Data of the user's own: what a factory may return, what becomes of it, and what is refused."""
 
+import random
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
+import torchvision
 from torch.utils.data import Dataset, TensorDataset
 
 from wavesweep.config import DatasetSettings, ModelSettings, Recipe, RetrainSettings, Settings
-from wavesweep.data.datasets import load_dataset
+from wavesweep.data.datasets import forget, load_dataset
 from wavesweep.errors import SettingsError
 from wavesweep.inputs import input_digests
 from wavesweep.trial import check_inputs
@@ -183,3 +188,39 @@ def test_a_factory_that_cannot_be_called_is_named(target, message):
     with pytest.raises(SettingsError) as raised:
         load_dataset(Settings(dataset=chosen))
     assert str(raised.value).startswith(f"dataset.target={target}: {message}")
+
+
+def random_parts():
+    """Different each time, but for the seeds."""
+    numbers = [torch.rand(6, 4), torch.from_numpy(np.random.rand(6, 4)), torch.full((6, 4), random.random())]
+    inputs = torch.cat([one.float() for one in numbers])
+    return (inputs, torch.arange(18) % 3), (inputs[:6], torch.arange(6) % 3)
+
+
+def test_random_data_are_the_same_each_time():
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    first = load("random_parts")
+    forget()
+    assert load("random_parts").digest == first.digest
+    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    assert after[:2] == before[:2]
+    assert torch.equal(after[2], before[2])
+
+
+def test_all_seeds_share_one_call_of_the_factory(monkeypatch):
+    forget()
+    calls = []
+    monkeypatch.setitem(globals(), "counted", lambda: calls.append(1) or parts())
+    digests = {input_digests(replace(settings("counted"), seed=seed))["dataset"] for seed in range(5)}
+    assert (len(digests), len(calls)) == (1, 1)
+
+
+def test_trained_weights_bring_their_figures_and_are_validated_on_what_they_have_not_seen(monkeypatch):
+    monkeypatch.setattr("wavesweep.data.datasets.trained_weights", lambda model: model_weights)
+    model_weights = torchvision.models.ResNet18_Weights.DEFAULT
+    chosen = settings("parts", count=24)
+    chosen.dataset.validation_fraction = 0.5
+    chosen.model = ModelSettings(name="resnet18", source="torchvision", weights="DEFAULT", recipe=Recipe(epochs=0))
+    dataset = load_dataset(chosen)
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (24, 3, 3)
+    assert (dataset.mean.flatten() / 255).tolist() == pytest.approx([0.485, 0.456, 0.406])

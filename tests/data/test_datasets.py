@@ -193,13 +193,13 @@ def test_a_split_is_complete_or_refused(counts, fraction):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets, "_digits", lambda: (part, part, len(counts), None))
         dataset, refused = None, None
-        datasets._load.cache_clear()
+        datasets.forget()
         try:
             dataset = load("digits", fraction=fraction)
         except SettingsError as error:
             refused = error.key
         finally:
-            datasets._load.cache_clear()
+            datasets.forget()
     if dataset is None:
         assert refused == "dataset.validation_fraction"
         return
@@ -214,4 +214,4 @@ def test_the_real_mnist_has_its_known_statistics():
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (54_000, 6_000, 10_000)
     assert float(dataset.mean) / 255 == pytest.approx(0.1307, abs=0.001)
     assert float(dataset.std) / 255 == pytest.approx(0.3081, abs=0.001)
-    datasets._load.cache_clear()
+    datasets.forget()

@@ -297,7 +297,7 @@ def test_a_folder_that_is_too_large_for_memory_gives_the_same_numbers_from_disk(
     found = []
     for limit in (2**30, 0):
         monkeypatch.setattr(folder_module, "_MEMORY_BYTES", limit)
-        datasets._load.cache_clear()
+        datasets.forget()
         dataset = load_dataset(chosen)
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(108, 2))
@@ -305,7 +305,7 @@ def test_a_folder_that_is_too_large_for_memory_gives_the_same_numbers_from_disk(
         rows = train(model, dataset, recipe, seed, CPU, folder.parent / str(limit), False)
         losses = [row["loss"] for row in rows]
         found.append((dataset.train.images, dataset.mean, losses, forward(model, dataset, dataset.test, CPU)))
-        datasets._load.cache_clear()
+        datasets.forget()
     memory, disk = found
     assert isinstance(memory[0], torch.Tensor)
     assert isinstance(disk[0], StoredImages)

@@ -145,3 +145,20 @@ def test_two_images_of_each_class_are_enough():
     dataset = dataset_of(torch.tensor([0, 1, 2, 0, 1, 2]), fraction=0.5)
     assert sorted(dataset.train.labels.tolist()) == sorted(dataset.validation.labels.tolist()) == [0, 1, 2]
     assert dataset.input_shape == (1, 2, 2)
+
+
+@given(count=st.integers(1, 40), most=st.integers(1, 50))
+def test_some_of_what_comes_class_by_class_are_evenly_spaced(count, most):
+    labels = torch.arange(count) // 4
+    split = Split(torch.arange(count)[:, None], labels)
+    some = split.some(most)
+    assert len(some) == min(most, count)
+    numbers = some.images.flatten()
+    assert int(numbers[0]) == 0
+    steps = torch.cat([numbers, torch.tensor([count])]).diff()
+    assert set(steps.tolist()) <= {count // len(some), -(-count // len(some))}
+
+
+def test_some_of_what_is_in_any_order_are_the_first():
+    split = Split(torch.arange(6)[:, None], torch.tensor([0, 1, 0, 1, 0, 1]))
+    assert split.some(3).images.flatten().tolist() == [0, 1, 2]

@@ -1,9 +1,12 @@
 """Data of the user's own: what a factory returns, as tensors in memory."""
 
 import hashlib
-from collections.abc import Mapping
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +23,8 @@ def custom_dataset(target: str | None, arguments: Mapping[str, Any]) -> tuple[Sp
     Raises:
         SettingsError: the factory cannot be called, or returns something else.
     """
-    parts = call_factory("dataset", target, arguments, _RETURNS)
+    with _seeded():
+        parts = call_factory("dataset", target, arguments, _RETURNS)
     if not isinstance(parts, tuple | list) or len(parts) != 2:
         raise _refusal(target, f"must return {_RETURNS}", f"it returned {type(parts).__name__}")
     train, test = (_split(part, name, target) for part, name in zip(parts, ("train", "test"), strict=True))
@@ -33,6 +37,21 @@ def custom_dataset(target: str | None, arguments: Mapping[str, Any]) -> tuple[Sp
             target, "must return classes 0, 1, ..., and each of them in train", f"the largest there is {classes - 1}"
         )
     return train, test, classes, _digest(train, test)
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """Random numbers that are the same each time: the content is part of every key, so it must be the same too."""
+    before, numpy_before = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        np.random.seed(0)
+        random.seed(0)
+        try:
+            yield
+        finally:
+            random.setstate(before)
+            np.random.set_state(numpy_before)
 
 
 def _split(part: Any, name: str, target: str | None) -> Split:

@@ -33,7 +33,7 @@ _TORCHVISION: dict[str, tuple[type, int]] = {
 
 
 @dataclass(frozen=True)
-class _Request:
+class _Source:
     """All that decides what a data set is, and where it lies; `arguments` as JSON.
 
     `trains`: the network is trained on it, and not only retrained. `pretrained`: it has been trained before.
@@ -42,8 +42,6 @@ class _Request:
     name: str
     data: Path
     outputs: Path
-    validation_fraction: float
-    seed: int
     path: str | None
     preparation: Preparation
     trains: bool
@@ -64,47 +62,56 @@ def load_dataset(settings: Settings) -> Dataset:
         SettingsError: it is not there and cannot be downloaded, or has the wrong form.
     """
     dataset, model = settings.dataset, settings.model
-    return _load(
-        _Request(
-            dataset.name,
-            Path(settings.paths.data),
-            Path(settings.paths.outputs),
-            dataset.validation_fraction,
-            settings.seed,
-            dataset.path,
-            _preparation(settings),
-            model.recipe.epochs > 0,
-            model.weights is not None,
-            dataset.target,
-            json.dumps(dataset.arguments, sort_keys=True),
-            settings.progress,
-        )
+    source = _Source(
+        dataset.name,
+        Path(settings.paths.data),
+        Path(settings.paths.outputs),
+        dataset.path,
+        _preparation(settings),
+        model.recipe.epochs > 0,
+        model.weights is not None,
+        dataset.target,
+        json.dumps(dataset.arguments, sort_keys=True),
+        settings.progress,
     )
+    return _load(source, dataset.validation_fraction, settings.seed)
 
 
 @lru_cache(maxsize=2)
-def _load(wanted: _Request) -> Dataset:
-    loaders: dict[str, Callable[[], Parts]] = {
-        "digits": _digits,
-        **{key: lambda key=key: _torchvision(key, wanted.data) for key in _TORCHVISION},  # type: ignore[misc]
-        "image_folder": lambda: folder_dataset(
-            wanted.path, wanted.preparation, wanted.outputs, wanted.progress, wanted.trains, wanted.pretrained
-        ),
-        "custom": lambda: custom_dataset(wanted.target, json.loads(wanted.arguments)),
-    }
-    if wanted.name not in loaders:
-        raise SettingsError("dataset", wanted.name, f"must be one of {', '.join(loaders)}")
-    train, test, classes, digest = loaders[wanted.name]()
+def _load(source: _Source, validation_fraction: float, seed: int) -> Dataset:
+    train, test, classes, digest = _parts(source)
+    # Files, and what a factory returns, may be what the weights were trained for.
+    is_open = source.name in ("image_folder", "custom")
     # Weights have been trained on the training images of ImageNet, so that these would flatter them.
-    validates_on_test = train is None or (wanted.name == "image_folder" and wanted.pretrained and not wanted.trains)
+    validates_on_test = train is None or (is_open and source.pretrained and not source.trains)
     train = train or test.part(torch.arange(0))
     parted, what = (test, "held-out") if validates_on_test else (train, "training")
-    _check_split(parted, what, classes, wanted.validation_fraction)
-    statistics = wanted.preparation.statistics if wanted.name == "image_folder" else None
-    fraction, seed = wanted.validation_fraction, wanted.seed
+    _check_split(parted, what, classes, validation_fraction)
+    statistics = source.preparation.statistics if is_open and train.images.dtype == torch.uint8 else None
     return make_dataset(
-        train.images, train.labels, test, classes, fraction, seed, digest, statistics, validates_on_test
+        train.images, train.labels, test, classes, validation_fraction, seed, digest, statistics, validates_on_test
     )
+
+
+@lru_cache(maxsize=2)  # every seed makes other splits of the same parts
+def _parts(source: _Source) -> Parts:
+    loaders: dict[str, Callable[[], Parts]] = {
+        "digits": _digits,
+        **{key: lambda key=key: _torchvision(key, source.data) for key in _TORCHVISION},  # type: ignore[misc]
+        "image_folder": lambda: folder_dataset(
+            source.path, source.preparation, source.outputs, source.progress, source.trains, source.pretrained
+        ),
+        "custom": lambda: custom_dataset(source.target, json.loads(source.arguments)),
+    }
+    if source.name not in loaders:
+        raise SettingsError("dataset", source.name, f"must be one of {', '.join(loaders)}")
+    return loaders[source.name]()
+
+
+def forget() -> None:
+    """Read files anew from now on, as after they have changed."""
+    _load.cache_clear()
+    _parts.cache_clear()
 
 
 def _preparation(settings: Settings) -> Preparation:
