@@ -5,7 +5,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.charts.chart import Chart, caption
+from analysis.charts.chart import Chart, caption, left_out
 from analysis.choices import readable_bytes
 from analysis.equal_bytes import REFERENCE, STAGES, differences_at_sizes
 from analysis.evidence import Evidence
@@ -37,13 +37,15 @@ def accuracy_curves(found: Evidence) -> Chart:
 def difference_intervals(found: Evidence) -> Chart:
     """At each size the wavelet's accuracy minus that of each other method, with 95 % intervals."""
     title = "Wavelet minus other methods at equal stored bytes"
-    table = differences_at_sizes(found.subject)
+    table = differences_at_sizes(found.subject).dropna(subset=["low"])
+    if table.empty:
+        return left_out("differences", title, "there are fewer than two seeds in common")
     shown = "means over seeds, paired; bars are 95 % intervals (Student's t); above zero the wavelet is better"
     figure = new_figure(title, caption(found.subject, "test split", shown, table["n"]), height=3.6)
     stages = list(dict.fromkeys(table["retraining"]))
     panels = figure.subplots(1, len(stages), squeeze=False)[0]
     for axes, stage in zip(panels, stages, strict=True):
-        part = table[table["retraining"] == stage].dropna(subset=["low"])
+        part = table[table["retraining"] == stage]
         methods = in_order(set(part["method"]) - {REFERENCE})
         for place, method in enumerate(methods):
             rows, style = part[part["method"] == method], look(method)
