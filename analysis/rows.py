@@ -5,7 +5,6 @@ from typing import Any
 
 from analysis.columns import ARM, BASELINE, NEWEST_SCHEMA, ONNX, RECORD, SETTINGS, Column, UnfitError
 from wavesweep.config import VOLATILE
-from wavesweep.export.files import ONNX_RECORD
 
 _KEY = Column("key", "text", ("key",), needed=True)
 _METHOD = Column("method", "text", ("method",), needed=True)
@@ -25,7 +24,7 @@ def trial_rows(content: bytes, key: str, written_ns: int, exported: bytes | None
         content: of `result.json`.
         key: of the trial: the name of the record's directory.
         written_ns: when the record was written, in nanoseconds since 1970.
-        exported: content of the record of its export, if it was exported.
+        exported: content of the record of its export, if it was exported; a damaged one leaves its columns empty.
 
     Raises:
         UnfitError: it is no record, or lacks what the table needs; the message says what.
@@ -108,9 +107,9 @@ def _onnx_values(exported: bytes | None) -> list[Any]:
         return [None] * len(ONNX)
     try:
         record = parsed(exported)
-    except UnfitError as error:
-        raise UnfitError(f"{ONNX_RECORD} {error}") from None
-    return [column.value(record, f"{ONNX_RECORD} ") for column in ONNX]
+        return [column.value(record, "") for column in ONNX]
+    except UnfitError:  # the trial's own record is whole
+        return [None] * len(ONNX)
 
 
 def _other_settings(settings: dict[str, Any]) -> str | None:

@@ -39,7 +39,7 @@ from wavesweep.config import (
 )
 from wavesweep.early import COUNTED
 from wavesweep.errors import SettingsError
-from wavesweep.export.files import check_packages
+from wavesweep.packages import check_onnx_packages
 from wavesweep.retrain.timeline import timeline
 
 
@@ -91,7 +91,7 @@ def check(settings: Settings) -> None:
     _member("on_busy", settings.on_busy, ("wait", "skip"))
     _named("export", settings.export, EXPORTS)
     if settings.export == "onnx":
-        check_packages()
+        check_onnx_packages()
 
 
 def _check_model(model: ModelSettings) -> None:

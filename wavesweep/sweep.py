@@ -88,8 +88,8 @@ class GridSweeper(BasicSweeper):
                     live.watch(by_key[key].directory, names[key])
                 else:
                     live.cached(record, names[key])
-            lost = self._run(left, names, live)
-        _summarise(points, sum(record is not None and "failed" not in record for record in found.values()), lost)
+            said = self._run(left, names, live)
+        _summarise(points, sum(record is not None and "failed" not in record for record in found.values()), said)
 
     def _points(self, arguments: list[str]) -> list[Point]:
         assert self.hydra_context is not None
@@ -121,29 +121,28 @@ class GridSweeper(BasicSweeper):
         return None if record and "failed" in record and point.settings.retry_failed else record
 
     def _run(self, points: list[Point], names: Mapping[str, str], live: Live) -> dict[str, str]:
-        """Run the points; returns why, by key, for those whose process ended without a word."""
+        """Run the points; returns what ended those that recorded no failure, by key."""
+        outcomes: dict[str, Outcome] = {}
+
+        def launch_all(points: list[Point], on_busy: str) -> list[Point]:
+            """Run them; returns those that are left."""
+            launched = self._launch(points, on_busy, names, live)
+            outcomes.update(zip((point.key for point in points), launched, strict=True))
+            return [point for point in points if _is_left(point, outcomes[point.key])]
+
         # First what nobody else is computing, then wait for the rest: so processes share the work.
-        self._launch(points, "skip", names, live)
-        left, before = self._left(points), len(points) + 1
-        lost: dict[str, str] = {}
+        left, before = launch_all(points, "skip"), len(points) + 1
         # A worker that dies takes others with it, which then have another chance.
         while left and len(left) < before:
             before = len(left)
-            outcomes = dict(zip((point.key for point in left), self._launch(left, "wait", names, live), strict=True))
-            left = self._left(left)
-            lost = {}
-            for point in left:
-                outcome = outcomes[point.key]
+            left = launch_all(left, "wait")
+            lost = [outcomes[point.key] for point in left if point.record() is None]
+            for outcome in lost:
                 if isinstance(outcome, BaseException) and not isinstance(outcome, LostError):
                     raise outcome
-                lost[point.key] = str(outcome)
             if len(lost) == len(points):  # nothing was computed, so it is the launcher that does not work
-                raise LostError(next(iter(lost.values())))
-        return lost
-
-    def _left(self, points: Sequence[Point]) -> list[Point]:
-        """Those that a launcher has run and that have no record yet; an old failure is none."""
-        return [point for point in points if point.record() is None]
+                raise LostError(str(lost[0]))
+        return unrecorded(outcomes)
 
     def _launch(self, points: list[Point], on_busy: str, names: Mapping[str, str], live: Live) -> list[Outcome]:
         if not points:
@@ -183,12 +182,29 @@ def run_here(point: Point, on_busy: str) -> Outcome:
     from wavesweep.export.trial import export_trial
     from wavesweep.trial import objective, run_trial
 
+    settings = replace(point.settings, on_busy=on_busy)
     try:
-        record = run_trial(replace(point.settings, on_busy=on_busy))
-        export_trial(point.settings, record)
+        record = run_trial(settings)
+        export_trial(settings, record)
         return objective(record)
     except WavesweepError as error:
         return error
+
+
+def unrecorded(outcomes: Mapping[str, Outcome]) -> dict[str, str]:
+    """What ended jobs, by key, where no record of a failure says it."""
+    return {
+        key: str(outcome) or type(outcome).__name__
+        for key, outcome in outcomes.items()
+        if isinstance(outcome, BaseException) and not isinstance(outcome, TrialError)
+    }
+
+
+def _is_left(point: Point, outcome: Outcome) -> bool:
+    """Whether a point that was run has no record, or no export because another process had it or its worker died."""
+    if point.record() is None:
+        return True
+    return isinstance(outcome, BusyError | LostError) and lacks_export(point.settings, point.key)
 
 
 def _print_progress(name: str, count: int, outcomes: Sequence[Outcome], seconds: float) -> None:
@@ -234,19 +250,19 @@ def _describe(points: Sequence[Point], arguments: Sequence[str]) -> None:
     write_json(path, {"arguments": list(arguments), "experiments": experiments, "keys": keys})
 
 
-def _summarise(points: Sequence[Point], finished_before: int, lost: Mapping[str, str]) -> None:
+def _summarise(points: Sequence[Point], finished_before: int, said: Mapping[str, str]) -> None:
     """Print the table of all points and write it; raise if some failed."""
     entries: list[Entry] = []
     for point in points:
         swept = dict(line.partition("=")[::2] for line in point.overrides)
-        entries.append((swept, point.record() or {"failed": lost.get(point.key, "no record was written")}))
+        entries.append((swept, point.record() or {"failed": said.get(point.key, "no record was written")}))
     settings = points[0].settings
     print_trials(entries, settings)
     outputs = Path(settings.paths.outputs)
     table_path = _directory(points) / "trials.csv"
     rows = table_rows(entries)
     write_atomically(table_path, rows_as_csv(rows).encode())
-    keys = {point.key for point in points}
+    keys = list(dict.fromkeys(point.key for point in points))
     failed = {point.key for point, (_, record) in zip(points, entries, strict=True) if "failed" in record}
     same = sum(row.get("note", "").startswith("=") for row in rows)
     print(
@@ -255,6 +271,6 @@ def _summarise(points: Sequence[Point], finished_before: int, lost: Mapping[str,
     )
     print(f"records: {outputs / 'runs'}   table: {table_path}")
     problems = [f"{len(failed)} of {len(keys)} trials failed, see the table"] if failed else []
-    problems += export_problems(settings, keys)
+    problems += export_problems(settings, keys, said)
     if problems:
         raise TrialError(f"{'; '.join(problems)}; retry_failed=true runs them again")

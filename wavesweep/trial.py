@@ -25,7 +25,7 @@ from wavesweep.config import Settings
 from wavesweep.csv_files import curves_csv, layers_csv
 from wavesweep.early import EarlyStop, read_early_stop
 from wavesweep.errors import BusyError, SettingsError, TrialError
-from wavesweep.export.files import ONNX_RECORD
+from wavesweep.export.files import ONNX_FAILURE, ONNX_RECORD
 from wavesweep.inputs import input_digests
 from wavesweep.matching import match_bytes
 from wavesweep.notes import arm_notes, transform_notes
@@ -174,7 +174,8 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
         write_atomically(directory / "layers.csv", layers_csv(arms))
         if any("retraining" in arm for arm in arms):
             write_atomically(directory / "learning_curves.csv", curves_csv(arms))
-        (directory / ONNX_RECORD).unlink(missing_ok=True)  # of a record that was here before
+        for name in (ONNX_RECORD, ONNX_FAILURE):  # of a record that was here before
+            (directory / name).unlink(missing_ok=True)
         _link(arm_directory(bench.outputs, arms[0]["arm_key"]) / MODEL_FILE, directory / MODEL_FILE)
     return record
 

@@ -2,11 +2,13 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from command_line import QUICK, results, run, started, trial_rows, wait_until, written
 
 from analysis.collect import collect
+from wavesweep.store.records import locked
 
 # What can be exported depends on no value: this one's outputs are another network's for two images.
 MODEL = """
@@ -65,6 +67,27 @@ def test_a_finished_trial_is_exported_by_the_same_command(forked, tmp_path):
     (row,) = collect(tmp_path / "outputs").trials.to_dict("records")
     assert row["onnx_bytes"] == size
     assert row["onnx_test_accuracy"] == pytest.approx(row["test_accuracy"])
+
+
+def test_what_another_process_has_is_exported_last(forked, tmp_path):
+    sweep = ("-m", "level=1,2", "compare=[]", QUICK)
+    assert forked.run(tmp_path, *sweep).status == 0
+    directories = {json.loads(path.read_text())["settings"]["level"]: path.parent for path in results(tmp_path)}
+    for directory in directories.values():
+        (directory / "model.wsz").unlink()  # so that to export takes no time: it fails
+    failures = [directories[level] / "onnx_failure.json" for level in (1, 2)]
+    with ThreadPoolExecutor() as pool:
+        with locked(directories[1]):
+            ending = pool.submit(forked.run, tmp_path, *sweep, "export=onnx")
+            deadline = time.monotonic() + 60
+            while not failures[1].exists() and not ending.done() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            found = [path.exists() for path in failures]
+        done = ending.result()
+    assert found == [False, True]
+    assert all(path.exists() for path in failures)
+    assert "2 of 2 trials could not be exported" in done.error
+    assert str(failures[0].with_name("model.wsz").relative_to(tmp_path)) in done.error
 
 
 def test_a_scan_exports_nothing_and_says_so(forked, tmp_path):

@@ -1,6 +1,7 @@
 """Networks as ONNX files: what onnxruntime makes of them is what PyTorch makes of them, for batches of any size."""
 
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -9,8 +10,8 @@ import torch
 from torch import nn
 
 import wavesweep
+from wavesweep import packages
 from wavesweep.errors import FileFormatError, SettingsError, TrialError
-from wavesweep.export import files
 from wavesweep.export.network import INPUT, OnnxNetwork, onnx_bytes
 from wavesweep.models.resnet import cifar_resnet
 from wavesweep.models.zoo import FACTORIES, lenet5, mlp
@@ -132,6 +133,51 @@ def test_a_compressed_network_is_exported_as_it_decodes(compressed, tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+class Output(NamedTuple):
+    loss: object
+    logits: torch.Tensor
+
+
+class Pair(NamedTuple):
+    features: torch.Tensor
+    classes: torch.Tensor
+
+
+class Returning(nn.Module):
+    """A network that returns its logits in a tuple, beside something else."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.fc, self.kind = nn.Linear(6, 4), kind
+
+    def forward(self, inputs):
+        return self.kind(inputs.mean(1), self.fc(inputs))
+
+
+def exported_pair(kind, path):
+    torch.manual_seed(0)
+    model = Returning(kind).eval()
+    small = wavesweep.compress(model, ["method=magnitude", "threshold.percentile=0"])
+    wavesweep.export_onnx(small, model, path, input_shape=(6,))
+    return model, small
+
+
+def test_of_an_object_that_has_logits_these_are_the_one_output(tmp_path):
+    model, small = exported_pair(Output, tmp_path / "a.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+    assert [(one.name, one.shape) for one in session.get_outputs()] == [("logits", ["batch", 4])]
+    batch, state = inputs(5, (6,)), small.state_dict()
+    expected = batch @ state["fc.weight"].T + state["fc.bias"]
+    assert session.run(None, {INPUT: batch.numpy()})[0] == pytest.approx(expected.numpy(), abs=1e-5)
+    assert isinstance(model(batch), Output)  # the caller's network returns what it did
+
+
+def test_a_tuple_in_which_the_logits_are_not_named_is_refused(tmp_path):
+    with pytest.raises(TrialError, match="exported as ONNX: it gives 2 outputs, not the logits alone"):
+        exported_pair(Pair, tmp_path / "a.onnx")
+    assert not (tmp_path / "a.onnx").exists()
+
+
 def test_a_file_that_does_not_fit_the_network_is_refused(compressed, tmp_path):
     wavesweep.save(compressed[0], tmp_path / "model.wsz")
     with pytest.raises(FileFormatError, match="does not fit the model"):
@@ -140,13 +186,13 @@ def test_a_file_that_does_not_fit_the_network_is_refused(compressed, tmp_path):
 
 
 def test_missing_packages_are_named_with_what_to_install(compressed, tmp_path, monkeypatch):
-    files._missing_packages.cache_clear()
+    packages._missing_packages.cache_clear()
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     try:
         with pytest.raises(SettingsError) as raised:
             wavesweep.export_onnx(compressed[0], compressed[1], tmp_path / "a.onnx", input_shape=(1, 8, 8))
     finally:
-        files._missing_packages.cache_clear()
+        packages._missing_packages.cache_clear()
     said = "needs packages that are not installed (onnxscript, onnxruntime); pip install 'wavesweep[onnx]'"
     assert str(raised.value) == f"export=onnx: {said}"

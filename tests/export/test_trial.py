@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from wavesweep import packages
 from wavesweep.config import ModelSettings, PathsSettings, Recipe, Settings
 from wavesweep.data.datasets import load_dataset
 from wavesweep.data.splits import Split
@@ -132,8 +133,8 @@ def test_a_network_that_cannot_be_exported_keeps_its_result_and_is_not_tried_aga
     assert names(unexported) == {"onnx_failure.json"}
     assert {name: stamps(directory)[name] for name in before} == before
     said = "1 of 1 trials could not be exported (the network cannot be exported as ONNX: no)"
-    assert files.export_problems(unexported, [result["key"]]) == [said]
-    assert files.export_problems(replace(unexported, export="none"), [result["key"]]) == []
+    assert files.export_problems(unexported, [result["key"]], {}) == [said]
+    assert files.export_problems(replace(unexported, export="none"), [result["key"]], {}) == []
 
     monkeypatch.setattr(export, "onnx_bytes", lambda *_: pytest.fail("tried again"))
     with pytest.raises(TrialError, match="failed earlier; retry_failed=true runs it again"):
@@ -181,16 +182,24 @@ def test_a_trial_computed_anew_has_no_record_of_the_file_from_before(exported, u
     assert names(unexported) == set()
 
 
-def test_a_lost_compressed_file_is_named_with_a_remedy(unexported):
+def test_a_lost_compressed_file_is_named_with_a_remedy(exported, unexported, monkeypatch):
     result, directory = run_trial(unexported), directory_of(unexported)
     (directory / "model.wsz").unlink()
     with pytest.raises(TrialError) as raised:
         export.export_trial(unexported, result)
     assert str(raised.value).startswith(f"{directory / 'model.wsz'} is not there any more; remove ")
+    # What it says to do is all there is to do: the failure goes with the result that it was of.
+    (directory / "result.json").unlink()
+    result = run_trial(unexported)
+    assert names(unexported) == set()
+    content = (directory_of(exported[0]) / "model.onnx").read_bytes()
+    monkeypatch.setattr(export, "onnx_bytes", lambda *_: content)
+    export.export_trial(unexported, result)
+    assert names(unexported) == {"model.onnx", "onnx.json"}
 
 
 def test_missing_packages_are_found_before_anything_is_trained(unexported, tmp_path, monkeypatch):
-    files._missing_packages.cache_clear()
+    packages._missing_packages.cache_clear()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     settings = replace(unexported, seed=1, paths=PathsSettings(outputs=str(tmp_path / "new")))
     try:
@@ -199,7 +208,7 @@ def test_missing_packages_are_found_before_anything_is_trained(unexported, tmp_p
         ):
             run_trial(settings)
     finally:
-        files._missing_packages.cache_clear()
+        packages._missing_packages.cache_clear()
     assert not (tmp_path / "new").exists()
 
 

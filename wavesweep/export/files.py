@@ -1,12 +1,9 @@
 """What an export leaves in the directory of its trial. Nothing here imports PyTorch or onnx."""
 
-from collections.abc import Collection
-from functools import lru_cache
-from importlib.util import find_spec
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from wavesweep.config import Settings
-from wavesweep.errors import SettingsError
 from wavesweep.store.places import trial_directory
 from wavesweep.store.records import RESULT_FILE, read_json
 
@@ -25,27 +22,22 @@ def lacks_export(settings: Settings, key: str) -> bool:
     return settings.export != "none" and (directory / RESULT_FILE).exists() and not is_exported(directory)
 
 
-def export_problems(settings: Settings, keys: Collection[str]) -> list[str]:
-    """What to say about those of the trials whose export did not succeed, in a text; none where all did."""
+def export_problems(settings: Settings, keys: Collection[str], said: Mapping[str, str]) -> list[str]:
+    """What to say about those of the trials whose export did not succeed, in a text; none where all did.
+
+    Args:
+        settings: of one of the trials.
+        keys: of all of them.
+        said: by key, what ended an attempt now that recorded no failure.
+    """
     lacking = [key for key in keys if lacks_export(settings, key)]
     if not lacking:
         return []
-    failure = read_json(trial_directory(settings, lacking[0]) / ONNX_FAILURE)
-    reason = failure["reason"] if failure else "the process ended without a word"
+    reasons = [reason for key in lacking if (reason := said.get(key) or _failure(settings, key))]
+    reason = reasons[0] if reasons else "the process ended without a word"
     return [f"{len(lacking)} of {len(keys)} trials could not be exported ({reason})"]
 
 
-def check_packages() -> None:
-    """Refuse an export where a package that it needs is absent.
-
-    Raises:
-        SettingsError: naming it.
-    """
-    if missing := _missing_packages():
-        allowed = f"needs packages that are not installed ({', '.join(missing)})"
-        raise SettingsError("export", "onnx", allowed, "pip install 'wavesweep[onnx]'")
-
-
-@lru_cache  # a sweep asks for each of its points
-def _missing_packages() -> tuple[str, ...]:
-    return tuple(name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None)
+def _failure(settings: Settings, key: str) -> str | None:
+    failure = read_json(trial_directory(settings, key) / ONNX_FAILURE)
+    return failure["reason"] if failure else None

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from wavesweep.codec.files import fill, load
 from wavesweep.errors import TrialError
-from wavesweep.export.files import check_packages
 from wavesweep.measure.cost import BATCH_SIZE, call_ms
+from wavesweep.models.zoo import give_logits
+from wavesweep.packages import check_onnx_packages
 from wavesweep.store.records import write_atomically
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def export_onnx(
 
     Args:
         compressed: what `compress` returned, or a `.wsz` file.
-        model: a network of that architecture, which is left as it was.
+        model: a network of that architecture, which is left as it was; of what it returns `.logits`, if it has them.
         path: the file to write.
         input_shape: of one input, e.g. (channels, height, width). The file takes batches of any size.
         dtype: of the input; torch.int64 for tokens.
@@ -53,8 +54,8 @@ def export_onnx(
         TrialError: the network cannot be exported.
         StoreError: the file cannot be written.
     """
-    check_packages()
-    scratch = deepcopy(model).cpu()
+    check_onnx_packages()
+    scratch = give_logits(deepcopy(model).cpu())
     if isinstance(compressed, str | Path):
         load(compressed, scratch)
     else:
@@ -96,6 +97,8 @@ def onnx_bytes(model: nn.Module, example: Tensor) -> bytes:
     # Rather than fail, the exporter may take the size of the example for a constant.
     if not proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise TrialError("the network cannot be exported as ONNX: it depends on the number of inputs in a batch")
+    if (count := len(proto.graph.output)) != 1:  # a tuple's parts; the first may be another thing than the logits
+        raise TrialError(f"the network cannot be exported as ONNX: it gives {count} outputs, not the logits alone")
     return content
 
 

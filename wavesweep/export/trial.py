@@ -46,6 +46,7 @@ def export_trial(settings: Settings, record: Mapping[str, Any]) -> dict[str, Any
     Raises:
         TrialError: the network cannot be exported, now or earlier.
         StoreError: the file cannot be written.
+        BusyError: another process has the trial, and `on_busy` is skip.
     """
     if settings.export == "none":
         return None
@@ -55,6 +56,7 @@ def export_trial(settings: Settings, record: Mapping[str, Any]) -> dict[str, Any
     return once_or_failure(
         directory / ONNX_RECORD,
         lambda directory: _compute(load_subject(settings), record["arms"][0]["arm_key"], directory),
+        wait=settings.on_busy == "wait",
         retry_failed=settings.retry_failed,
         failure_name=ONNX_FAILURE,
     )

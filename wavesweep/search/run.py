@@ -35,7 +35,7 @@ from wavesweep.search.summary import Summary, best_trials, measures_of, print_su
 from wavesweep.search.warm_start import add_earlier_trials
 from wavesweep.store.places import study_directory, trial_directory
 from wavesweep.store.records import RESULT_FILE, check_writable, read_json
-from wavesweep.sweep import Point, check_ready, run_here
+from wavesweep.sweep import Point, check_ready, run_here, unrecorded
 
 # Points that the study has are asked anew; after so many in a row the next is one that it has not, in a finite space,
 # and is taken as it is in others.
@@ -258,9 +258,11 @@ class _Process:
         points = [
             Point((), self.points.settings(trial.params), trial.user_attrs["key"]) for trial in self._write().front
         ]
+        outcomes: dict[str, Outcome] = {}
         for point in points:
-            stop_if_told([run_here(point, "wait")])
-        return export_problems(self.base, [point.key for point in points])
+            outcomes[point.key] = run_here(point, "wait")
+            stop_if_told([outcomes[point.key]])
+        return export_problems(self.base, list(outcomes), unrecorded(outcomes))
 
     def show(self) -> None:
         """Print the front and what became of the trials."""
