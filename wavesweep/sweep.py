@@ -241,13 +241,16 @@ def _describe(points: Sequence[Point], arguments: Sequence[str]) -> None:
     The same trials may be those of several experiments, so what an earlier sweep of them was is kept.
     """
     path = _directory(points) / "sweep.json"
-    experiments: dict[str, list[str]] = dict((read_json(path) or {}).get("experiments", {}))
+    before = read_json(path) or {}
+    experiments: dict[str, list[str]] = dict(before.get("experiments", {}))
     for point in points:
         given = dict(line.lstrip("+").partition("=")[::2] for line in point.overrides).get("experiment", "null")
         if given != "null":
             experiments[given] = sorted({*experiments.get(given, []), point.key})
     keys = list(dict.fromkeys(point.key for point in points))
-    write_json(path, {"arguments": list(arguments), "experiments": experiments, "keys": keys})
+    now = {"arguments": list(arguments), "experiments": experiments, "keys": keys}
+    if now != before:
+        write_json(path, now)
 
 
 def _summarise(points: Sequence[Point], finished_before: int, said: Mapping[str, str]) -> None:

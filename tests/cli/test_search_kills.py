@@ -202,11 +202,11 @@ def assert_study_is_whole(directory, url, n_trials=N_TRIALS):
     assert not list((directory / "outputs" / "studies" / name / "processes").glob("*.lock"))
 
 
-@pytest.mark.slow
 def begun(directory):
     return len(list(directory.glob("outputs/runs/*/trial.log")))
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_when_one_of_its_workers_is_killed(tmp_path):
     command = (*SEARCH, "search.n_trials=8")
     with started(tmp_path, *command) as process:

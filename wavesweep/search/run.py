@@ -94,6 +94,8 @@ def search(points: Points, launcher: Launcher) -> None:
             process.run()
         except BaseException:
             with suppress(Exception):  # a full disk, say: what is reported is the first error
+                # Ctrl-C may have fallen into an update of Optuna's cache of trials, so they are read anew.
+                study.study = optuna.load_study(study_name=directory.name, storage=open_storage(url))
                 study.leave()
             if interrupted():
                 process.show()
