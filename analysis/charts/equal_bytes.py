@@ -18,7 +18,7 @@ def accuracy_curves(found: Evidence) -> Chart:
     shown = "points are means over seeds of a setting, bands one standard deviation; dashed: before pruning"
     figure = new_figure(title, caption(found.subject, "test split", shown, table["seeds"]), height=3.6)
     stages = [name for name in STAGES if (table["retrain.name"] == name).any()]
-    panels = figure.subplots(1, len(stages), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(stages), squeeze=False)[0]
     for axes, stage in zip(panels, stages, strict=True):
         part = table[table["retrain.name"] == stage]
         for method in in_order(part["method"]):
