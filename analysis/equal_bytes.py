@@ -74,6 +74,8 @@ def _differences(subject: Subject, together: bool) -> pd.DataFrame:
                 found.append((retraining, size, method, *_fields(result)))
         part = pd.DataFrame(found, columns=["retraining", "stored_bytes", "method", *_FIELDS])
         parts.append(part.assign(adjusted_p=holm(part["t_test_p"].astype(float).tolist())))
+    if not parts:
+        return pd.DataFrame(columns=["retraining", "stored_bytes", "method", *_FIELDS, "adjusted_p"])
     return pd.concat(parts, ignore_index=True)
 
 

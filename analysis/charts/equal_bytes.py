@@ -15,9 +15,11 @@ from analysis.style import FAINT, in_order, look, new_figure
 def accuracy_curves(found: Evidence) -> Chart:
     """A line per method: means over seeds of test accuracy and of stored bytes, with bands of one deviation."""
     title, table = "Accuracy against stored bytes", found.table
+    stages = [name for name in STAGES if (table["retrain.name"] == name).any()]
+    if not stages:
+        return left_out("accuracy_bytes", title, f"no trial has retrain={'|'.join(STAGES)}")
     shown = "points are means over seeds of a setting, bands one standard deviation; dashed: before pruning"
     figure = new_figure(title, caption(found.subject, "test split", shown, table["seeds"]), height=3.6)
-    stages = [name for name in STAGES if (table["retrain.name"] == name).any()]
     panels = figure.subplots(1, len(stages), squeeze=False)[0]
     for axes, stage in zip(panels, stages, strict=True):
         part = table[table["retrain.name"] == stage]

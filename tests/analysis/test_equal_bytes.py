@@ -98,6 +98,16 @@ def test_a_seed_that_one_method_lacks_makes_no_pairs(found):
     assert table.loc[("none", "magnitude"), ["stored_bytes", "n"]].tolist() == [2, 3]
 
 
+def test_without_the_wavelet_there_is_nothing_to_compare(found):
+    rows = found.subject.rows
+    alone = Subject("", "", rows[rows["method"] == "dct"])
+    study = STUDIES["do_wavelets_help"]
+    one = evidence(alone.rows, study.by, study.measures)[0]
+    assert differences_at_sizes(alone).empty
+    assert len(study.tables(one)) == 6
+    assert [chart(one).figure is None for chart in study.charts] == [False, True]
+
+
 def test_the_page_has_the_tables_and_the_charts(found):
     study = STUDIES["do_wavelets_help"]
     text = "\n".join(study.tables(found))

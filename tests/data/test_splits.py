@@ -162,3 +162,11 @@ def test_some_of_what_comes_class_by_class_are_evenly_spaced(count, most):
 def test_some_of_what_is_in_any_order_are_the_first():
     split = Split(torch.arange(6)[:, None], torch.tensor([0, 1, 0, 1, 0, 1]))
     assert split.some(3).images.flatten().tolist() == [0, 1, 2]
+
+
+def test_spaced_inputs_of_a_large_split_are_evenly_spaced_and_a_small_one_is_itself():
+    split = Split(torch.arange(20_001), torch.arange(20_001) % 7)
+    numbers = split.spaced(10_000).images
+    assert (len(numbers), int(numbers[0])) == (10_000, 0)
+    assert set(numbers.diff().tolist()) <= {2, 3}
+    assert split.spaced(20_001) is split

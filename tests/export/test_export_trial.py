@@ -12,7 +12,6 @@ import torch
 from wavesweep import packages
 from wavesweep.config import ModelSettings, PathsSettings, Recipe, Settings
 from wavesweep.data.datasets import load_dataset
-from wavesweep.data.splits import Split
 from wavesweep.errors import SettingsError, StoreError, TrialError
 from wavesweep.export import files
 from wavesweep.export import trial as export
@@ -210,11 +209,3 @@ def test_missing_packages_are_found_before_anything_is_trained(unexported, tmp_p
     finally:
         packages._missing_packages.cache_clear()
     assert not (tmp_path / "new").exists()
-
-
-def test_of_a_large_split_evenly_spaced_inputs_are_run():
-    numbers = torch.arange(20_001)
-    split = export._thinned(Split(numbers, numbers), 10_000)
-    assert split.images.tolist() == list(range(0, 20_001, 3))
-    small = Split(numbers[:10_000], numbers[:10_000])
-    assert export._thinned(small, 10_000) is small

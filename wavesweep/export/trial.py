@@ -15,7 +15,6 @@ from wavesweep.arms import MODEL_FILE
 from wavesweep.baseline import Subject, load_subject
 from wavesweep.codec.files import load
 from wavesweep.config import Settings
-from wavesweep.data.splits import Split
 from wavesweep.errors import TrialError
 from wavesweep.export.files import ONNX_FAILURE, ONNX_FILE, ONNX_RECORD
 from wavesweep.export.network import INPUT, OPSET, OnnxNetwork, onnx_bytes
@@ -78,15 +77,14 @@ def _compute(subject: Subject, arm_key: str, directory: Path) -> dict[str, Any]:
     example = dataset.example
     content = onnx_bytes(model, example)
     network = OnnxNetwork(content)
-    compared = _thinned(dataset.validation, _MOST_COMPARED)
+    compared = dataset.validation.spaced(_MOST_COMPARED)
     expected, found = (forward(one, dataset, compared, _CPU) for one in (model, network))
     difference = float((found - expected).abs().max())
     # In this form NaN is refused as well.
     if not difference <= _TOLERANCE * max(1.0, float(expected.abs().max())):
         raise TrialError(f"the network exported as ONNX gives other outputs than PyTorch's (by up to {difference:.3g})")
     splits = {
-        name: _thinned(split, _MOST_INPUTS)
-        for name, split in (("validation", dataset.validation), ("test", dataset.test))
+        name: split.spaced(_MOST_INPUTS) for name, split in (("validation", dataset.validation), ("test", dataset.test))
     }
     logits = {name: forward(network, dataset, split, _CPU) for name, split in splits.items()}
     record = {
@@ -122,9 +120,3 @@ def _decoded(subject: Subject, directory: Path) -> nn.Module:
     except FileNotFoundError:
         remedy = f"remove {directory / RESULT_FILE} and run the same command again to have it made anew"
         raise TrialError(f"{path} is not there any more; {remedy}") from None
-
-
-def _thinned(split: Split, most: int) -> Split:
-    """Evenly spaced ones where there are more: those of a folder come class by class."""
-    step = -(-len(split) // most)
-    return split if step == 1 else split.part(torch.arange(0, len(split), step))

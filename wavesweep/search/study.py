@@ -8,6 +8,7 @@ holds the kernel's lock on a file of its own while it lives, by which the others
 import os
 import socket
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from wavesweep.store.records import locked, storing
 
 _ATTEMPTS = 2
 _RUNNING = (TrialState.RUNNING,)
+# Kinds of trials, as fields of `Counts`, that came to an end of their own.
+_ENDED = ("complete", "pruned", "failed")
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Counts:
     @property
     def ended(self) -> int:
         """Those that count towards `n_trials`."""
-        return self.complete + self.pruned + self.failed
+        return sum(getattr(self, kind) for kind in _ENDED)
 
 
 @dataclass
@@ -87,33 +90,11 @@ class SharedStudy:
 
     def counts(self) -> Counts:
         """How many trials of the study are in which state."""
-        counts = Counts()
-        for trial in self.study.get_trials(deepcopy=False):
-            if trial.state == TrialState.RUNNING:
-                counts.running += 1
-            elif trial.state == TrialState.PRUNED:
-                counts.pruned += 1
-            elif trial.state == TrialState.COMPLETE:
-                if trial.user_attrs.get("warm_start"):
-                    counts.warm += 1
-                else:
-                    counts.complete += 1
-            elif trial.state == TrialState.FAIL:
-                if "error" in trial.user_attrs:
-                    counts.failed += 1
-                elif "crash" in trial.user_attrs:
-                    counts.crashed += 1
-        return counts
+        return Counts(**Counter(kind for trial in self.study.get_trials(deepcopy=False) if (kind := _kind(trial))))
 
     def ended_trials(self) -> list[FrozenTrial]:
         """The trials that count towards `n_trials`."""
-        ended = []
-        for trial in self.study.get_trials(deepcopy=False):
-            known, state = trial.user_attrs, trial.state
-            is_complete = state == TrialState.COMPLETE and not known.get("warm_start")
-            if is_complete or state == TrialState.PRUNED or (state == TrialState.FAIL and "error" in known):
-                ended.append(trial)
-        return ended
+        return [trial for trial in self.study.get_trials(deepcopy=False) if _kind(trial) in _ENDED]
 
     def keys_taken(self) -> dict[str, int]:
         """Keys of the points that the study has, or is computing, with the number of their first trial."""
@@ -267,6 +248,15 @@ def _create_or_load(name: str, storage: BaseStorage, description: Description) -
             "give the settings it was made with, or another name (search.study=NAME) for a new study",
         )
     return study
+
+
+def _kind(trial: FrozenTrial) -> str | None:
+    """The field of `Counts` that the trial belongs to; None for duplicates and for those in the queue."""
+    if trial.state == TrialState.COMPLETE:
+        return "warm" if trial.user_attrs.get("warm_start") else "complete"
+    if trial.state == TrialState.FAIL:
+        return "failed" if "error" in trial.user_attrs else "crashed" if "crash" in trial.user_attrs else None
+    return {TrialState.RUNNING: "running", TrialState.PRUNED: "pruned"}.get(trial.state)
 
 
 def _owners(directory: Path) -> Path:
