@@ -6,17 +6,17 @@ GPTQ, Frantar et al. 2022), and each symbol's bits under the coder's own model c
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from wavesweep.compression.arm import PrunedTensor
-from wavesweep.compression.basis import Band, make_basis
+from wavesweep.compression.basis import Band
 from wavesweep.compression.importance import LayerImportance
 from wavesweep.compression.quantize import as_coded, round_to_step, short_number
+from wavesweep.compression.second_order import Block, blocks_of
 from wavesweep.compression.symbols import CodedTensor, Steps, Symbols
 from wavesweep.config import QuantizeSettings
 
@@ -42,132 +42,71 @@ def quantize_rate_distortion(
         scale: factor of the step.
     """
     assert settings.step is not None
-    columns = _Columns(tensor)
-    values = columns.gather(tensor.coefficients.double().numpy())
-    free = columns.gather(tensor.mask.numpy())
-    hessian, units = columns.weights(tensor, importance)
-    sensitivity = units.mean() * (hessian.mean() if hessian.ndim == 1 else np.diag(hessian).mean())
-    feedback = _Feedback.of(hessian, settings.damping) if hessian.ndim == 2 else None
+    values, free = tensor.coefficients.double().numpy(), tensor.mask.numpy()
+    blocks = blocks_of(tensor, importance, settings.damping)
+    weights = [block.rows.mean() * block.columns.mean() for block in blocks]
+    sensitivity = np.average(weights, weights=[block.rows.size * block.columns.size for block in blocks])
     base = settings.step * scale
     step = short_number(base / np.sqrt(sensitivity)) if sensitivity > 0 else short_number(base)
     price = settings.rate_weight * base**2 if sensitivity > 0 else 0.0
     symbols = round_to_step(values, step, max(settings.dead_zone, 1.3)).astype(np.int64) * free
     for _ in range(_ROUNDS):
-        likely = columns.gather(np.concatenate([p.reshape(-1) for p in rates(tensor.bands, columns.bands(symbols))]))
-        bits = -np.log2(1 - likely), -np.log2(likely), _magnitude_bits(symbols)
-        if feedback is None:
-            symbols = _choose(values, free, units[:, None] * hessian, step, price, *bits)
-        else:
-            symbols = _sweep(values, free, feedback, units, step, price, *bits)
-    return as_coded(tensor, np.concatenate([s.reshape(-1) for s in columns.bands(symbols)]), Steps((step,)))
-
-
-class _Columns:
-    """Coefficients of a tensor as (units, coefficients per unit): all bands side by side."""
-
-    def __init__(self, tensor: PrunedTensor) -> None:
-        self._bands = tensor.bands
-        # With the first axis transformed, bands have different numbers of rows: one long row then.
-        self.is_per_unit = 0 not in tensor.basis.axes or tensor.basis.kind in ("identity", "dct", "rotation")
-        self.is_per_unit &= len(tensor.plan.view) > 1
-
-    def gather(self, flat: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Flat coefficients, in the order of the bands, as rows and columns."""
-        if not self.is_per_unit:
-            return flat.reshape(1, -1)
-        return np.concatenate([flat[band.slice].reshape(band.shape[0], -1) for band in self._bands], axis=1)
-
-    def bands(self, matrix: npt.NDArray[np.int64]) -> list[Symbols]:
-        """Inverse of `gather`, by band."""
-        parts, start = [], 0
-        for band in self._bands:
-            size = int(np.prod(band.shape))
-            if self.is_per_unit:
-                width = size // band.shape[0] if band.shape[0] else 0
-                part = matrix[:, start : start + width]
-                start += width
-            else:
-                part = matrix[0, start : start + size]
-                start += size
-            parts.append(np.ascontiguousarray(part).reshape(band.shape).astype(np.int32))
-        return parts
-
-    def weights(self, tensor: PrunedTensor, importance: LayerImportance | None) -> tuple[Array, Array]:
-        """Second-order weights of the columns, a matrix or its diagonal, and of the rows."""
-        if importance is None or not self.is_per_unit:
-            scale = 1.0
-            if importance is not None:
-                scale = float(importance.outputs.mean() * np.diag(importance.inputs).mean())
-            norms = np.ones(tensor.mask.numel())
-            for band in tensor.bands:
-                norms[band.slice] = band.atom_norm**2
-            matrix = self.gather(norms * scale)
-            return matrix[0].astype(np.float64), np.ones(matrix.shape[0])
-        spec = replace(tensor.basis, axes=tuple(axis for axis in tensor.basis.axes if axis != 0))
-        units = importance.outputs
-        if 0 in tensor.basis.axes:  # an orthonormal mixture of the units: each has the mean of all
-            units = np.full_like(units, units.mean())
-        if spec.kind == "identity" or not spec.axes:
-            return importance.inputs, units
-        row = make_basis(spec, (1, *tensor.plan.view[1:]))
-        atoms = torch.stack([row.synthesise(unit).reshape(-1) for unit in torch.eye(row.count, dtype=torch.float64)])
-        synthesis = atoms.numpy()
-        return synthesis @ importance.inputs @ synthesis.T, units
+        found = rates(tensor.bands, [symbols[band.slice].reshape(band.shape).astype(np.int32) for band in tensor.bands])
+        likely = np.concatenate([probability.reshape(-1) for probability in found])
+        bits = _Bits(-np.log2(1 - likely), -np.log2(likely), _magnitude_bits(symbols))
+        left = values.copy()
+        for block in blocks:
+            block.scatter(_sweep(block, left, free, step, price, bits), symbols)
+    return as_coded(tensor, symbols.astype(np.int32), Steps((step,)))
 
 
 @dataclass(frozen=True)
-class _Feedback:
-    """The order of the columns, the heaviest first, and the Cholesky factor of the inverse in that order: how much of
-    the error of a column each later one makes good."""
+class _Bits:
+    """Bits of a zero and of a flag that says not zero, by coefficient; of sign and magnitude, by magnitude."""
 
-    order: npt.NDArray[np.int64]
-    factor: Array
-
-    @classmethod
-    def of(cls, hessian: Array, damping: float) -> "_Feedback":
-        damped = hessian + np.eye(len(hessian)) * (damping * np.diag(hessian).mean() + 1e-12)
-        order = np.argsort(-np.diag(damped), kind="stable")
-        inverse = np.linalg.inv(damped[np.ix_(order, order)])
-        factor = np.linalg.cholesky((inverse + inverse.T) / 2).T.astype(np.float64)
-        return cls(order, factor)
+    zero: Array
+    other: Array
+    magnitude: Array
 
 
 def _sweep(
-    values: Array,
-    free: npt.NDArray[np.bool_],
-    feedback: _Feedback,
-    units: Array,
-    step: float,
-    price: float,
-    bits_zero: Array,
-    bits_other: Array,
-    magnitude_bits: Array,
+    block: Block, left: Array, free: npt.NDArray[np.bool_], step: float, price: float, bits: _Bits
 ) -> npt.NDArray[np.int64]:
-    """One pass over all columns; returns the symbols."""
-    order, factor = feedback.order, feedback.factor
-    count = len(order)
-    left = values[:, order].copy()
-    symbols = np.zeros(values.shape, np.int64)
+    """One pass over the columns of a block; returns the symbols, and adds to `left` what later blocks take up."""
+    targets, free = block.gather(left), block.gather(free)
+    zero, other = block.gather(bits.zero), block.gather(bits.other)
+    if block.feedback is None:
+        weight = block.rows[:, None] * block.columns
+        return _choose(targets, free, weight, step, price, zero, other, bits.magnitude)
+    order, factor = block.feedback.order, block.feedback.factor
+    carried, count = block.carried, len(order) - block.carried
+    targets = np.concatenate([np.zeros((len(targets), carried)), targets], axis=1)[:, order]
+    symbols = np.zeros((len(targets), count), np.int64)
     for start in range(0, count, _BLOCK):
         end = min(count, start + _BLOCK)
-        errors = np.zeros((len(left), end - start))
+        errors = np.zeros((len(targets), end - start))
         for place in range(start, end):
-            column, diagonal = order[place], factor[place, place]
+            column, diagonal = order[place] - carried, factor[place, place]
             chosen = _choose(
-                left[:, place],
+                targets[:, place],
                 free[:, column],
-                units / diagonal**2,
+                block.rows / diagonal**2,
                 step,
                 price,
-                bits_zero[:, column],
-                bits_other[:, column],
-                magnitude_bits,
+                zero[:, column],
+                other[:, column],
+                bits.magnitude,
             )
             symbols[:, column] = chosen
-            error = (left[:, place] - chosen * step) / diagonal
-            left[:, place + 1 : end] -= np.outer(error, factor[place, place + 1 : end])
+            error = (targets[:, place] - chosen * step) / diagonal
+            targets[:, place + 1 : end] -= np.outer(error, factor[place, place + 1 : end])
             errors[:, place - start] = error
-        left[:, end:] -= errors @ factor[start:end, end:]
+        targets[:, end:] -= errors @ factor[start:end, end:]
+    if block.deeper is not None:
+        taken = np.empty((len(targets), carried))
+        taken[:, order[count:]] = targets[:, count:]
+        shape = (len(targets), *block.bands[0].shape[1:])
+        left[: block.deeper.count] += block.deeper.analyse(torch.from_numpy(taken).reshape(shape)).numpy()
     return symbols
 
 
