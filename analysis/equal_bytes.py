@@ -10,9 +10,16 @@ from analysis.statistics import Paired, at_sizes, holm, paired
 from analysis.style import in_order
 from analysis.subjects import Subject
 
-REFERENCE = "wavelet"
+# The method that others are compared with, and its wavelet; others are methods of their own.
+REFERENCE, REFERENCE_WAVELET = "wavelet", "haar"
 STAGES = {"none": "one shot", "gradual": "pruned while retrained", "rate": "bits in the loss"}
 _FIELDS = ("n", "mean", "low", "high", "t_test_p", "p")
+
+
+def wavelets_as_methods(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the wavelet's name for the method where it is another one than the reference's."""
+    others = (rows["method"] == REFERENCE) & (rows["wavelet"] != REFERENCE_WAVELET)
+    return rows.assign(method=rows["method"].mask(others, rows["wavelet"]))
 
 
 def sizes_compared(subject: Subject, retraining: str) -> list[int]:

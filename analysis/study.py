@@ -87,7 +87,7 @@ def main() -> None:
     rows = rows_of(study, outputs)
     from analysis.evidence import evidence
 
-    found = evidence(rows, study.by, study.measures)
+    found = evidence(study.compared(rows), study.by, study.measures)
     _write(study, rows, found, outputs / "analysis" / "studies" / study.name, page)
 
 

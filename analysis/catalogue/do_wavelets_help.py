@@ -6,7 +6,14 @@ import pandas as pd
 
 from analysis.catalogue.study import Study
 from analysis.charts.equal_bytes import accuracy_curves, difference_intervals
-from analysis.equal_bytes import REFERENCE, STAGES, differences_at_sizes, differences_over_sizes, reached
+from analysis.equal_bytes import (
+    REFERENCE,
+    STAGES,
+    differences_at_sizes,
+    differences_over_sizes,
+    reached,
+    wavelets_as_methods,
+)
 from analysis.evidence import Evidence
 from analysis.markdown import table_text
 from analysis.style import in_order
@@ -65,4 +72,5 @@ STUDY = Study(
     charts=(accuracy_curves, difference_intervals),
     ours=lambda found: {},
     tables=_tables,
+    compared=wavelets_as_methods,
 )

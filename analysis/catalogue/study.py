@@ -29,6 +29,7 @@ class Study:
         ours: our values of the published figures, by the names that `published.yaml` has.
         shown: the rows of the table that its page shows; all of them are in `table.csv`.
         tables: more of them for its page, as Markdown, with a line that introduces each.
+        compared: its rows of the collected table, as what it compares: it may count a setting as a method of its own.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Study:
     ours: Callable[[Evidence], Mapping[str, str]]
     shown: Callable[[pd.DataFrame], pd.DataFrame] = lambda table: table
     tables: Callable[[Evidence], Sequence[str]] = lambda found: ()
+    compared: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows
 
     @property
     def source(self) -> str:

@@ -9,7 +9,13 @@ from scipy import stats
 
 from analysis.catalogue.all import STUDIES
 from analysis.collect import collect
-from analysis.equal_bytes import differences_at_sizes, differences_over_sizes, reached, sizes_compared
+from analysis.equal_bytes import (
+    differences_at_sizes,
+    differences_over_sizes,
+    reached,
+    sizes_compared,
+    wavelets_as_methods,
+)
 from analysis.evidence import evidence
 from analysis.statistics import at_sizes
 from analysis.subjects import Subject
@@ -114,3 +120,14 @@ def test_the_page_has_the_tables_and_the_charts(found):
     assert "| one shot | magnitude | 2 | 4 | +2.30 | +1.89 to +2.71 |" in text
     assert "| bits in the loss | dct | 8,000 | 0 | - | - | - | - | - |" in text
     assert all(chart(found).figure is not None for chart in study.charts)
+
+
+def test_wavelets_other_than_haar_are_methods_of_their_own(tmp_path):
+    for method, wavelet in (("wavelet", "haar"), ("wavelet", "db3"), ("shuffled", "db3"), ("dct", "db3")):
+        record = example({"method.name": method, "wavelet": wavelet, "compare": []})
+        record["arms"] = [record["arms"][0] | {"method": method, "arm_key": record["key"]}]
+        write_record(tmp_path, record)
+    found = wavelets_as_methods(collect(tmp_path).trials)
+    assert set(zip(found["method"], found["wavelet"], strict=True)) == {
+        ("wavelet", "haar"), ("db3", "db3"), ("shuffled", "db3"), ("dct", "db3"),
+    }  # fmt: skip

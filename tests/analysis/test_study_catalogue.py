@@ -26,7 +26,7 @@ def write_study(outputs, name, records):
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"arguments": [], "experiments": {name: keys}, "keys": keys}))
     chosen = STUDIES[name]
-    (one,) = evidence(study.rows_of(chosen, outputs), chosen.by, chosen.measures)
+    (one,) = evidence(chosen.compared(study.rows_of(chosen, outputs)), chosen.by, chosen.measures)
     return chosen, one
 
 
