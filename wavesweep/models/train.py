@@ -88,10 +88,12 @@ def discard_checkpoint(directory: Path) -> None:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images (not normalised yet) and labels of one step, and the share of the epoch that lies before it."""
+    """Images (not normalised yet) and labels of one step, their positions in the split, and the share of the epoch that
+    lies before it."""
 
     images: Tensor
     labels: Tensor
+    index: Tensor
     share: float
 
 
@@ -109,7 +111,7 @@ def epoch_batches(
         chosen = images[index.to(images.device)].to(labels.device)
         if recipe.augment:
             chosen = _augment(chosen, generator)
-        yield Batch(chosen, labels[index.to(labels.device)], start / len(order))
+        yield Batch(chosen, labels[index.to(labels.device)], index, start / len(order))
 
 
 def batch_loss(model: nn.Module, inputs: Tensor, labels: Tensor, precision: str) -> Tensor:

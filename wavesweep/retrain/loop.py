@@ -19,11 +19,11 @@ from wavesweep.config import Recipe, RetrainSettings
 from wavesweep.data.splits import StoredImages
 from wavesweep.errors import TrialError
 from wavesweep.measure.quality import evaluate
-from wavesweep.models.train import epoch_batches, make_optimizer, rate_factor, set_learning_rate
+from wavesweep.models.train import epoch_batches, make_optimizer, outputs_of, rate_factor, set_learning_rate
 from wavesweep.progress import Meter
 from wavesweep.retrain.domain import Coefficients, plain_tensor
 from wavesweep.retrain.interface import Coder, Retrained, Training
-from wavesweep.retrain.loss import distilled_loss
+from wavesweep.retrain.loss import Teacher, distilled_loss
 from wavesweep.retrain.quantizers import coded_as_plain, coded_from_plain
 from wavesweep.retrain.rate import REFRESH_STEPS, RatePenalty
 from wavesweep.retrain.timeline import kept_counts, retraining_recipe, timeline
@@ -118,7 +118,10 @@ class _Run:
         self._network = deepcopy(model)
         self._network.load_state_dict(dict(state))
         self._network.to(training.device)
-        self._teacher = deepcopy(self._network).eval() if settings.distillation else None
+        self._teacher: Teacher | None = None
+        if settings.distillation:
+            baseline = deepcopy(self._network)
+            self._teacher = Teacher(baseline, training.dataset, self._recipe, training.device)
         self._groups = selection_groups(spec.plans, spec.threshold.scope)
         self._totals = [sum(pruned.tensors[i].mask.numel() for i in group) for group in self._groups]
         is_final = self._counts(0, 0.0) == list(pruned.kept)
@@ -162,8 +165,10 @@ class _Run:
             for optimizer, rate in zip(self._optimizers, (recipe.learning_rate, quantizer_rate), strict=False):
                 set_learning_rate(optimizer, rate * factor)
                 optimizer.zero_grad(set_to_none=True)
-            inputs, share = training.dataset.normalise(batch.images), self._settings.distillation
-            loss = distilled_loss(self._network, self._teacher, inputs, batch.labels, share, recipe.precision)
+            inputs = training.dataset.normalise(batch.images)
+            taught = None if self._teacher is None else self._teacher.outputs(batch, inputs)
+            outputs = outputs_of(self._network, inputs, recipe.precision)
+            loss = distilled_loss(outputs, batch.labels, taught, self._settings.distillation)
             total += loss.detach()
             if self._penalty is not None:
                 if batches % REFRESH_STEPS == 0:

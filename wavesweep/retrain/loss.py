@@ -4,25 +4,52 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wavesweep.models.train import outputs_of
+from wavesweep.config import Recipe
+from wavesweep.data.splits import Dataset
+from wavesweep.models.train import Batch, outputs_of
 
 # Softens both distributions, so that the small outputs of the baseline count as well.
 _TEMPERATURE = 3.0
 
 
-def distilled_loss(
-    network: nn.Module, teacher: nn.Module | None, inputs: Tensor, labels: Tensor, share: float, precision: str
-) -> Tensor:
+class Teacher:
+    """The baseline, whose outputs the network is to keep."""
+
+    def __init__(self, model: nn.Module, dataset: Dataset, recipe: Recipe, device: torch.device) -> None:
+        """`model` is taken as it is and put into evaluation mode."""
+        self._model, self._dataset, self._recipe, self._device = model.eval(), dataset, recipe, device
+        # Augmented images differ each time; those that stay on disk are too many to keep anything of each.
+        self._keeps = isinstance(dataset.train.images, Tensor) and not recipe.augment
+        self._kept: Tensor | None = None
+
+    @torch.no_grad()
+    def outputs(self, batch: Batch, inputs: Tensor) -> Tensor:
+        """Logits for a batch and its normalised inputs; those of all images are computed at once, if they can be."""
+        if not self._keeps:
+            return outputs_of(self._model, inputs, self._recipe.precision)
+        if self._kept is None:
+            parts = [
+                outputs_of(self._model, self._dataset.normalise(part.to(self._device)), self._recipe.precision)
+                for part in torch.split(torch.as_tensor(self._dataset.train.images), self._recipe.batch_size)
+            ]
+            self._kept = torch.cat(parts)
+        return self._kept[batch.index.to(self._kept.device)]
+
+
+def distilled_loss(outputs: Tensor, labels: Tensor, taught: Tensor | None, share: float) -> Tensor:
     """(1 - share) * cross-entropy + share * T^2 * KL divergence from the teacher at temperature T = 3.
 
-    Knowledge distillation (Hinton et al. 2015); `teacher` is needed where `share` is not 0.
+    Knowledge distillation (Hinton et al. 2015).
+
+    Args:
+        outputs: logits, shape (images, classes).
+        labels: shape (images,).
+        taught: the teacher's logits, or None where `share` is 0.
+        share: of the distance in the loss.
     """
-    outputs = outputs_of(network, inputs, precision)
     loss = F.cross_entropy(outputs, labels)
-    if teacher is None or not share:
+    if taught is None:
         return loss
-    with torch.no_grad():
-        wanted = F.log_softmax(outputs_of(teacher, inputs, precision) / _TEMPERATURE, 1)
-    found = F.log_softmax(outputs / _TEMPERATURE, 1)
+    wanted, found = F.log_softmax(taught / _TEMPERATURE, 1), F.log_softmax(outputs / _TEMPERATURE, 1)
     distance = F.kl_div(found, wanted, reduction="batchmean", log_target=True)
     return (1 - share) * loss + share * _TEMPERATURE**2 * distance
