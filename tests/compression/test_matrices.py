@@ -55,13 +55,13 @@ def check_axis(outer, before, length, after, name, mode):
 def test_every_way_is_that_of_float64(name, mode, way, monkeypatch):
     for limit, value in WAYS[way].items():
         monkeypatch.setattr(matrices, limit, value)
-    for outer, before, length, after in product((1, 2), (1, 3), (2, 5, 41), (1, 3, 12)):
+    for outer, before, length, after in product((1, 2), (1, 3), (1, 2, 5, 41), (1, 3, 12)):
         check_axis(outer, before, length, after, name, mode)
 
 
 @settings(deadline=None, max_examples=80)
 @given(
-    sizes=st.tuples(st.integers(1, 3), st.integers(0, 5), st.integers(2, 300), st.integers(1, 20)),
+    sizes=st.tuples(st.integers(1, 3), st.integers(0, 5), st.integers(1, 300), st.integers(1, 20)),
     name=st.sampled_from(WAVELETS),
     mode=st.sampled_from(MODES),
 )
@@ -71,7 +71,7 @@ def test_any_axis_is_that_of_float64(sizes, name, mode):
 
 @settings(deadline=None, max_examples=60)
 @given(
-    shape=st.lists(st.integers(2, 40), min_size=1, max_size=3).map(tuple),
+    shape=st.lists(st.integers(1, 40), min_size=1, max_size=3).map(tuple),
     name=st.sampled_from(WAVELETS),
     mode=st.sampled_from(MODES),
     shuffles=st.booleans(),

@@ -154,4 +154,7 @@ def _split_matrices(name: str, tile: int, after: int, device: torch.device, dtyp
 
 def _with_neighbours(matrices: Tensor, inner: int, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
     """Matrices for rows of an axis and the `inner` numbers behind it, each of which is transformed alike."""
-    return [torch.kron(part.contiguous(), torch.eye(inner, dtype=part.dtype)).to(device, dtype) for part in matrices]
+    _, rows, columns = matrices.shape
+    # The Kronecker product with a unit matrix; torch.kron refuses some strides.
+    wide = matrices[:, :, None, :, None] * torch.eye(inner, dtype=matrices.dtype)[:, None, :]
+    return list(wide.reshape(-1, rows * inner, columns * inner).to(device, dtype))
