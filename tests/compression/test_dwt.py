@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavesweep.compression.dwt import analyse_axis, synthesise_axis
+from wavesweep.compression.dwt import analyse_axis
+from wavesweep.compression.multilevel import Level, synthesise_levels
 
 WAVELETS = pywt.wavelist(kind="discrete")
 LENGTHS = range(1, 41)
@@ -18,6 +19,14 @@ TOLERANCE = {np.float32: 2e-6, np.float64: 1e-14}
 
 def signal_of(shape, dtype=np.float64):
     return np.random.default_rng(shape).standard_normal(shape).astype(dtype)
+
+
+def synthesise_axis(approximation, detail, axis, wavelet, mode, length):
+    """One level along one axis."""
+    after = tuple(approximation.shape)
+    level = Level((axis,), (*after[:axis], length, *after[axis + 1 :]), after)
+    coefficients = torch.cat([approximation.reshape(-1), detail.reshape(-1)])
+    return synthesise_levels(coefficients, wavelet, mode, [level])
 
 
 def assert_close(ours, expected, scale, dtype=np.float64):

@@ -19,7 +19,8 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from wavesweep.compression.dwt import analyse_axis, synthesise_axis
+from wavesweep.compression.dwt import analyse_axis
+from wavesweep.compression.multilevel import Level, synthesise_levels
 
 # A random rotation of n points needs n * n numbers, so longer axes are rotated in blocks of this many.
 ROTATION_BLOCK = 1024
@@ -112,15 +113,16 @@ def wavelet_basis(
     if not any(levels):
         return identity_basis(shape)
     wavelet = pywt.Wavelet(wavelet_name)
-    # Per level, finest first: which axes are split, and the sizes before the split.
-    steps: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    # Finest first.
+    steps: list[Level] = []
     sizes = list(shape)
     details: list[list[tuple[int, str, tuple[int, ...]]]] = []
     for level in range(1, max(levels) + 1):
         active = tuple(axis for axis, most in zip(axes, levels, strict=True) if most >= level)
-        steps.append((active, tuple(sizes)))
+        before = tuple(sizes)
         for axis in active:
             sizes[axis] = pywt.dwt_coeff_len(sizes[axis], wavelet.dec_len, mode)
+        steps.append(Level(active, before, tuple(sizes)))
         orientations = ["".join(o) for o in product(*("ad" if axis in active else "-" for axis in axes))]
         details.append([(level, o, tuple(sizes)) for o in orientations if "d" in o])
     coarsest = "".join("a" if most == max(levels) else "-" for most in levels)
@@ -135,10 +137,10 @@ def wavelet_basis(
 
     def analyse(signal: Tensor) -> Tensor:
         approximation, pieces = signal, []
-        for active, _ in steps:
+        for step in steps:
             blocks = {"": approximation}
             for axis in axes:
-                if axis not in active:
+                if axis not in step.axes:
                     blocks = {key + "-": block for key, block in blocks.items()}
                     continue
                 split = {}
@@ -151,28 +153,7 @@ def wavelet_basis(
         return torch.cat([block.reshape(-1) for block in ordered])
 
     def synthesise(coefficients: Tensor) -> Tensor:
-        # One split instead of a slice per band, whose gradients would each be padded to all coefficients.
-        parts = torch.split(coefficients, [prod(band.shape) for band in bands])
-        blocks = [part.reshape(band.shape) for part, band in zip(parts, bands, strict=True)]
-        approximation, position = blocks[0], 1
-        for active, sizes_before in reversed(steps):
-            keys = ["".join(o) for o in product(*("ad" if axis in active else "-" for axis in axes))]
-            count = len(keys) - 1
-            level_blocks = dict(zip(keys, [approximation, *blocks[position : position + count]], strict=True))
-            position += count
-            for index, axis in reversed(list(enumerate(axes))):
-                if axis not in active:
-                    level_blocks = {key[:index]: block for key, block in level_blocks.items()}
-                    continue
-                level_blocks = {
-                    key[:index]: synthesise_axis(
-                        block, level_blocks[key[:index] + "d"], axis, wavelet, mode, sizes_before[axis]
-                    )
-                    for key, block in level_blocks.items()
-                    if key[index] == "a"
-                }
-            approximation = level_blocks[""]
-        return approximation
+        return synthesise_levels(coefficients, wavelet, mode, steps)
 
     return Basis(analyse, synthesise, tuple(bands))
 
@@ -236,18 +217,31 @@ def shuffled(basis: Basis, shape: Sequence[int], axes: Sequence[int], seed: int,
         )
         for axis in axes
     }
-
-    def permute(signal: Tensor, inverse: bool) -> Tensor:
-        for axis, order in orders.items():
-            index = order.argsort() if inverse else order
-            signal = signal.index_select(axis, index.to(signal.device))
-        return signal
-
+    back = {axis: order.argsort() for axis, order in orders.items()}
     return Basis(
-        analyse=lambda signal: basis.analyse(permute(signal, inverse=False)),
-        synthesise=lambda coefficients: permute(basis.synthesise(coefficients), inverse=True),
+        analyse=lambda signal: basis.analyse(_Permutation.apply(signal, orders, back)),
+        synthesise=lambda coefficients: _Permutation.apply(basis.synthesise(coefficients), back, orders),
         bands=basis.bands,
     )
+
+
+class _Permutation(torch.autograd.Function):
+    """A permutation of each of some axes; its adjoint is its inverse, while autograd's would add to zeros by index."""
+
+    @staticmethod
+    def forward(ctx: Any, signal: Tensor, orders: dict[int, Tensor], inverse: dict[int, Tensor]) -> Tensor:
+        ctx.inverse = inverse
+        return _permuted(signal, orders)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _permuted(gradient, ctx.inverse), None, None
+
+
+def _permuted(signal: Tensor, orders: dict[int, Tensor]) -> Tensor:
+    for axis, order in orders.items():
+        signal = signal.index_select(axis, order.to(signal.device))
+    return signal
 
 
 @lru_cache(maxsize=256)

@@ -1,13 +1,11 @@
 """One level of the discrete wavelet transform along one axis, in PyTorch, as PyWavelets defines it.
 
 Analysis filters with the decomposition pair and keeps every second sample; synthesis is its exact inverse
-(Mallat 1989; boundary modes as in `pywt.Modes`). Both are sums of shifted slices, so they run on any device,
-synthesis has gradients, and no library call per tensor row is needed.
+(Mallat 1989; boundary modes as in `pywt.Modes`). Both are sums of shifted slices, so they run on any device, and no
+library call per tensor row is needed.
 """
 
-import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import pywt
 import torch
@@ -39,76 +37,79 @@ def analyse_axis(signal: Tensor, axis: int, wavelet: pywt.Wavelet, mode: str) ->
     )
 
 
-def synthesise_axis(
-    approximation: Tensor, detail: Tensor, axis: int, wavelet: pywt.Wavelet, mode: str, length: int
-) -> Tensor:
-    """Inverse of `analyse_axis`: the signal whose `axis` has `length` samples, with gradients."""
-    pre, post = math.prod(approximation.shape[:axis]), math.prod(approximation.shape[axis + 1 :])
-    parts = [part.reshape(pre, part.shape[axis], post) for part in (approximation, detail)]
-    found: Tensor = _Synthesis.apply(*parts, wavelet, mode == "periodization", length)
-    return found.reshape(*approximation.shape[:axis], length, *approximation.shape[axis + 1 :])
+def join_axis(bands: Tensor, wavelet: pywt.Wavelet, mode: str, length: int) -> Tensor:
+    """Inverse of `analyse_axis`, without gradients.
 
-
-class _Synthesis(torch.autograd.Function):
-    """Synthesis along the middle of three axes, with the adjoint written out: autograd's own pads every slice.
-
-    Even and odd samples are made apart and interleaved at the end, so that all sums run over contiguous memory.
+    Bands of shape (outer, 2, before, count, after), of which the second axis is approximation and detail, become
+    signals of shape (outer, before, length, after).
     """
-
-    @staticmethod
-    def forward(ctx: Any, low: Tensor, high: Tensor, wavelet: pywt.Wavelet, periodic: bool, length: int) -> Tensor:
-        ctx.constants = wavelet, periodic, low.shape[1]
-        count, half = low.shape[1], wavelet.rec_len // 2
-        shift = _shift(wavelet, periodic)
-        pairs = count if periodic else count - half + 1
-        parts = [low, high]
-        if periodic:
-            # Index half - 1 of the extended part is index 0 of the band.
-            parts = [_wrapped(part, half - 1, half - 1) for part in parts]
-        phases = []
-        for phase in (0, 1):
-            first_tap, first_row = (phase + shift) % 2, (phase + shift) // 2 + (half - 1 if periodic else 0)
-            terms = []
-            for part, filter_taps in zip(parts, (wavelet.rec_lo, wavelet.rec_hi), strict=True):
-                for step in range(half):
-                    row = first_row - step
-                    terms.append((part[:, row : row + pairs], filter_taps[2 * step + first_tap]))
-            phases.append(_sum_scaled(terms, low.new_empty((low.shape[0], pairs, low.shape[2]))))
-        return torch.stack(phases, dim=2).flatten(1, 2)[:, :length]
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        wavelet, periodic, count = ctx.constants
-        # Sample n of the signal is the sum over k of band[k] * filter[n + shift - 2 k]; this is its adjoint.
-        shift = _shift(wavelet, periodic)
-        length, end = gradient.shape[1], 2 * count + wavelet.rec_len - 2 - shift
-        if periodic:
-            if length < 2 * count:
-                gradient = F.pad(gradient, (0, 0, 0, 2 * count - length))
-            extended = _wrapped(gradient, shift, end - 2 * count)
-        else:
-            extended = F.pad(gradient, (0, 0, shift, end - length))
-        phases = [extended[:, phase::2].contiguous() for phase in (0, 1)]
-        found = []
-        for taps in (wavelet.rec_lo, wavelet.rec_hi):
-            terms = [(phases[tap % 2][:, tap // 2 : tap // 2 + count], weight) for tap, weight in enumerate(taps)]
-            found.append(_sum_scaled(terms, gradient.new_empty((gradient.shape[0], count, gradient.shape[2]))))
-        return found[0], found[1], None, None, None
+    extended, pairs = extended_bands(bands, wavelet, mode)
+    outer, _, before, _, after = extended.shape
+    joined = bands.new_empty((outer, before, pairs, 2, after))
+    for phase in (0, 1):
+        terms = [
+            (extended[:, part, :, row : row + pairs], weight) for part, row, weight in phase_terms(wavelet, mode, phase)
+        ]
+        _sum_scaled(terms, joined[:, :, :, phase])
+    return joined.flatten(2, 3)[:, :, :length]
 
 
-def _wrapped(signal: Tensor, before: int, after: int) -> Tensor:
-    """`signal` as a circle along its middle axis, from `before` samples earlier to `after` samples later."""
-    count = signal.shape[1]
+def join_axis_adjoint(gradient: Tensor, wavelet: pywt.Wavelet, mode: str, count: int) -> Tensor:
+    """The transposed linear map of `join_axis`."""
+    extended = extended_signal(gradient, wavelet, mode, count)
+    outer, before, _, after = extended.shape
+    phases = [extended[:, :, phase::2] for phase in (0, 1)]
+    bands = gradient.new_empty((outer, 2, before, count, after))
+    for part, taps in enumerate((wavelet.rec_lo, wavelet.rec_hi)):
+        terms = [(phases[tap % 2][:, :, tap // 2 : tap // 2 + count], weight) for tap, weight in enumerate(taps)]
+        _sum_scaled(terms, bands[:, part])
+    return bands
+
+
+def extended_bands(bands: Tensor, wavelet: pywt.Wavelet, mode: str) -> tuple[Tensor, int]:
+    """Bands as `phase_terms` sees them, and how many pairs of samples they are synthesised to."""
+    count, half = bands.shape[3], wavelet.rec_len // 2
+    if mode == "periodization":
+        return _wrapped(bands, 3, half // 2, half // 2), count
+    return bands, count - half + 1
+
+
+def extended_signal(gradient: Tensor, wavelet: pywt.Wavelet, mode: str, count: int) -> Tensor:
+    """A gradient of which the bands' are the correlation with the filters: that of band[k] begins at sample 2 k."""
+    # Sample n of the signal is the sum over k of band[k] * filter[n + shift - 2 k]; this is for its adjoint.
+    length, shift = gradient.shape[2], _shift(wavelet, mode)
+    end = 2 * count + wavelet.rec_len - 2 - shift
+    if mode != "periodization":
+        return F.pad(gradient, (0, 0, shift, end - length))
+    if length < 2 * count:
+        gradient = F.pad(gradient, (0, 0, 0, 2 * count - length))
+    return _wrapped(gradient, 2, shift, end - 2 * count)
+
+
+def phase_terms(wavelet: pywt.Wavelet, mode: str, phase: int) -> Iterator[tuple[int, int, float]]:
+    """What even (phase 0) or odd samples are the sum of: a band, its first row in `extended_bands`, and a weight."""
+    shift, half = _shift(wavelet, mode), wavelet.rec_len // 2
+    first_tap, first_row = (phase + shift) % 2, (phase + shift) // 2
+    if mode == "periodization":
+        first_row += half // 2
+    for part, taps in enumerate((wavelet.rec_lo, wavelet.rec_hi)):
+        for step in range(half):
+            yield part, first_row - step, taps[2 * step + first_tap]
+
+
+def _wrapped(signal: Tensor, axis: int, before: int, after: int) -> Tensor:
+    """`signal` as a circle along `axis`, from `before` samples earlier to `after` samples later."""
+    count = signal.shape[axis]
     if not before and not after:
         return signal
     if before <= count and after <= count:
-        return torch.cat([signal[:, count - before :], signal, signal[:, :after]], dim=1)
-    return signal.index_select(1, (torch.arange(-before, count + after) % count).to(signal.device))
+        return torch.cat([signal.narrow(axis, count - before, before), signal, signal.narrow(axis, 0, after)], axis)
+    return signal.index_select(axis, (torch.arange(-before, count + after) % count).to(signal.device))
 
 
-def _shift(wavelet: pywt.Wavelet, periodic: bool) -> int:
+def _shift(wavelet: pywt.Wavelet, mode: str) -> int:
     half: int = wavelet.rec_len // 2
-    return half - 1 if periodic else 2 * half - 2
+    return half - 1 if mode == "periodization" else 2 * half - 2
 
 
 def _filter(extended: Tensor, taps: Sequence[float], count: int) -> Tensor:
@@ -120,7 +121,7 @@ def _filter(extended: Tensor, taps: Sequence[float], count: int) -> Tensor:
     return total
 
 
-def _sum_scaled(terms: Sequence[tuple[Tensor, float]], total: Tensor) -> Tensor:
+def _sum_scaled(terms: Sequence[tuple[Tensor, float]], total: Tensor) -> None:
     """The sum of tensors times numbers, into `total`.
 
     In float64, which decoding uses, product and sum are rounded one after the other, never fused: so that all
@@ -128,14 +129,14 @@ def _sum_scaled(terms: Sequence[tuple[Tensor, float]], total: Tensor) -> Tensor:
     """
     kept = [(values, weight) for values, weight in terms if weight]
     if total.dtype == torch.float64 or not kept:
-        total.zero_()
+        found = torch.zeros(total.shape, dtype=total.dtype, device=total.device)
         for values, weight in kept:
-            total.add_(values * weight)
-        return total
+            found.add_(values * weight)
+        total.copy_(found)
+        return
     torch.mul(kept[0][0], kept[0][1], out=total)
     for values, weight in kept[1:]:
         total.add_(values, alpha=weight)
-    return total
 
 
 def _extend(rows: Tensor, before: int, after: int, mode: str) -> Tensor:
