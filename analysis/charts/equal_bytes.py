@@ -1,5 +1,6 @@
 """Accuracy against stored bytes, and differences at equal bytes with their intervals; a panel per retraining."""
 
+from itertools import pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -49,10 +50,13 @@ def difference_intervals(found: Evidence) -> Chart:
     for axes, stage in zip(panels, stages, strict=True):
         part = table[table["retraining"] == stage]
         methods = in_order(set(part["method"]) - {REFERENCE})
+        # Side by side, so that intervals at one size do not hide each other; those of one size stay together.
+        sizes = sorted(set(part["stored_bytes"]))
+        gap = min((larger / smaller for smaller, larger in pairwise(sizes)), default=2.0)
+        apart = gap ** (0.6 / len(methods))
         for place, method in enumerate(methods):
             rows, style = part[part["method"] == method], look(method)
-            # Side by side, so that intervals at one size do not hide each other.
-            size = rows["stored_bytes"] * 1.06 ** (place - (len(methods) - 1) / 2)
+            size = rows["stored_bytes"] * apart ** (place - (len(methods) - 1) / 2)
             mean, low, high = (100 * rows[name].astype(float) for name in ("mean", "low", "high"))
             axes.errorbar(
                 size, mean, yerr=[mean - low, high - mean], fmt=style.marker, color=style.color, elinewidth=1.2,
