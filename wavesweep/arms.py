@@ -32,8 +32,8 @@ from wavesweep.errors import GivenUpError
 from wavesweep.measure.alternatives import gzip_bytes
 from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates, parameters
 from wavesweep.measure.quality import evaluate
+from wavesweep.retrain.checkpoint import CHECKPOINT
 from wavesweep.retrain.interface import Retrained, Training
-from wavesweep.retrain.loop import CHECKPOINT
 from wavesweep.shrink.stored import ShrunkFile
 from wavesweep.store.keys import differences, hash_of
 from wavesweep.store.records import once, write_atomically

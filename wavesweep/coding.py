@@ -24,7 +24,7 @@ from wavesweep.compression.quantize import quantize
 from wavesweep.compression.rate_distortion import quantize_rate_distortion
 from wavesweep.compression.symbols import CodedTensor, Symbols
 from wavesweep.config import CodecSettings, QuantizeSettings, RetrainSettings, ThresholdSettings
-from wavesweep.retrain.interface import Retrained, Training
+from wavesweep.retrain.interface import Retrained, Start, Training
 from wavesweep.retrain.loop import retrain
 from wavesweep.retrain.quantizers import Quantizer, first_quantizer, trained_quantizer
 from wavesweep.shrink.stored import ShrunkFile, shrink_stored
@@ -97,15 +97,11 @@ def code_arm(spec: ArmSpec, coding: Coding, network: Network, directory: Path | 
         # Arms are matched by bytes through the step, which is learned here: by the weight of the rate instead.
         settings = replace(coding.retrain, rate_weight=coding.retrain.rate_weight * spec.step_scale)
         retrained = retrain(
-            network.model,
-            state,
-            spec,
-            pruned,
+            Start(network.model, state, spec, pruned, _extras(spec, coding, network)),
             settings,
             network.training(directory),
             coder,
             coding.quantize.is_trainable,
-            _extras(spec, coding, network),
         )
         tensors, state, pruned = retrained.coded, retrained.state, retrained.pruned
     stored, shrunk, full_shapes = coder.stored(tensors, state), None, None

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from wavesweep.compression.arm import PrunedArm, PrunedTensor
+from wavesweep.compression.arm import ArmSpec, PrunedArm, PrunedTensor
 from wavesweep.compression.symbols import CodedTensor
 from wavesweep.config import Recipe
 from wavesweep.data.splits import Dataset
@@ -34,6 +34,22 @@ class Coder(Protocol):
 
     def decoded(self, coded: Sequence[CodedTensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The state dict that comes out of a file with these coded tensors and the others of `state`."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is retrained: an arm of a trained network.
+
+    `model` is used to measure, what is trained is a copy; `state` is the baseline's state dict, `pruned` what one-shot
+    pruning by `spec` gives. `extras` are other tensors, such as biases, that are quantised and paid for with
+    `retrain=rate`.
+    """
+
+    model: nn.Module
+    state: Mapping[str, Tensor]
+    spec: ArmSpec
+    pruned: PrunedArm
+    extras: Sequence[PrunedTensor] = ()
 
 
 @dataclass(frozen=True)

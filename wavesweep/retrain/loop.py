@@ -1,9 +1,8 @@
 """The loop of retraining: epochs, masks, quantisers, checkpoints, and which epoch is kept."""
 
-import io
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from wavesweep.compression.arm import ArmSpec, PrunedArm, PrunedTensor, choose, score, selection_groups
+from wavesweep.compression.arm import choose, score, selection_groups
 from wavesweep.compression.symbols import CodedTensor
 from wavesweep.config import Recipe, RetrainSettings
 from wavesweep.data.splits import StoredImages
@@ -21,16 +20,14 @@ from wavesweep.errors import TrialError
 from wavesweep.measure.quality import evaluate
 from wavesweep.models.train import epoch_batches, make_optimizer, outputs_of, rate_factor, set_learning_rate
 from wavesweep.progress import Meter
+from wavesweep.retrain.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint, write_checkpoint
 from wavesweep.retrain.domain import Coefficients, plain_tensor
-from wavesweep.retrain.interface import Coder, Retrained, Training
+from wavesweep.retrain.interface import Coder, Retrained, Start, Training
 from wavesweep.retrain.loss import Teacher, distilled_loss
 from wavesweep.retrain.quantizers import coded_as_plain, coded_from_plain
 from wavesweep.retrain.rate import REFRESH_STEPS, RatePenalty
 from wavesweep.retrain.timeline import kept_counts, retraining_recipe, timeline
-from wavesweep.store.records import write_atomically
 
-CHECKPOINT = "retraining.pt"
-_CHECKPOINT_KEYS = {"network", "scale", "quantizers", "optimizers", "curve", "best"}
 # How often per epoch masks are chosen anew while they change.
 _MASKS_PER_EPOCH = 20
 # Learning rate of steps (of their logarithm) and codebooks, which are trained by Adam: where a quantiser is trained at
@@ -39,40 +36,28 @@ _QUANTIZER_RATE, _RATE_QUANTIZER_RATE = 1e-3, 3e-3
 
 
 def retrain(
-    model: nn.Module,
-    state: Mapping[str, Tensor],
-    spec: ArmSpec,
-    pruned: PrunedArm,
-    settings: RetrainSettings,
-    training: Training,
-    coder: Coder,
-    trains_quantizer: bool,
-    extras: Sequence[PrunedTensor] = (),
+    start: Start, settings: RetrainSettings, training: Training, coder: Coder, trains_quantizer: bool
 ) -> Retrained:
     """Train a pruned network on, in its coefficients.
 
     Args:
-        model: the network; it is used to measure, what is trained is a copy.
-        state: the baseline's state dict.
-        spec: the arm.
-        pruned: what one-shot pruning by `spec` gives.
+        start: the network and the arm.
         settings: the kind of retraining and its schedule.
         training: data, recipe and surroundings. From a checkpoint in its directory the training goes on.
         coder: how the network becomes a file.
         trains_quantizer: whether the last epochs train with straight-through quantisation; if not, `coder` quantises
             what has been trained.
-        extras: other tensors, such as biases, that are quantised and paid for with `retrain=rate`.
 
     Raises:
         TrialError: the loss became NaN or infinite.
     """
-    run = _Run(model, state, spec, pruned, settings, training, coder, trains_quantizer, extras)
+    run = _Run(start, settings, training, coder, trains_quantizer)
     checkpoint = None if training.directory is None else training.directory / CHECKPOINT
     run.resume(checkpoint)
     left = len(run.epochs) - len(run.curve)
     split = training.dataset.train
     images, labels = split.images.to(training.device), split.labels.to(training.device)
-    with Meter(left * len(labels), f"retraining ({settings.name}, {spec.method})", training.shown) as meter:
+    with Meter(left * len(labels), f"retraining ({settings.name}, {start.spec.method})", training.shown) as meter:
         for number in range(len(run.curve), len(run.epochs)):
             started = time.perf_counter()
             run.begin(number)
@@ -99,24 +84,16 @@ class _Run:
     """A retraining in progress: the network, its masks and quantisers, and the best epoch so far."""
 
     def __init__(
-        self,
-        model: nn.Module,
-        state: Mapping[str, Tensor],
-        spec: ArmSpec,
-        pruned: PrunedArm,
-        settings: RetrainSettings,
-        training: Training,
-        coder: Coder,
-        trains_quantizer: bool,
-        extras: Sequence[PrunedTensor],
+        self, start: Start, settings: RetrainSettings, training: Training, coder: Coder, trains_quantizer: bool
     ) -> None:
-        self._scratch, self._state, self._spec, self._pruned = model, state, spec, pruned
+        spec, pruned = start.spec, start.pruned
+        self._scratch, self._state, self._spec, self._pruned = start.model, start.state, spec, pruned
         self._settings, self._training, self._coder = settings, training, coder
         self._recipe = retraining_recipe(settings, training.recipe)
         self.epochs = timeline(settings, training.recipe, trains_quantizer)
         self.curve: list[dict[str, Any]] = []
-        self._network = deepcopy(model)
-        self._network.load_state_dict(dict(state))
+        self._network = deepcopy(start.model)
+        self._network.load_state_dict(dict(start.state))
         self._network.to(training.device)
         self._teacher: Teacher | None = None
         if settings.distillation:
@@ -125,7 +102,9 @@ class _Run:
         self._groups = selection_groups(spec.plans, spec.threshold.scope)
         self._totals = [sum(pruned.tensors[i].mask.numel() for i in group) for group in self._groups]
         is_final = self._counts(0, 0.0) == list(pruned.kept)
-        self._coefficients = Coefficients(self._network, spec, [*pruned.tensors, *extras], settings.regrow, is_final)
+        self._coefficients = Coefficients(
+            self._network, spec, [*pruned.tensors, *start.extras], settings.regrow, is_final
+        )
         self._starts: tuple[CodedTensor, ...] = ()
         self._start_scale = coder.scale
         self._penalty: RatePenalty | None = None
@@ -247,7 +226,7 @@ class _Run:
         """Write a checkpoint."""
         if path is None:
             return
-        content = {
+        content: Checkpoint = {
             "network": self._network.state_dict(),
             "scale": self._start_scale,
             "quantizers": [coded_as_plain(coded) for coded in self._starts],
@@ -255,19 +234,14 @@ class _Run:
             "curve": self.curve,
             "best": self._best,
         }
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        write_atomically(path, buffer.getvalue())
+        write_checkpoint(path, content)
 
     def resume(self, path: Path | None) -> None:
         """Go on from a checkpoint; without one, or with a damaged one, from the start, where the same comes out."""
         if path is None:
             return
-        try:
-            saved = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception:
-            return
-        if saved.keys() != _CHECKPOINT_KEYS:  # that of another version
+        saved = read_checkpoint(path)
+        if saved is None:
             return
         self.curve, self._best, self._start_scale = saved["curve"], saved["best"], saved["scale"]
         if saved["quantizers"]:
