@@ -14,6 +14,7 @@ from wavesweep.codec.context import (
     MODELS,
     ONE,
     PROBABILITY,
+    Batch,
     Model,
     Plane,
     Significance,
@@ -36,18 +37,18 @@ def bands_of(basis):
 @given(SIZES, SIZES, st.sampled_from(list(MODELS)))
 def test_batches_cover_each_symbol_once(rows, columns, version):
     seen = np.zeros((rows, columns), int)
-    for at_rows, at_columns in batches(rows, columns, MODELS[version]):
-        assert at_rows.size
-        assert at_columns.size
-        seen[np.ix_(at_rows, at_columns)] += 1
+    for batch in batches(rows, columns, MODELS[version]):
+        assert batch.rows.size
+        assert batch.columns.size
+        seen[batch.where] += 1
     assert (seen == 1).all()
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (4, 1), (300, 784), (1, 1_000_000)])
 def test_the_number_of_batches_grows_with_the_logarithm(rows, columns):
-    number = sum(1 for _ in batches(rows, columns, MODELS[1]))
+    number = len(batches(rows, columns, MODELS[1]))
     assert number <= (np.log2(rows) + 1) * (np.log2(columns) + 1)
-    finer = sum(1 for _ in batches(rows, columns, MODELS[2]))
+    finer = len(batches(rows, columns, MODELS[2]))
     assert finer <= (2 * np.log2(rows) + 1) * (2 * np.log2(columns) + 1)
 
 
@@ -201,9 +202,8 @@ def test_learning_makes_a_dense_row_likelier():
     model = Significance(plane, Tables(), None, None, MODELS[2])
     symbols = np.zeros((40, 60), np.int64)
     symbols[7] = 1
-    for rows, columns in batches(40, 60, MODELS[2]):
-        found, context = model.probabilities(rows, columns)
-        model.update(rows, columns, context, symbols[np.ix_(rows, columns)])
-    rows, columns = np.arange(40), np.arange(60)
-    found, _ = model.probabilities(rows, columns)
+    for batch in batches(40, 60, MODELS[2]):
+        _, context = model.probabilities(batch)
+        model.update(batch, context, symbols[batch.where])
+    found, _ = model.probabilities(Batch(np.arange(40), np.arange(60)))
     assert found[7].min() > 4 * np.delete(found, 7, axis=0).max()

@@ -6,7 +6,7 @@ in batches that grow geometrically, each a sub-grid of rows and columns; all con
 batches before it, so a batch is one vectorised call and the number of batches grows with the logarithm of the size.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -31,6 +31,14 @@ _BAND_PRIOR = 2
 # Contexts of significance: 48 steps of log-odds by three magnitudes of the parent.
 _CONTEXT_STEP, _CONTEXTS = 128, 48
 PARENT_CLASSES = 3
+
+# By a sum of three log-odds, of which each is below the limit, plus `_WIDE`: the probability, its share in that of a
+# context, and the context. Small batches are many, so that a table is much faster than the arithmetic.
+_WIDE = 3 * _LOG_LIMIT
+_sums = np.arange(-_WIDE, _WIDE + 1)
+_PROBABILITY_OF: Ints = PROBABILITY[np.clip(_sums, -_LOG_LIMIT, _LOG_LIMIT) + _LOG_LIMIT]
+_EXPECTED_OF: Ints = _CONTEXT_PRIOR * _PROBABILITY_OF
+_CONTEXT_OF: Ints = PARENT_CLASSES * np.clip(_sums // _CONTEXT_STEP + _CONTEXTS // 2, 0, _CONTEXTS - 1)
 
 
 @dataclass(frozen=True)
@@ -109,17 +117,30 @@ class Tables:
     seen: Ints = field(default_factory=lambda: np.zeros(_CONTEXTS * PARENT_CLASSES, np.int64))
 
 
-def batches(rows: int, columns: int, model: Model) -> Iterator[tuple[Ints, Ints]]:
-    """Row and column indices of each batch; together they cover every symbol once."""
+@dataclass(frozen=True)
+class Batch:
+    """Row and column indices of symbols that are coded together; `where` selects them in an array (rows, columns)."""
+
+    rows: Ints
+    columns: Ints
+
+    @property
+    def where(self) -> tuple[Ints, Ints]:
+        """As `np.ix_`, but many times faster."""
+        return self.rows[:, None], self.columns
+
+
+@lru_cache(maxsize=256)
+def batches(rows: int, columns: int, model: Model) -> tuple[Batch, ...]:
+    """All batches in their order; together they cover every symbol once."""
     row_order, column_order = spread(rows), spread(columns)
     halves = 1 if rows * columns <= model.fine_size else 2
     row_edges, column_edges = (growing(count, model.first_batch, halves) for count in (rows, columns))
     steps = [(max(i, j), i, j) for i in range(len(row_edges) - 1) for j in range(len(column_edges) - 1)]
-    for _, i, j in sorted(steps):
-        yield (
-            row_order[row_edges[i] : row_edges[i + 1]],
-            column_order[column_edges[j] : column_edges[j + 1]],
-        )
+    return tuple(
+        Batch(row_order[row_edges[i] : row_edges[i + 1]], column_order[column_edges[j] : column_edges[j + 1]])
+        for _, i, j in sorted(steps)
+    )
 
 
 @lru_cache(maxsize=256)
@@ -151,69 +172,74 @@ class Significance:
         prior_odds: int | None = None,
     ) -> None:
         rows, columns = plane.rows, plane.columns
-        self._plane, self._tables, self._model = plane, tables, model
-        self._row_ones, self._row_seen = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-        self._column_ones, self._column_seen = np.zeros(columns, np.int64), np.zeros(columns, np.int64)
+        self._plane, self._tables, self._model, self._rows = plane, tables, model, rows
+        # Rows, and behind them columns, so that one operation is for both.
+        self._each_ones, self._each_seen = np.zeros(rows + columns, np.int64), np.zeros(rows + columns, np.int64)
+        self._weight = np.repeat(np.array([_ROW_PRIOR, _COLUMN_PRIOR]), [rows, columns])
         self._ones, self._seen = (1, 2) if prior_odds is None else _as_counts(prior_odds)
-        self._row_prior, self._column_prior = np.zeros(rows, np.int64), np.zeros(columns, np.int64)
+        # Log-odds against the band's, plus `_WIDE`.
+        self._prior = np.full(rows + columns, _WIDE, np.int64)
         if parent_odds is not None:
             row_map, *column_maps = (np.asarray(index, np.int64) for index in plane.index_maps)
-            self._row_prior = parent_odds.rows[row_map]
+            self._prior[:rows] += parent_odds.rows[row_map]
             if column_maps:
-                self._column_prior = parent_odds.columns[np.ix_(*column_maps)].reshape(-1)
+                self._prior[rows:] += parent_odds.columns[np.ix_(*column_maps)].reshape(-1)
         self._parent: Ints | None = None
         if parent_magnitudes is not None:
             self._parent = np.minimum(plane.above(parent_magnitudes), PARENT_CLASSES - 1)
 
-    def probabilities(self, rows: Ints, columns: Ints) -> tuple[Ints, Ints]:
+    def probabilities(self, batch: Batch) -> tuple[Ints, Ints]:
         """Probabilities (in 65,536ths) of a batch, shape (rows, columns), and the contexts to update with."""
-        band, row_odds, column_odds = self._odds()
-        odds = row_odds[rows, None] + column_odds[None, columns] - band
-        context = np.clip(odds // _CONTEXT_STEP + _CONTEXTS // 2, 0, _CONTEXTS - 1)
+        band, odds = self._odds()
+        of_columns = odds.take(batch.columns + self._rows) + (_WIDE - band)
+        total = odds.take(batch.rows)[:, None] + of_columns
+        context = _CONTEXT_OF.take(total)
         if self._parent is not None:
-            context = context * PARENT_CLASSES + self._parent[np.ix_(rows, columns)]
-        else:
-            context = context * PARENT_CLASSES
-        ones, seen = self._tables.ones[context], self._tables.seen[context]
-        mixed = (ones * ONE + _CONTEXT_PRIOR * _probability(odds)) // (seen + _CONTEXT_PRIOR)
-        return np.clip(mixed, 4, ONE - 4), context
+            context += self._parent[batch.where]
+        ones, seen = self._tables.ones.take(context), self._tables.seen.take(context)
+        mixed = (ones * ONE + _EXPECTED_OF.take(total)) // (seen + _CONTEXT_PRIOR)
+        return np.minimum(np.maximum(mixed, 4), ONE - 4), context
 
-    def update(self, rows: Ints, columns: Ints, context: Ints, significant: Ints) -> None:
+    def update(self, batch: Batch, context: Ints, significant: Ints) -> None:
         """Learn a batch that has been coded; `significant` is 0 or 1, shape (rows, columns)."""
         size = len(self._tables.ones)
-        flat = context.reshape(-1)
-        self._tables.seen += np.bincount(flat, minlength=size)
-        self._tables.ones += np.bincount(flat[significant.reshape(-1) > 0], minlength=size)
-        self._row_ones[rows] += significant.sum(1)
-        self._row_seen[rows] += len(columns)
-        self._column_ones[columns] += significant.sum(0)
-        self._column_seen[columns] += len(rows)
-        self._ones += int(significant.sum())
+        zeros, ones = np.bincount((2 * context + significant).reshape(-1), minlength=2 * size).reshape(size, 2).T
+        self._tables.seen += zeros + ones
+        self._tables.ones += ones
+        rows, columns = batch.rows, batch.columns + self._rows
+        in_rows = np.add.reduce(significant, 1)
+        self._each_ones[rows] += in_rows
+        self._each_seen[rows] += len(columns)
+        self._each_ones[columns] += np.add.reduce(significant, 0)
+        self._each_seen[columns] += len(rows)
+        self._ones += int(np.add.reduce(in_rows))
         self._seen += significant.size
 
     def learned(self) -> Odds:
         """Log-odds of rows and columns against the band's average, for the bands below this one."""
-        band, rows, columns = self._odds()
+        band, odds = self._odds()
+        rows, columns = odds[: self._rows], odds[self._rows :]
         return Odds(rows - band, (columns - band).reshape(self._plane.shape[1:]))
 
-    def _odds(self) -> tuple[int, Ints, Ints]:
-        average = self._ones * ONE // self._seen
-        band = int(LOG_ODDS[average])
-        row_prior, column_prior = _probability(band + self._row_prior), _probability(band + self._column_prior)
+    def _odds(self) -> tuple[int, Ints]:
+        """Log-odds of the band, and of its rows and columns."""
+        band = int(LOG_ODDS[self._ones * ONE // self._seen])
+        prior, weight, rows = _PROBABILITY_OF.take(self._prior + band), self._weight, self._rows
+        if self._model.row_events:
+            weight = weight.copy()
+            weight[:rows] += _events(self._model.row_events, prior[:rows])
         if self._plane.grid is not None:
-            ones = _neighbour_sums(self._column_ones.reshape(self._plane.grid))
-            seen = _neighbour_sums(self._column_seen.reshape(self._plane.grid))
-            weight = _weight(_GRID_PRIOR, self._model.grid_events, column_prior)
-            column_prior = (ones * ONE + weight * column_prior) // (seen + weight)
-        weight = _weight(_ROW_PRIOR, self._model.row_events, row_prior)
-        rows = (self._row_ones * ONE + weight * row_prior) // (self._row_seen + weight)
-        columns = (self._column_ones * ONE + _COLUMN_PRIOR * column_prior) // (self._column_seen + _COLUMN_PRIOR)
-        return band, LOG_ODDS[np.minimum(rows, ONE - 1)], LOG_ODDS[np.minimum(columns, ONE - 1)]
+            ones = _neighbour_sums(self._each_ones[rows:].reshape(self._plane.grid))
+            seen = _neighbour_sums(self._each_seen[rows:].reshape(self._plane.grid))
+            of_grid = _GRID_PRIOR + _events(self._model.grid_events, prior[rows:])
+            prior[rows:] = (ones * ONE + of_grid * prior[rows:]) // (seen + of_grid)
+        # Below ONE, since every prior is.
+        return band, LOG_ODDS.take((self._each_ones * ONE + weight * prior) // (self._each_seen + weight))
 
 
-def _weight(symbols: int, events: int, probability: Ints) -> Ints:
-    """Weight in symbols; `events` are 64ths of a symbol that is not zero, of which one in 1 / `probability` is one."""
-    return symbols + events * (ONE >> 6) // probability
+def _events(events: int, probability: Ints) -> Ints:
+    """Weight in symbols of 64ths of a symbol that is not zero, of which one in 1 / `probability` is one."""
+    return events * (ONE >> 6) // probability
 
 
 def _as_counts(odds: int) -> tuple[int, int]:
@@ -221,10 +247,6 @@ def _as_counts(odds: int) -> tuple[int, int]:
     share = int(PROBABILITY[max(-_LOG_LIMIT, min(odds, _LOG_LIMIT)) + _LOG_LIMIT])
     seen = _BAND_PRIOR * ONE // min(share, ONE - share)
     return max(1, min((seen * share + ONE // 2) // ONE, seen - 1)), seen
-
-
-def _probability(odds: Ints) -> Ints:
-    return PROBABILITY[np.clip(odds, -_LOG_LIMIT, _LOG_LIMIT) + _LOG_LIMIT]
 
 
 def _neighbour_sums(grid: Ints) -> Ints:

@@ -68,10 +68,8 @@ def code_values(
 def _code_magnitudes(channel: Channel, context: Ints, truth: Ints | None, counts: Ints) -> Ints:
     """Magnitudes less one of a batch, given each one's context; `counts` learns."""
     rest = np.zeros(len(context), np.int64)
-    for number in range(len(counts)):
+    for number in np.flatnonzero(np.bincount(context)).tolist():
         members = np.flatnonzero(context == number)
-        if not len(members):
-            continue
         true = None if truth is None else truth[members]
         tokens = channel.tokens(counts[number], len(members), None if true is None else _token(true))
         counts[number] += 32 * np.bincount(tokens, minlength=_TOKENS)

@@ -125,11 +125,12 @@ def _code_tensor(
         prior_odds = None if prior is None else prior.log_odds()
         expected = Significance(plane, learned.tables, odds_above, magnitudes_above, model, prior_odds)
         significant = np.zeros((plane.rows, plane.columns), np.int64)
-        for rows, columns in batches(plane.rows, plane.columns, model):
-            where = np.ix_(rows, columns)
-            probabilities, context = expected.probabilities(rows, columns)
-            flags = channel.flags(probabilities, None if known is None else (known[where] != 0).astype(np.int64))
-            expected.update(rows, columns, context, flags)
+        known_flags = None if known is None else (known != 0).astype(np.int64)
+        for batch in batches(plane.rows, plane.columns, model):
+            where = batch.where
+            probabilities, context = expected.probabilities(batch)
+            flags = channel.flags(probabilities, None if known_flags is None else known_flags[where])
+            expected.update(batch, context, flags)
             significant[where] = flags
             if observed is not None:
                 observed[index][where] = probabilities
