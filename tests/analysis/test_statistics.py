@@ -59,8 +59,8 @@ def test_a_seed_that_is_there_twice_counts_once(trials):
     pd.testing.assert_frame_equal(seed_bands(twice), seed_bands(trials))
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.lists(st.integers(-50, 50).map(lambda n: n / 8), min_size=2, max_size=30))
+@settings(deadline=None, max_examples=15)
+@given(st.lists(st.integers(-50, 50).map(lambda n: n / 8), min_size=2, max_size=12))
 def test_the_interval_and_the_test_are_scipys(differences):
     found = paired(differences)
     assert found.n == len(differences)

@@ -229,10 +229,10 @@ def test_failing_trials_are_recorded_and_skipped(tmp_path, forked):
 
 def test_weak_trials_are_given_up_and_leave_no_result(tmp_path, forked):
     space = ("threshold.percentile=range(10,99.5,0.5)", "quantize.bits=2,8", "search.sampler=random")
-    outcome = search(forked, tmp_path, *space, "search.early_images=50", "search.n_trials=20")
+    outcome = search(forked, tmp_path, *space, "search.early_images=50", "search.n_trials=12")
     states = [row["state"] for row in history(tmp_path)]
     pruned = [row for row in history(tmp_path) if row["state"] == "pruned"]
-    assert states.count("complete") + len(pruned) == 20
+    assert states.count("complete") + len(pruned) == 12
     assert pruned
     assert f"{states.count('complete')} complete, {len(pruned)} given up early" in done(outcome)[-2]
     for row in pruned:
@@ -243,7 +243,7 @@ def test_weak_trials_are_given_up_and_leave_no_result(tmp_path, forked):
 
 
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_completes_the_study(tmp_path, forked):
-    command = ("search.n_trials=25", "search.sampler=random")
+    command = ("search.n_trials=10", "search.sampler=random")
     seconds = 3.0
     while (outcome := search(forked, tmp_path, *command, interrupt_after=seconds)).status == 130:
         assert outcome.stderr.splitlines()[-1] == (
@@ -254,12 +254,12 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_completes_the_study(tmp_p
             break
         seconds += 1.0  # a slow machine needs longer for its first trial
     assert outcome.status == 130, outcome
-    assert 0 < len(results(tmp_path)) < 25
+    assert 0 < len(results(tmp_path)) < 10
     assert not {"running"} & {row["state"] for row in history(tmp_path)}
-    assert f"{len(results(tmp_path))} of 25 trials" in outcome.stdout
+    assert f"{len(results(tmp_path))} of 10 trials" in outcome.stdout
     before = written(results(tmp_path))
-    assert done(search(forked, tmp_path, *command))[-2].startswith("25 of 25 trials: 25 complete")
+    assert done(search(forked, tmp_path, *command))[-2].startswith("10 of 10 trials: 10 complete")
     assert written(list(before)) == before
     complete = [row["key"] for row in history(tmp_path) if row["state"] == "complete"]
-    assert len(set(complete)) == len(complete) == 25
+    assert len(set(complete)) == len(complete) == 10
     assert not list(tmp_path.glob("outputs/**/failure.json"))

@@ -113,12 +113,19 @@ def test_a_file_that_lost_nothing_says_nothing_of_it():
     assert all(torch.equal(value, full[key]) for key, value in small.state_dict().items())
 
 
-@pytest.fixture
-def written(tmp_path):
-    model = trained("mlp")
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    path, model = tmp_path_factory.mktemp("shrunk") / "model.wsz", trained("mlp")
     zero_units(model, 0.5)
-    wavesweep.save(compressed(model, ZOO["mlp"])[1], tmp_path / "model.wsz")
-    return tmp_path / "model.wsz"
+    wavesweep.save(compressed(model, ZOO["mlp"])[1], path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def written(tmp_path, content):
+    path = tmp_path / "model.wsz"
+    path.write_bytes(content)
+    return path
 
 
 class Wider(nn.Module):
