@@ -8,7 +8,6 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
 
 from wavesweep.config import ModelSettings
@@ -21,6 +20,8 @@ def trained_weights(settings: ModelSettings) -> Any:
     Raises:
         SettingsError: the model or the weights have another name.
     """
+    import torchvision
+
     known = torchvision.models.list_models(module=torchvision.models)
     if settings.name not in known:
         near = difflib.get_close_matches(settings.name, known, n=3)
@@ -75,6 +76,8 @@ def torchvision_model(settings: ModelSettings, classes: int) -> nn.Module:
 
 
 def _built(settings: ModelSettings, **options: Any) -> nn.Module:
+    import torchvision
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of how some will be initialised in torchvision's future

@@ -76,7 +76,7 @@ def write_all(directory, files):
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 @pytest.mark.parametrize("packed", [False, True])
 def test_mnist_is_read_from_its_official_files(tmp_path, monkeypatch, name, packed):
-    loader = datasets._TORCHVISION[name][0]
+    loader = getattr(torchvision.datasets, datasets._TORCHVISION[name][0])
     files, contents = mnist_files()
     if packed:
         files = {f"{file}.gz": gzip.compress(content) for file, content in files.items()}

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -24,11 +23,13 @@ from wavesweep.pretrained import trained_weights
 # The share of scikit-learn's digits that is the test split; that data set comes without one.
 _DIGITS_TEST_FRACTION = 0.2
 
-_TORCHVISION: dict[str, tuple[type, int]] = {
-    "mnist": (torchvision.datasets.MNIST, 10),
-    "fashion_mnist": (torchvision.datasets.FashionMNIST, 10),
-    "cifar10": (torchvision.datasets.CIFAR10, 10),
-    "cifar100": (torchvision.datasets.CIFAR100, 100),
+# Names of torchvision's classes, and how many classes of images they have. It is imported only where it is needed, here
+# and elsewhere, since that takes as long as importing PyTorch.
+_TORCHVISION = {
+    "mnist": ("MNIST", 10),
+    "fashion_mnist": ("FashionMNIST", 10),
+    "cifar10": ("CIFAR10", 10),
+    "cifar100": ("CIFAR100", 100),
 }
 
 
@@ -156,7 +157,10 @@ def _digits() -> tuple[Split, Split, int, None]:
 
 
 def _torchvision(name: str, data: Path) -> tuple[Split, Split, int, None]:
-    loader, classes = _TORCHVISION[name]
+    import torchvision
+
+    loader_name, classes = _TORCHVISION[name]
+    loader = getattr(torchvision.datasets, loader_name)
     parts = []
     for train in (True, False):
         try:

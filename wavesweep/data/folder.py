@@ -8,20 +8,20 @@ from functools import cache
 from itertools import chain
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.datasets import ImageFolder
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as transforms
 
 from wavesweep.data.splits import Split, StoredImages
 from wavesweep.errors import SettingsError
 from wavesweep.progress import steps
 from wavesweep.store.records import once, storing
+
+if TYPE_CHECKING:
+    from torchvision.datasets import ImageFolder
 
 # What Pillow raises for files that are broken, hostile or no images at all.
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -102,7 +102,9 @@ def folder_dataset(
     return splits.get("train"), splits[held_out], len(classes), _listing_digest(folders, preparation)
 
 
-def _listed(root: Path, part: str) -> ImageFolder:
+def _listed(root: Path, part: str) -> "ImageFolder":
+    from torchvision.datasets import ImageFolder
+
     try:
         return ImageFolder(str(root / part))
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -114,7 +116,7 @@ class _Stored:
     """Parts of a folder that are decoded together, into one directory."""
 
     def __init__(
-        self, folders: Mapping[str, ImageFolder], preparation: Preparation, path: str, outputs: Path, progress: bool
+        self, folders: "Mapping[str, ImageFolder]", preparation: Preparation, path: str, outputs: Path, progress: bool
     ) -> None:
         self.folders, self._preparation, self._path, self._progress = folders, preparation, path, progress
         self._directory = outputs / "images" / _listing_digest(folders, preparation)
@@ -170,6 +172,9 @@ def _decode_part(part: str, files: list[str], into: Path, preparation: Preparati
 def _square(image: Image.Image, preparation: Preparation) -> Image.Image:
     size = preparation.image_size
     if preparation.resize is not None:
+        from torchvision.transforms import InterpolationMode
+        from torchvision.transforms import functional as transforms
+
         resized = transforms.resize(image, [preparation.resize], InterpolationMode(preparation.interpolation))
         cut: Image.Image = transforms.center_crop(resized, [size])
         return cut
@@ -185,7 +190,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
 
 
-def _listing_digest(folders: Mapping[str, ImageFolder], preparation: Preparation) -> str:
+def _listing_digest(folders: "Mapping[str, ImageFolder]", preparation: Preparation) -> str:
     """Digest of all file names and sizes: enough to see that a folder changed, without reading it."""
     digest = hashlib.sha256(f"{preparation.pixels}\n".encode())
     for part, folder in folders.items():

@@ -9,7 +9,6 @@ from math import prod
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from wavesweep.config import ModelSettings
@@ -164,6 +163,8 @@ def fashion_cnn(input_shape: Sequence[int], classes: int) -> nn.Module:
 
 def resnet18(input_shape: Sequence[int], classes: int) -> nn.Module:
     """ResNet-18 (He et al. 2016): the 3x3 stem for images up to 64 pixels, the ImageNet stem above."""
+    import torchvision
+
     model: nn.Module = torchvision.models.resnet18(num_classes=classes)
     channels, height, width = input_shape
     if max(height, width) <= _SMALL_IMAGE:
