@@ -2,7 +2,7 @@
 
 All variants take turns, a few steps each, so that they see the same machine: read the ratios. What a variant adds is
 the synthesis of the weights from masked coefficients with its gradient, and with `steps` trained rounding, with `rate`
-the estimate of the bits as well.
+the estimate of the bits as well. One thread, in processor time, since other processes may share the cores.
 
     python benchmarks/retrain_step.py
 """
@@ -86,9 +86,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     given = parser.parse_args()
-    print(f"{torch.get_num_threads()} threads, batches of {given.batch_size}, {given.rounds} rounds")
-    for name, shape in NETWORKS.items():
+    torch.set_num_threads(1)
+    print(f"one thread, batches of {given.batch_size}, {given.rounds} rounds")
+    for name in given.networks:
+        shape = NETWORKS[name]
         generator = torch.Generator().manual_seed(0)
         batch = (
             torch.randn(given.batch_size, *shape, generator=generator),
@@ -102,11 +105,11 @@ def main() -> None:
         for number in range(given.rounds + 1):
             for label, step in steps.items():
                 step()  # brings its own numbers back into the caches
-                started = time.perf_counter()
+                started = time.process_time()
                 for _ in range(STEPS):
                     step()
                 if number:  # the first round warms up
-                    times[label].append((time.perf_counter() - started) * 1e3 / STEPS)
+                    times[label].append((time.process_time() - started) * 1e3 / STEPS)
         plain = median(times["plain"])
         for label, found in times.items():
             ratio = median(a / b for a, b in zip(found, times["plain"], strict=True))
