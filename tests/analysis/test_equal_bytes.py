@@ -131,3 +131,10 @@ def test_wavelets_other_than_haar_are_methods_of_their_own(tmp_path):
     assert set(zip(found["method"], found["wavelet"], strict=True)) == {
         ("wavelet", "haar"), ("db3", "db3"), ("shuffled", "db3"), ("dct", "db3"),
     }  # fmt: skip
+
+
+def test_what_stands_in_for_others_is_last(tmp_path):
+    for seed, name in enumerate(("digits", "digits", "mnist")):
+        write_record(tmp_path, example({"dataset.name": name, "seed": seed}))
+    found = evidence(collect(tmp_path).trials, ("method",), ("test_accuracy",))
+    assert [one.subject.dataset for one in found] == ["mnist", "digits"]
