@@ -60,7 +60,7 @@ def test_a_seed_that_is_there_twice_counts_once(trials):
 
 
 @settings(deadline=None, max_examples=15)
-@given(st.lists(st.integers(-50, 50).map(lambda n: n / 8), min_size=2, max_size=12))
+@given(st.lists(st.integers(-50, 50).map(lambda n: n / 8), min_size=2, max_size=30))
 def test_the_interval_and_the_test_are_scipys(differences):
     found = paired(differences)
     assert found.n == len(differences)
