@@ -2,9 +2,12 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _asked_to_stop = threading.Event()
+_held_back: list[bool] = []  # for each block of `held_back` around the main thread: did Ctrl-C fall into it
 
 
 def listen() -> None:
@@ -19,6 +22,27 @@ def interrupted() -> bool:
     return _asked_to_stop.is_set()
 
 
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Raise a Ctrl-C that falls into the block at its end; a second one at once, should the block hang.
+
+    For what must be done wholly or not at all: a library's transaction that is left half-way keeps its locks.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed meanwhile.
+    """
+    _held_back.append(False)
+    try:
+        yield
+    finally:
+        fell_into_it = _held_back.pop()
+    if fell_into_it:
+        raise KeyboardInterrupt
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     _asked_to_stop.set()
+    if _held_back and not _held_back[0]:
+        _held_back[0] = True  # the outermost block: what is held back in it must not end in its middle
+        return
     raise KeyboardInterrupt

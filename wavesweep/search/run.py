@@ -21,7 +21,7 @@ from wavesweep.checks import check
 from wavesweep.config import Settings
 from wavesweep.errors import GivenUpError, SettingsError, TrialError, WavesweepError
 from wavesweep.export.files import export_problems
-from wavesweep.interrupt import interrupted
+from wavesweep.interrupt import held_back, interrupted
 from wavesweep.launch import LostError, Outcome, jobs_at_once, launch, stop_if_told
 from wavesweep.live import Live
 from wavesweep.objectives import Objective, limits_of, objectives_of, violations
@@ -93,8 +93,8 @@ def search(points: Points, launcher: Launcher) -> None:
         try:
             process.run()
         except BaseException:
-            with suppress(Exception):  # a full disk, say: what is reported is the first error
-                # Ctrl-C may have fallen into an update of Optuna's cache of trials, so they are read anew.
+            with suppress(Exception), held_back():  # a full disk, say: what is reported is the first error
+                # A second Ctrl-C may have fallen into an update of Optuna's cache of trials, so they are read anew.
                 study.study = optuna.load_study(study_name=directory.name, storage=open_storage(url))
                 study.leave()
             if interrupted():
@@ -158,12 +158,20 @@ class _Process:
                 else:
                     live.watch(job.point.directory, name)
             missing = [job.point for job in jobs if not job.was_there]
-            outcomes = dict(zip((point.key for point in missing), self._outcomes(missing), strict=True))
-            live.look()
-            with study.locked():
-                for job in jobs:
-                    self._tell(job, outcomes.get(job.point.key), live)
-                counts = study.counts()
+            try:
+                outcomes = dict(zip((point.key for point in missing), self._outcomes(missing), strict=True))
+            except KeyboardInterrupt:
+                with held_back(), study.locked():  # the finished ones need not wait for the next run
+                    for job in (job for job in jobs if "arms" in (job.point.record() or {})):
+                        self._tell(job, None, live)
+                raise
+            with held_back():
+                live.look()
+                with study.locked():
+                    for job in jobs:
+                        self._tell(job, outcomes.get(job.point.key), live)
+                    counts = study.counts()
+                summary = self._write()
             died = outcomes and all(isinstance(outcome, LostError) for outcome in outcomes.values())
             deaths = deaths + 1 if died and not any(point.record() for point in missing) else 0
             if deaths == _DEATHS:
@@ -171,7 +179,6 @@ class _Process:
                     f"the workers of {deaths} batches of trials in a row died (out of memory?); the same command goes "
                     "on from here, with fewer trials at once by hydra.launcher.n_jobs or search.n_jobs"
                 )
-            summary = self._write()
             if with_lines:
                 done, seconds = counts.ended - first, time.perf_counter() - started
                 _print_progress(counts, self.wanted, done, seconds, summary)
@@ -180,7 +187,7 @@ class _Process:
         """The next trials of this process, and how many others are being computed."""
         study, space = self.study, self.points.space.distributions
         size = points_of(space)
-        with study.locked():
+        with held_back(), study.locked():
             study.settle_lost_trials()
             counts = study.counts()
             left = self.wanted - counts.ended - counts.running

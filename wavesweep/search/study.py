@@ -23,6 +23,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from wavesweep.errors import SettingsError
+from wavesweep.interrupt import held_back
 from wavesweep.store.records import locked, storing
 
 _ATTEMPTS = 2
@@ -212,7 +213,7 @@ def joined(
     path = _owners(directory) / f"{owner}.lock"
     lock = FileLock(path)
     try:
-        with locked(directory):
+        with held_back(), locked(directory):  # half-made tables could not be opened again
             with storing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 lock.acquire()
