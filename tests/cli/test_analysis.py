@@ -7,6 +7,8 @@ from analysis.collect import collect
 from analysis.columns import ONNX, SETTINGS, TRIALS
 from analysis.status import status
 
+pytestmark = pytest.mark.integration
+
 OPTIONAL = {"other_settings", "retrained_epochs", "chosen_epoch", "effective_level"}
 
 

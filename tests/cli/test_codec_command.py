@@ -18,6 +18,8 @@ from wavesweep.codec.__main__ import main
 from wavesweep.codec.container import read_container, write_container
 from wavesweep.codec.model_file import pack
 
+pytestmark = pytest.mark.integration
+
 
 def command(directory, *arguments):
     line = [sys.executable, "-m", "wavesweep.codec", *map(str, arguments)]

@@ -8,6 +8,8 @@ import torch
 from command_line import records
 from torch import nn
 
+pytestmark = pytest.mark.integration
+
 MODEL = """
 from torch import nn
 

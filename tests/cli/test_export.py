@@ -10,6 +10,8 @@ from command_line import QUICK, results, run, started, trial_rows, wait_until, w
 from analysis.collect import collect
 from wavesweep.store.records import locked
 
+pytestmark = pytest.mark.integration
+
 # What can be exported depends on no value: this one's outputs are another network's for two images.
 MODEL = """
 from torch import nn

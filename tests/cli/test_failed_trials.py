@@ -5,6 +5,8 @@ import json
 import pytest
 from command_line import QUICK, records, results, trial_rows, written
 
+pytestmark = pytest.mark.integration
+
 # On the 8x8 grid of the digits the 40 taps of db20 allow no level at all.
 TRAP = ("-m", "wavelet=haar,db20,sym2", "layout=spatial", QUICK)
 DIVERGES = ("-m", "model.recipe.learning_rate=1e30,0.001", QUICK)

@@ -10,6 +10,8 @@ import sys
 import pytest
 from command_line import ENVIRONMENT, QUICK, Outcome, records, run
 
+pytestmark = pytest.mark.integration
+
 # Larger than all files of a trial but its result.
 FILE_LIMIT = 8_000
 REMEDY = "finished trials are kept, so make room or choose another paths.outputs and run the same command again"

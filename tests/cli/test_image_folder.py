@@ -7,6 +7,8 @@ import pytest
 from command_line import records, written
 from PIL import Image
 
+pytestmark = pytest.mark.integration
+
 COUNTS = {"train": 20, "test": 10}
 CLASSES = {"bright": 170, "dark": 0}
 FOLDER = ("dataset=image_folder", "dataset.path=images", "dataset.image_size=8", "dataset.channels=1")

@@ -6,6 +6,8 @@ import signal
 import pytest
 from command_line import QUICK, finish, results, started, trial_rows, wait_until, written
 
+pytestmark = pytest.mark.integration
+
 GRID = ("-m", "wavelet=haar,sym4,rbio3.3", "level=1,2", QUICK)
 STOPPED = "Stopped. Finished trials are kept; the same command goes on from here."
 INTERRUPTS = 60

@@ -9,6 +9,8 @@ import pytest
 import torch
 from command_line import QUICK, records, results, run, started, trial_rows, wait_until, without_timings, written
 
+pytestmark = pytest.mark.integration
+
 GRID = ("-m", "wavelet=haar,bior2.2,rbio3.3", "level=1,2", QUICK)
 POINTS = 6
 # Some seconds of training, so that a kill falls into it.

@@ -2,7 +2,10 @@
 
 import hashlib
 
+import pytest
 from command_line import records, run, without_timings
+
+pytestmark = pytest.mark.integration
 
 
 def test_single_run_elsewhere_gives_the_record_of_the_sweep(readme_sweep, tmp_path):

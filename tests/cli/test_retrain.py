@@ -7,6 +7,8 @@ import pytest
 import torch
 from command_line import QUICK, records, results, run, started, wait_until, without_timings
 
+pytestmark = pytest.mark.integration
+
 FEW = (QUICK, "compare=[]")
 # Seconds of retraining, so that a kill falls into it.
 LONG = (

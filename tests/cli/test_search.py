@@ -8,6 +8,8 @@ import optuna
 import pytest
 from command_line import QUICK, finish, records, results, started, wait_until, written
 
+pytestmark = pytest.mark.integration
+
 # Trials of a moment: one network, one control less.
 SEARCH = ("-m", "search=pareto", QUICK, "search.n_trials=6")
 STUDY = "outputs/studies/pareto-mlp-digits"

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.integration
+
 # The arguments, and what the line must hold.
 WRONG = {
     "search of no such name": (["search=nosuch"], ["search=nosuch", "none, pareto"]),

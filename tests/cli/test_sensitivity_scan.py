@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from command_line import records, results, written
 
+pytestmark = pytest.mark.integration
+
 # The default network, trained for a moment.
 BASE = ("model.recipe.epochs=3", "wavelet=haar", "level=1")
 SCAN = ("-m", "experiment=sensitivity", *BASE)

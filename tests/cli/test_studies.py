@@ -11,6 +11,8 @@ from PIL import Image
 
 from analysis import command, study
 
+pytestmark = pytest.mark.integration
+
 PAGE = f"{study.BEGIN}\n{study.END}\n"
 
 

@@ -5,6 +5,8 @@ import json
 import pytest
 from command_line import records, run_together, trial_rows
 
+pytestmark = pytest.mark.integration
+
 # Notes who trains on how many images. It takes its time, so that both processes are there before it is done.
 MODEL = """
 import os, time

@@ -152,6 +152,7 @@ def assert_mutations_are_harmless(numbers):
     assert min(loaded, refused) > 0.05 * len(numbers)
 
 
+@pytest.mark.integration
 def test_hundreds_of_mutated_files_load_or_are_refused():
     assert_mutations_are_harmless(range(600))
 

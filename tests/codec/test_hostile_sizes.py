@@ -8,6 +8,7 @@ import sys
 import zlib
 
 import numpy as np
+import pytest
 from examples import CODERS, coded
 from hostile import CODED, HEAD_ONLY, load, raw_container
 
@@ -60,6 +61,7 @@ def bombs():
     }
 
 
+@pytest.mark.integration
 def test_bombs_use_little_memory_and_time(tmp_path):
     paths = []
     for number, content in enumerate(bombs().values()):

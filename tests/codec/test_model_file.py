@@ -215,6 +215,7 @@ print(json.dumps({name: hashlib.sha256(value.numpy().tobytes()).hexdigest() for 
 """
 
 
+@pytest.mark.integration
 def test_another_number_of_threads_decodes_the_same_bits(tmp_path):
     tensors = [coded(basis, (96, 130), basis, "a step each") for basis in BASES]
     path = tmp_path / "a.wsz"

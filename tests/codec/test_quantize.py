@@ -297,6 +297,7 @@ def test_feedback_by_blocks_equals_feedback_among_all_coefficients(method, shape
     assert (coded.symbols != np.rint(tensor.coefficients.double().numpy() / step)).mean() > 0.05
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("method", ["magnitude", "dct", "rotation", "wavelet", "shuffled"])
 def test_importance_gives_smaller_errors_of_the_outputs_at_no_more_bytes(method):
     shape = (64, 48)

@@ -40,6 +40,7 @@ OVERRIDES = [
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", ["finetune", "iterative", "gradual", "rewind", "rate"])
 def test_a_network_of_the_callers_is_retrained_and_left_as_it_was(kind):
     model = Tied().eval()

@@ -254,6 +254,7 @@ def test_another_seed_gives_another_order_and_other_weights(outputs):
 WITHIN = ("gradual", "rewound weights, codebooks", "rate of all tensors, a step a band")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("name", "moment"),
     [(name, "after every epoch") for name in (*KINDS, *LOOSE)] + [(name, "within epochs") for name in WITHIN],

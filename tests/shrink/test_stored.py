@@ -71,6 +71,7 @@ OVERRIDES = [
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("overrides", OVERRIDES, ids=" ".join)
 @pytest.mark.parametrize("name", ["lenet300", "lenet5"])
 def test_weights_that_are_left_are_coded_as_before(name, overrides):
