@@ -103,6 +103,27 @@ def test_gradients_are_those_of_learned_step_sizes(seed, exact, dead_zone):
         assert float(gradient) == pytest.approx(float(expected), abs=1e-4)
 
 
+@pytest.mark.parametrize("per", ["layer", "band"])
+@pytest.mark.parametrize("used", ["multiples", "scaled", "both"])
+def test_gradients_of_both_results_are_those_of_autograd(per, used):
+    tensor = tensors()[0]
+    generator = torch.Generator().manual_seed(2)
+    quantizer = StepQuantizer(tensor.bands, [0.05] if per == "layer" else [0.02, 0.03], exact=False)
+    weights = [torch.randn(tensor.mask.numel(), generator=generator) for _ in range(2)]
+
+    def gradients(multiples, scaled, values):
+        chosen = {"multiples": [multiples], "scaled": [scaled], "both": [multiples, scaled]}[used]
+        loss = sum((weight * part).sum() for weight, part in zip(weights, chosen, strict=False))
+        return torch.autograd.grad(loss, [values, quantizer.log_steps])
+
+    values = tensor.coefficients.clone().requires_grad_()
+    found = gradients(quantizer(values, tensor.mask), quantizer.scaled, values)
+    scaled = values / quantizer.steps()
+    multiples = (scaled + (torch.round(scaled) - scaled).detach()) * quantizer.steps()
+    for one, other in zip(found, gradients(multiples, scaled, values), strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
 def test_the_steps_gradient_is_that_of_finite_differences_where_symbols_stay():
     tensor = tensors()[1]
     quantizer = StepQuantizer(tensor.bands, [0.05], False)

@@ -1,9 +1,9 @@
 """Quantisers that are trained: straight-through rounding with steps or codebooks as parameters."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -46,18 +46,15 @@ class StepQuantizer(Quantizer):
 
     def steps(self) -> Tensor:
         """The step of every coefficient, or the one of all."""
-        steps = self.log_steps.exp()
-        if len(steps) == 1:
-            return steps
-        return torch.repeat_interleave(steps, torch.tensor(self.sizes, device=steps.device))
+        return _of_each(self.log_steps.exp(), self.sizes)
 
     def forward(self, coefficients: Tensor, mask: Tensor) -> Tensor:
         """Quantised coefficients; those in units of their steps are remembered in `scaled`."""
-        steps = self.steps()
-        scaled = coefficients / steps
+        quantized, scaled = _Rounded.apply(
+            coefficients, self.log_steps.exp(), self.sizes, lambda scaled: self._symbols(scaled, mask)
+        )
         self.scaled = scaled if torch.is_grad_enabled() else None
-        rounded: Tensor = _StraightThrough.apply(scaled, self._symbols(scaled.detach(), mask))
-        return rounded * steps
+        return cast(Tensor, quantized)
 
     def coded(self, tensor: PrunedTensor) -> CodedTensor:
         """The coded form, with steps of four significant digits."""
@@ -78,16 +75,45 @@ class StepQuantizer(Quantizer):
         return torch.where(torch.signbit(scaled), -symbols, symbols) * mask
 
 
-class _StraightThrough(torch.autograd.Function):
-    """The symbols, whose gradient goes to what was rounded (Bengio et al. 2013)."""
+class _Rounded(torch.autograd.Function):
+    """Coefficients as multiples of their steps, and what they were in units of the steps.
+
+    The gradient goes straight through the rounding (Bengio et al. 2013). Written out, since most of it cancels: a
+    coefficient gets that of its multiple, a step what rounding added to its coefficients (Esser et al. 2020).
+    """
 
     @staticmethod
-    def forward(ctx: Any, scaled: Tensor, symbols: Tensor) -> Tensor:
-        return symbols.clone()
+    def forward(
+        ctx: Any, coefficients: Tensor, steps: Tensor, sizes: list[int], rounded: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        each = _of_each(steps, sizes)
+        scaled = coefficients / each
+        symbols = rounded(scaled)
+        ctx.sizes = [scaled.numel()] if len(steps) == 1 else sizes
+        ctx.save_for_backward(each, scaled, symbols - scaled)
+        ctx.set_materialize_grads(False)
+        return symbols * each, scaled
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient, None
+    def backward(ctx: Any, of_multiples: Tensor | None, of_scaled: Tensor | None) -> tuple[Tensor | None, ...]:
+        each, scaled, added = ctx.saved_tensors
+        of_coefficients, of_steps = of_multiples, torch.zeros(len(ctx.sizes), device=each.device)
+        if of_multiples is not None:
+            of_steps = _sums_of_products(of_multiples, added, ctx.sizes)
+        if of_scaled is not None:
+            divided = of_scaled / each
+            of_coefficients = divided if of_multiples is None else of_multiples + divided
+            of_steps = of_steps - _sums_of_products(divided, scaled, ctx.sizes)
+        return of_coefficients, of_steps, None, None
+
+
+def _of_each(steps: Tensor, sizes: list[int]) -> Tensor:
+    return steps if len(steps) == 1 else torch.repeat_interleave(steps, torch.tensor(sizes, device=steps.device))
+
+
+def _sums_of_products(left: Tensor, right: Tensor, sizes: list[int]) -> Tensor:
+    parts = zip(torch.split(left, sizes), torch.split(right, sizes), strict=True)
+    return torch.stack([torch.dot(one, other) for one, other in parts])
 
 
 class CodebookQuantizer(Quantizer):

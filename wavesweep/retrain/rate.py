@@ -134,9 +134,10 @@ class _InterpolatedBits(torch.autograd.Function):
     def forward(ctx: Any, scaled: Tensor, first: Tensor, further: Tensor) -> Tensor:
         sizes = scaled.abs()
         ctx.save_for_backward(scaled, torch.where(sizes < 1, first, further))
-        return (first * sizes.clamp(max=1) + further * (sizes - 1).clamp(min=0)).sum()
+        beyond = (sizes - 1).clamp_(min=0)
+        return torch.dot(first, sizes.sub_(beyond)) + torch.dot(further, beyond)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         scaled, slope = ctx.saved_tensors
-        return gradient * slope * scaled.sign(), None, None
+        return scaled.sign().mul_(slope).mul_(gradient), None, None
