@@ -90,20 +90,19 @@ class _Rounded(torch.autograd.Function):
         scaled = coefficients / each
         symbols = rounded(scaled)
         ctx.sizes = [scaled.numel()] if len(steps) == 1 else sizes
-        ctx.save_for_backward(each, scaled, symbols - scaled)
+        ctx.save_for_backward(steps, each, scaled, symbols - scaled)
         ctx.set_materialize_grads(False)
         return symbols * each, scaled
 
     @staticmethod
     def backward(ctx: Any, of_multiples: Tensor | None, of_scaled: Tensor | None) -> tuple[Tensor | None, ...]:
-        each, scaled, added = ctx.saved_tensors
-        of_coefficients, of_steps = of_multiples, torch.zeros(len(ctx.sizes), device=each.device)
+        steps, each, scaled, added = ctx.saved_tensors
+        of_coefficients, of_steps = of_multiples, torch.zeros_like(steps)
         if of_multiples is not None:
             of_steps = _sums_of_products(of_multiples, added, ctx.sizes)
         if of_scaled is not None:
-            divided = of_scaled / each
-            of_coefficients = divided if of_multiples is None else of_multiples + divided
-            of_steps = of_steps - _sums_of_products(divided, scaled, ctx.sizes)
+            of_coefficients = of_scaled / each if of_multiples is None else of_multiples.addcdiv(of_scaled, each)
+            of_steps = of_steps - _sums_of_products(of_scaled, scaled, ctx.sizes) / steps
         return of_coefficients, of_steps, None, None
 
 

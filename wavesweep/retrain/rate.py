@@ -133,9 +133,10 @@ class _InterpolatedBits(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scaled: Tensor, first: Tensor, further: Tensor) -> Tensor:
         sizes = scaled.abs()
-        ctx.save_for_backward(scaled, torch.where(sizes < 1, first, further))
-        beyond = (sizes - 1).clamp_(min=0)
-        return torch.dot(first, sizes.sub_(beyond)) + torch.dot(further, beyond)
+        slope = torch.where(sizes < 1, first, further)
+        ctx.save_for_backward(scaled, slope)
+        # Beyond one the line through (1, first) does not begin at zero; what it has there is first - slope.
+        return torch.dot(slope, sizes) + first.sum() - slope.sum()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
