@@ -19,6 +19,7 @@ from wavesweep.compression.importance import LayerImportance
 from wavesweep.compression.layers import plan_tensors
 from wavesweep.compression.quantize import quantize, quantize_small, round_to_step, short_number
 from wavesweep.compression.rate_distortion import quantize_rate_distortion
+from wavesweep.compression.second_order import blocks_of
 from wavesweep.compression.symbols import LARGEST, Codebook, Steps, Values
 from wavesweep.config import METHODS, QuantizeSettings, Settings, ThresholdSettings
 from wavesweep.errors import WavesweepError
@@ -34,9 +35,11 @@ def network(shape, seed=0, scale=1.0):
     return nn.Sequential(layer)
 
 
-def pruned(shape=SHAPES["linear"], method="wavelet", layout="channel", percentile=50.0, scale=1.0, **changes):
+def pruned(
+    shape=SHAPES["linear"], method="wavelet", layout="channel", percentile=50.0, scale=1.0, wavelet="haar", **changes
+):
     model = network(shape, scale=scale)
-    settings = Settings(wavelet="haar", level=2, layout=layout)
+    settings = Settings(wavelet=wavelet, level=2, layout=layout)
     plans = tuple(plan for plan in plan_tensors(model, settings, ()) if plan.pruned)
     threshold = ThresholdSettings(percentile=percentile, **changes)
     weights = {name: value.detach() for name, value in model.state_dict().items()}
@@ -60,7 +63,7 @@ def test_every_quantiser_leaves_pruned_coefficients_zero(method, layout, shape):
     tensor = pruned(SHAPES[shape], method, layout)
     _, mask = numbers(tensor)
     columns = SHAPES[shape][1] if len(SHAPES[shape]) == 2 else 54
-    importance = LayerImportance(np.eye(columns) + 0.2, np.linspace(1, 2, SHAPES[shape][0]))
+    importance = LayerImportance(np.eye(columns) + 0.2, np.diag(np.linspace(1, 2, SHAPES[shape][0])))
     rdo = QuantizeSettings(step=0.3, rate_weight=0.05)
     for coded in (
         quantize(tensor, QuantizeSettings(bits=5)),
@@ -240,7 +243,7 @@ def test_without_a_price_rate_distortion_is_nearest_rounding(method, layout):
 @pytest.mark.parametrize("correlated", [False, True])
 def test_a_higher_price_of_bits_gives_fewer_symbols_and_bytes(layout, correlated):
     tensor = pruned((40, 8, 3, 3), "magnitude", layout, percentile=60.0)
-    importance = LayerImportance(np.eye(72) + 0.5, np.ones(40)) if correlated else None
+    importance = LayerImportance(np.eye(72) + 0.5, np.eye(40)) if correlated else None
     found = []
     for weight in (0.0, 0.05, 0.2, 0.5):
         coded = quantize_rate_distortion(
@@ -252,13 +255,34 @@ def test_a_higher_price_of_bits_gives_fewer_symbols_and_bytes(layout, correlated
     assert found[-1][1] < 0.9 * found[0][1]
 
 
+def atoms_of(tensor):
+    """All atoms of a tensor's basis, shape (count, units, weights of a unit)."""
+    basis = make_basis(tensor.basis, tensor.plan.view)
+    atoms = torch.stack([basis.synthesise(one) for one in torch.eye(basis.count, dtype=torch.float64)])
+    return atoms.reshape(basis.count, tensor.plan.view[0], -1).numpy()
+
+
+@pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "flat"])  # that has no units
+@pytest.mark.parametrize("method", ["wavelet", "magnitude", "dct", "rotation", "shuffled"])
+@pytest.mark.parametrize("wavelet", ["haar", "bior2.2"])
+def test_weights_are_those_of_each_atom(method, layout, wavelet):
+    tensor = pruned((20, 6, 3, 3), method, layout, wavelet=wavelet)
+    generator = torch.Generator().manual_seed(4)
+    moments = [torch.randn(size, 70, generator=generator, dtype=torch.float64) + 0.3 for size in (54, 20)]
+    inputs, outputs = ((one @ one.T).numpy() for one in moments)
+    atoms = atoms_of(tensor)
+    expected = np.einsum("iom,iom->i", np.einsum("op,ipn->ion", outputs, atoms), atoms @ inputs)
+    blocks = blocks_of(tensor, LayerImportance(inputs, outputs), 0.0)
+    assert sum(len(block.rows) * len(block.columns) for block in blocks) == len(expected)
+    for block in blocks:
+        np.testing.assert_allclose(block.rows[:, None] * block.columns, block.gather(expected), rtol=1e-9)
+
+
 def symbols_by_dense_feedback(tensor, importance, step):
     """Nearest rounding of one coefficient after another, with the second-order matrix of all of them at once."""
     place = tensor.basis.axes.index(0)
-    basis = make_basis(tensor.basis, tensor.plan.view)
-    atoms = torch.stack([basis.synthesise(one) for one in torch.eye(basis.count, dtype=torch.float64)])
-    atoms = atoms.reshape(basis.count, len(importance.outputs), -1).numpy()
-    dense = np.einsum("iom,mn,jon->ij", atoms, importance.inputs * importance.outputs.mean(), atoms)
+    atoms = atoms_of(tensor)
+    dense = np.einsum("iom,mn,jon->ij", atoms, importance.inputs, atoms)
     order = []
     top = max(band.level for band in tensor.bands)
     for level in range(1, top + 1):
@@ -270,7 +294,7 @@ def symbols_by_dense_feedback(tensor, importance, step):
             matrix = np.concatenate(index, axis=1)
             heaviest_first = np.argsort(-dense[matrix[0], matrix[0]].round(9), kind="stable")
             order += matrix[:, heaviest_first].T.reshape(-1).tolist()
-    left, symbols = tensor.coefficients.double().numpy().copy(), np.zeros(basis.count, np.int32)
+    left, symbols = tensor.coefficients.double().numpy().copy(), np.zeros(len(atoms), np.int32)
     for number, one in enumerate(order):
         symbols[one] = np.rint(left[one] / step)
         later = order[number + 1 :]
@@ -289,7 +313,7 @@ def test_feedback_by_blocks_equals_feedback_among_all_coefficients(method, shape
     count = int(np.prod(shape[1:]))
     rows = torch.randn(60, count, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     rows[:, 1:] += 0.8 * rows[:, :-1]
-    importance = LayerImportance((rows.T @ rows / 60).numpy(), np.linspace(0.5, 2, shape[0]))
+    importance = LayerImportance((rows.T @ rows / 60).numpy(), np.eye(shape[0]))
     quantizer = QuantizeSettings(step=1.0, rate_weight=0.0, damping=0.0)
     coded = quantize_rate_distortion(tensor, quantizer, importance, _rates, 1.0)
     (step,) = coded.reconstruction.steps
@@ -305,7 +329,7 @@ def test_importance_gives_smaller_errors_of_the_outputs_at_no_more_bytes(method)
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(500, 6, generator=generator) @ torch.randn(6, 48, generator=generator)
     inputs = (inputs + 0.1 * torch.randn(500, 48, generator=generator)).double()
-    importance = LayerImportance((inputs.T @ inputs / 500).numpy(), np.ones(64))
+    importance = LayerImportance((inputs.T @ inputs / 500).numpy(), np.eye(64))
 
     def error(coded):
         return float(torch.linalg.vector_norm(inputs @ (coded.weight() - tensor.weight).double().T))

@@ -128,9 +128,12 @@ def test_a_callers_network_is_retrained_on_tokens():
 
 def test_second_order_quantisation_takes_tokens():
     inputs = tokens(64)[0]
-    overrides = ["wavelet=haar", "level=1", "layers.types=[linear,embedding]", "quantize=rdo", "quantize.step=0.02"]
+    overrides = [
+        *("wavelet=haar", "level=1", "layers.types=[linear,embedding]"),
+        *("threshold=none", "quantize=rdo", "quantize.step=0.02"),
+    ]
     small = wavesweep.compress(Encoder(), overrides, images=inputs)
     filled = Encoder().eval()
     filled.load_state_dict(small.state_dict())
     agrees = filled(inputs).argmax(1) == Encoder().eval()(inputs).argmax(1)
-    assert agrees.double().mean() > 0.8
+    assert agrees.double().mean() > 0.9

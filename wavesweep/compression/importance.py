@@ -1,9 +1,9 @@
 """How much each weight matters to the network's output: a layer-wise second-order estimate from a few images.
 
-The change of the outputs that an error dW of a layer's weight causes is, on average, about sum_o g_o dw_o A dw_o^T:
-A is the second moment of the layer's inputs, g_o how strongly the outputs follow unit o (Kronecker factors as in
-K-FAC, Martens and Grosse 2015; the outputs themselves instead of the loss, whose curvature vanishes on images that
-the network is sure of).
+The change of the outputs that an error dW of a layer's weight causes is, on average, about trace(G dW A dW^T): A is
+the second moment of the layer's inputs, G that of the outputs' derivatives by its units (Kronecker factors as in K-FAC,
+Martens and Grosse 2015; the outputs themselves instead of the loss, whose curvature vanishes on images that the
+network is sure of).
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,8 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class LayerImportance:
-    """`inputs`: second moment of a unit's inputs, shape (n, n), n weights per unit; `outputs`: shape (units,)."""
+    """Second moments: `inputs` of a unit's inputs, shape (n, n), with n weights per unit; `outputs` of the derivatives
+    by the units, shape (units, units)."""
 
     inputs: Array
     outputs: Array
@@ -79,8 +80,8 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
                         retain_graph=number + 1 < _PROJECTIONS,
                     )
                     for name, gradient in zip(called, gradients, strict=True):
-                        square = _sum_of_squares(called[name], gradient)
-                        outputs[name] = outputs[name] + square if name in outputs else square
+                        moment = _moment_of_gradients(called[name], gradient)
+                        outputs[name] = outputs[name] + moment if name in outputs else moment
     finally:
         for hook in hooks:
             hook.remove()
@@ -93,12 +94,12 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
     }
 
 
-def _sum_of_squares(module: nn.Module, gradient: Tensor) -> Tensor:
-    """Squares by unit, summed over images, averaged over the places of an image."""
-    if isinstance(module, nn.Conv2d):
-        return gradient.double().square().mean((2, 3)).sum(0)
-    rows = gradient.double().square().reshape(len(gradient), -1, gradient.shape[-1])
-    return rows.mean(1).sum(0)
+def _moment_of_gradients(module: nn.Module, gradient: Tensor) -> Tensor:
+    """Sum over images of g g^T, g being the derivatives by the units, averaged over the places of an image."""
+    units = gradient.movedim(1, -1) if isinstance(module, nn.Conv2d) else gradient
+    # Squares of small gradients leave float32.
+    rows = units.reshape(-1, units.shape[-1]).double()
+    return rows.T @ rows * (len(gradient) / len(rows))
 
 
 def _is_known(module: nn.Module) -> bool:

@@ -1,7 +1,8 @@
 """Second-order weights of coefficients: what an error costs at the outputs, and which others can make it good.
 
-An error dW of a layer's weight changes the outputs by about sum_o g_o dw_o A dw_o^T (see `importance`). Coefficients
-are put into blocks whose rows do not share in that; within a row, the error of a column is made good by later ones.
+An error dW of a layer's weight changes the outputs by about trace(G dW A dW^T) (see `importance`). Coefficients are
+put into blocks of rows, one for each unit or mixture of units. What an error in one row adds to that in another is left
+out; within a row, the error of a column is made good by later ones.
 """
 
 from collections.abc import Sequence
@@ -79,18 +80,16 @@ def blocks_of(tensor: PrunedTensor, importance: LayerImportance | None, damping:
     """
     spec, view = tensor.basis, tensor.plan.view
     if importance is None or len(view) < 2:
-        scale = 1.0 if importance is None else float(importance.outputs.mean() * np.diag(importance.inputs).mean())
+        moments = () if importance is None else (importance.outputs, importance.inputs)
+        scale = prod(float(np.diag(moment).mean()) for moment in moments)
         norms = np.concatenate([np.full(prod(band.shape), band.atom_norm**2) for band in tensor.bands])
         return [Block(tensor.bands, np.ones(1), norms * scale)]
     place = spec.axes.index(0) if 0 in spec.axes else None
     unit_levels = spec.levels[place] if place is not None and spec.levels else 0
-    is_mixed = unit_levels > 0 or (place is not None and not spec.levels)
 
-    def block(bands: Sequence[Band], columns: _Columns, carried: int = 0, deeper: Basis | None = None) -> Block:
-        beside = columns.bands[1 if carried else 0]
-        # Each row of an orthonormal mixture of units has the mean of their weights.
-        units = np.full(bands[0].shape[0], importance.outputs.mean()) if is_mixed else importance.outputs
-        rows = units * (bands[0].atom_norm / beside.atom_norm) ** 2
+    def block(
+        bands: Sequence[Band], columns: _Columns, rows: Array, carried: int = 0, deeper: Basis | None = None
+    ) -> Block:
         feedback = Feedback.of(columns.hessian, damping, carried)
         return Block(tuple(bands), rows, np.diag(columns.hessian)[carried:], feedback, carried, deeper)
 
@@ -98,20 +97,39 @@ def blocks_of(tensor: PrunedTensor, importance: LayerImportance | None, damping:
     for level in range(1, unit_levels + 1):
         assert place is not None
         columns = _columns(tensor, importance.inputs, level, level)
+        average, difference = _row_weights(tensor, importance.outputs, level)
         details = [band for band in tensor.bands[1:] if band.level == level]
-        found.append(block([band for band in details if band.orientation[place] == "d"], columns))
+        found.append(block([band for band in details if band.orientation[place] == "d"], columns, difference))
         low = [band for band in details if band.orientation[place] == "a"]
         if low and level < unit_levels:
             left = [max(0, most - level) for most in spec.levels]
             deeper = wavelet_basis(low[0].shape, spec.axes, left, spec.wavelet, spec.mode)
-            found.append(block(low, columns, prod(columns.bands[0].shape[1:]), deeper))
+            found.append(block(low, columns, average, prod(columns.bands[0].shape[1:]), deeper))
     last = [
         band
         for band in tensor.bands[1:]
         if band.level > unit_levels or (band.level == unit_levels and band.orientation[place or 0] == "a")
     ]
-    found.append(block([tensor.bands[0], *last], _columns(tensor, importance.inputs, None, unit_levels)))
+    average, _ = _row_weights(tensor, importance.outputs, unit_levels)
+    found.append(block([tensor.bands[0], *last], _columns(tensor, importance.inputs, None, unit_levels), average))
     return found
+
+
+def _row_weights(tensor: PrunedTensor, moment: Array, level: int) -> tuple[Array, Array]:
+    """What an error in one row of the transform over units costs: the approximation's rows, and the details' of `level`
+    (none without levels)."""
+    spec = tensor.basis
+    axes = tuple(axis for axis in spec.axes if axis == 0)
+    of_units = replace(spec, axes=axes, levels=(level,) if axes and spec.levels else ())
+    if spec.kind == "identity" or not axes or (spec.levels and not level):
+        return np.diag(moment), np.empty(0)
+    count = make_basis(of_units, (len(moment), 1)).count
+    # All atoms in one call: a column of its own for each row.
+    every = make_basis(of_units, (len(moment), count))
+    atoms = every.synthesise(torch.eye(count, dtype=torch.float64).reshape(-1)).reshape(len(moment), count).numpy()
+    weights = (atoms * (moment @ atoms)).sum(0)
+    first, second = (band.shape[0] for band in (every.bands[0], every.bands[min(1, len(every.bands) - 1)]))
+    return weights[:first], weights[first : first + second]
 
 
 @dataclass(frozen=True)
