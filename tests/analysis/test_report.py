@@ -18,6 +18,8 @@ from analysis.report import render
 from analysis.rerun import command
 from analysis.subjects import subjects
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = """<img src=x onerror="window.hostile=1"></script><script>window.hostile=1</script>'"&"""
 _ARGUMENTS = (

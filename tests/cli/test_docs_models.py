@@ -9,6 +9,8 @@ import torch
 from command_line import records
 from torch import nn
 
+pytestmark = pytest.mark.integration
+
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
 IMAGES = """
 import torch

@@ -10,6 +10,8 @@ import wavesweep
 from wavesweep.config import ModelSettings
 from wavesweep.models.zoo import build_model
 
+pytestmark = pytest.mark.integration
+
 UNITS = ("method=unit", "threshold.percentile=60", "layers.exclude=[fc3*]", "compare=[]", QUICK)
 
 

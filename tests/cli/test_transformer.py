@@ -9,6 +9,8 @@ from command_line import records
 
 import wavesweep
 
+pytestmark = pytest.mark.integration
+
 OWN_CODE = '''
 import torch
 from torch import nn

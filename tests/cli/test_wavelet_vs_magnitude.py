@@ -5,6 +5,8 @@ import pytest
 from command_line import records, without_timings
 from PIL import Image
 
+pytestmark = pytest.mark.integration
+
 REDUCED = (
     "-m",
     "experiment=wavelet_vs_magnitude",

@@ -5,6 +5,8 @@ import itertools
 import pytest
 from command_line import run_together
 
+pytestmark = pytest.mark.integration
+
 # The arguments, and what the line must hold: the key with the value, and something of what is allowed or to do.
 WRONG = {
     "unknown wavelet": (["wavelet=bior2.3"], ["wavelet=bior2.3", "discrete wavelet", "did you mean bior"]),

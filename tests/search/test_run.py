@@ -20,6 +20,8 @@ from wavesweep.search.points import Points
 from wavesweep.search.run import search
 from wavesweep.sweep import Point, run_here
 
+pytestmark = pytest.mark.integration
+
 LINES = ("search=pareto", "model.recipe.epochs=1", "threshold.percentile=interval(50,90)", "search.n_jobs=2")
 
 
