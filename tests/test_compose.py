@@ -104,6 +104,7 @@ def same(first, second):
     return repr(first) == repr(second)
 
 
+@pytest.mark.integration
 @settings(deadline=None, max_examples=40)
 @given(lines=st.lists(LINES, max_size=6, unique_by=lambda line: line.partition("=")[0]))
 def test_the_fast_composition_is_hydras_own(hydra, lines):

@@ -36,6 +36,7 @@ def filled(model, state):
     return model.eval()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in ("resnet18", "resnet56") else ()) for name in ZOO]
 )
