@@ -94,6 +94,7 @@ def blocks_of(tensor: PrunedTensor, importance: LayerImportance | None, damping:
         return Block(tuple(bands), rows, np.diag(columns.hessian)[carried:], feedback, carried, deeper)
 
     found = []
+    average, _ = _row_weights(tensor, importance.outputs, 0)
     for level in range(1, unit_levels + 1):
         assert place is not None
         columns = _columns(tensor, importance.inputs, level, level)
@@ -110,14 +111,13 @@ def blocks_of(tensor: PrunedTensor, importance: LayerImportance | None, damping:
         for band in tensor.bands[1:]
         if band.level > unit_levels or (band.level == unit_levels and band.orientation[place or 0] == "a")
     ]
-    average, _ = _row_weights(tensor, importance.outputs, unit_levels)
     found.append(block([tensor.bands[0], *last], _columns(tensor, importance.inputs, None, unit_levels), average))
     return found
 
 
 def _row_weights(tensor: PrunedTensor, moment: Array, level: int) -> tuple[Array, Array]:
-    """What an error in one row of the transform over units costs: the approximation's rows, and the details' of `level`
-    (none without levels)."""
+    """What an error in one row of the transform over units costs: the approximation's rows after `level` levels of a
+    wavelet, and as many details of that level; all rows and none of a transform without levels."""
     spec = tensor.basis
     axes = tuple(axis for axis in spec.axes if axis == 0)
     of_units = replace(spec, axes=axes, levels=(level,) if axes and spec.levels else ())
@@ -128,8 +128,8 @@ def _row_weights(tensor: PrunedTensor, moment: Array, level: int) -> tuple[Array
     every = make_basis(of_units, (len(moment), count))
     atoms = every.synthesise(torch.eye(count, dtype=torch.float64).reshape(-1)).reshape(len(moment), count).numpy()
     weights = (atoms * (moment @ atoms)).sum(0)
-    first, second = (band.shape[0] for band in (every.bands[0], every.bands[min(1, len(every.bands) - 1)]))
-    return weights[:first], weights[first : first + second]
+    first = every.bands[0].shape[0]
+    return weights[:first], weights[first : 2 * first]
 
 
 @dataclass(frozen=True)
