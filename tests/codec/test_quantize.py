@@ -273,27 +273,44 @@ def test_weights_are_those_of_each_atom(method, layout, wavelet):
     atoms = atoms_of(tensor)
     expected = np.einsum("iom,iom->i", np.einsum("op,ipn->ion", outputs, atoms), atoms @ inputs)
     blocks = blocks_of(tensor, LayerImportance(inputs, outputs), 0.0)
-    assert sum(len(block.rows) * len(block.columns) for block in blocks) == len(expected)
+    assert sum(len(block.row_weights) * len(block.column_weights) for block in blocks) == len(expected)
     for block in blocks:
-        np.testing.assert_allclose(block.rows[:, None] * block.columns, block.gather(expected), rtol=1e-9)
+        np.testing.assert_allclose(block.row_weights[:, None] * block.column_weights, block.gather(expected), rtol=1e-9)
+
+
+def second_moment(size, seed):
+    """That of rows whose neighbours are alike, so that errors of one are made good by many others."""
+    rows = torch.randn(60, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    rows[:, 1:] += 0.8 * rows[:, :-1]
+    return (rows.T @ rows / 60).numpy()
+
+
+def groups_of_bands(tensor):
+    """Bands that are quantised together, in order; what follows a group takes up its errors."""
+    levels = dict(zip(tensor.basis.axes, tensor.basis.levels, strict=False))
+    if not levels.get(0):
+        return [tensor.bands]
+    place, top, found = tensor.basis.axes.index(0), levels[0], []
+    for level in range(1, top + 1):
+        details = [band for band in tensor.bands[1:] if band.level == level]
+        found.append([band for band in details if band.orientation[place] == "d"])
+        low = [band for band in details if band.orientation[place] == "a"]
+        found.append([tensor.bands[0], *low] if level == top else low)
+    return found
 
 
 def symbols_by_dense_feedback(tensor, importance, step):
     """Nearest rounding of one coefficient after another, with the second-order matrix of all of them at once."""
-    place = tensor.basis.axes.index(0)
     atoms = atoms_of(tensor)
-    dense = np.einsum("iom,mn,jon->ij", atoms, importance.inputs, atoms)
+    by_outputs = np.einsum("op,ipn->ion", importance.outputs, atoms)
+    dense = np.einsum("iom,jom->ij", by_outputs, atoms @ importance.inputs)
     order = []
-    top = max(band.level for band in tensor.bands)
-    for level in range(1, top + 1):
-        details = [band for band in tensor.bands[1:] if band.level == level]
-        high = [band for band in details if band.orientation[place] == "d"]
-        low = [band for band in details if band.orientation[place] == "a"]
-        for group in (high, [tensor.bands[0], *low] if level == top else low):
-            index = [np.arange(band.slice.start, band.slice.stop).reshape(band.shape[0], -1) for band in group]
-            matrix = np.concatenate(index, axis=1)
-            heaviest_first = np.argsort(-dense[matrix[0], matrix[0]].round(9), kind="stable")
-            order += matrix[:, heaviest_first].T.reshape(-1).tolist()
+    for group in groups_of_bands(tensor):
+        index = [np.arange(band.slice.start, band.slice.stop).reshape(band.shape[0], -1) for band in group]
+        matrix = np.concatenate(index, axis=1)
+        weights = dense[matrix, matrix].round(9)
+        rows, columns = (np.argsort(-one, kind="stable") for one in (weights[:, 0], weights[0]))
+        order += matrix[rows][:, columns].reshape(-1).tolist()
     left, symbols = tensor.coefficients.double().numpy().copy(), np.zeros(len(atoms), np.int32)
     for number, one in enumerate(order):
         symbols[one] = np.rint(left[one] / step)
@@ -305,20 +322,36 @@ def symbols_by_dense_feedback(tensor, importance, step):
     return symbols
 
 
-@pytest.mark.parametrize("method", ["wavelet", "shuffled"])
+@pytest.mark.parametrize(
+    ("method", "wavelet"),
+    [("wavelet", "haar"), ("shuffled", "haar"), ("wavelet", "bior2.2"), ("magnitude", "haar"), ("dct", "haar")],
+)
 @pytest.mark.parametrize("shape", [(8, 12), (8, 4, 1, 3)])
-def test_feedback_by_blocks_equals_feedback_among_all_coefficients(method, shape):
-    # Haar's rows over units are orthogonal, so nothing is lost by taking level after level.
-    tensor = pruned(shape, method, "channel", percentile=0.0)
-    count = int(np.prod(shape[1:]))
-    rows = torch.randn(60, count, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    rows[:, 1:] += 0.8 * rows[:, :-1]
-    importance = LayerImportance((rows.T @ rows / 60).numpy(), np.eye(shape[0]))
+def test_feedback_by_blocks_equals_feedback_among_all_coefficients(method, wavelet, shape):
+    tensor = pruned(shape, method, "channel", percentile=0.0, wavelet=wavelet)
+    importance = LayerImportance(second_moment(int(np.prod(shape[1:])), 3), second_moment(shape[0], 5))
     quantizer = QuantizeSettings(step=1.0, rate_weight=0.0, damping=0.0)
     coded = quantize_rate_distortion(tensor, quantizer, importance, _rates, 1.0)
     (step,) = coded.reconstruction.steps
     np.testing.assert_array_equal(coded.symbols, symbols_by_dense_feedback(tensor, importance, step))
     assert (coded.symbols != np.rint(tensor.coefficients.double().numpy() / step)).mean() > 0.05
+
+
+@pytest.mark.parametrize("method", ["magnitude", "dct", "wavelet"])
+def test_units_make_good_what_others_lose(method):
+    # More units than groups of rows, which are quantised one after the other.
+    tensor = pruned((48, 16), method, "channel", percentile=0.0)
+    by_outputs = np.random.default_rng(2).normal(size=(10, 48))
+    alike = LayerImportance(second_moment(16, 3), by_outputs.T @ by_outputs)
+    apart = LayerImportance(alike.inputs, np.diag(np.diag(alike.outputs)))
+    settings = QuantizeSettings(step=1.0, rate_weight=0.0)
+
+    def cost(importance):
+        coded = quantize_rate_distortion(tensor, settings, importance, _rates, 1.0)
+        error = (coded.weight() - tensor.weight).double().numpy()
+        return np.trace(alike.outputs @ error @ alike.inputs @ error.T)
+
+    assert cost(alike) < 0.5 * cost(apart)
 
 
 @pytest.mark.integration

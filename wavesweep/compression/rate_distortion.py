@@ -2,21 +2,23 @@
 
 Coefficients are quantised column by column; the error of each is made good by the columns still to come, as the
 second moment of the layer's inputs prescribes (optimal brain surgeon, Hassibi and Stork 1993; column by column as in
-GPTQ, Frantar et al. 2022), and each symbol's bits under the coder's own model count against it (as in CERWU, 2025).
+GPTQ, Frantar et al. 2022), and by the rows still to come, as that of the outputs' derivatives does (both at once as in
+YAQA, Tseng et al. 2025). Each symbol's bits under the coder's own model count against it (as in CERWU, 2025).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from wavesweep.compression.arm import PrunedTensor
 from wavesweep.compression.basis import Band
 from wavesweep.compression.importance import LayerImportance
 from wavesweep.compression.quantize import as_coded, round_to_step, short_number
-from wavesweep.compression.second_order import Block, blocks_of
+from wavesweep.compression.second_order import Block, Feedback, blocks_of
 from wavesweep.compression.symbols import CodedTensor, Steps, Symbols
 from wavesweep.config import QuantizeSettings
 
@@ -27,6 +29,8 @@ _ROUNDS = 3
 _BLOCK = 64
 _LARGEST_CANDIDATE = 1 << 20
 _TABLE = 256
+# Groups of rows that are quantised one after the other, in the last round.
+_GROUPS = 16
 
 
 def quantize_rate_distortion(
@@ -44,91 +48,99 @@ def quantize_rate_distortion(
     assert settings.step is not None
     values, free = tensor.coefficients.double().numpy(), tensor.mask.numpy()
     blocks = blocks_of(tensor, importance, settings.damping)
-    weights = [block.rows.mean() * block.columns.mean() for block in blocks]
-    sensitivity = np.average(weights, weights=[block.rows.size * block.columns.size for block in blocks])
+    weights = [block.row_weights.mean() * block.column_weights.mean() for block in blocks]
+    sensitivity = np.average(weights, weights=[block.row_weights.size * block.column_weights.size for block in blocks])
     base = settings.step * scale
     step = short_number(base / np.sqrt(sensitivity)) if sensitivity > 0 else short_number(base)
     price = settings.rate_weight * base**2 if sensitivity > 0 else 0.0
     symbols = round_to_step(values, step, max(settings.dead_zone, 1.3)).astype(np.int64) * free
-    for _ in range(_ROUNDS):
+    for number in range(_ROUNDS):
         found = rates(tensor.bands, [symbols[band.slice].reshape(band.shape).astype(np.int32) for band in tensor.bands])
         likely = np.concatenate([probability.reshape(-1) for probability in found])
-        bits = _Bits(-np.log2(1 - likely), -np.log2(likely), _magnitude_bits(symbols))
+        cost = _Cost(step, price, -np.log2(1 - likely), -np.log2(likely), _magnitude_bits(symbols))
         left = values.copy()
+        # Earlier rounds only tell what is likely to be zero.
+        groups = _GROUPS if number + 1 == _ROUNDS else 1
         for block in blocks:
-            block.scatter(_sweep(block, left, free, step, price, bits), symbols)
+            block.scatter(_sweep(block, left, free, cost, groups), symbols)
     return as_coded(tensor, symbols.astype(np.int32), Steps((step,)))
 
 
 @dataclass(frozen=True)
-class _Bits:
-    """Bits of a zero and of a flag that says not zero, by coefficient; of sign and magnitude, by magnitude."""
+class _Cost:
+    """Of symbols: their step, the price of a bit; bits of a zero and of a flag that says not zero, by coefficient; of
+    sign and magnitude, by magnitude."""
 
+    step: float
+    price: float
     zero: Array
     other: Array
     magnitude: Array
 
+    def of(self, select: Callable[[Array], Array]) -> "_Cost":
+        """That of some of the coefficients."""
+        return replace(self, zero=select(self.zero), other=select(self.other))
 
-def _sweep(
-    block: Block, left: Array, free: npt.NDArray[np.bool_], step: float, price: float, bits: _Bits
+
+def _sweep(block: Block, left: Array, free: npt.NDArray[np.bool_], cost: _Cost, groups: int) -> npt.NDArray[np.int64]:
+    """One pass over a block, its rows in so many groups, whose errors later groups make good; returns the symbols, and
+    adds to `left` what later blocks take up."""
+    targets, free, cost = block.gather(left), block.gather(free), cost.of(block.gather)
+    rows, columns = block.rows, block.columns
+    if rows is None or columns is None:
+        return _choose(targets, free, block.row_weights[:, None] * block.column_weights, cost)
+    symbols = np.zeros(targets.shape, np.int64)
+    moving = np.concatenate([np.zeros((rows.carried, targets.shape[1])), targets])[rows.order]
+    for start, end in pairwise(np.linspace(0, rows.count, min(rows.count, groups) + 1).astype(int)):
+        group = rows.order[start:end] - rows.carried
+        found = _sweep_rows(
+            columns, moving[start:end], free[group], rows.weights(start, end), cost.of(itemgetter(group))
+        )
+        symbols[group] = found
+        moving[end:] += rows.made_good(start, end).T @ (moving[start:end] - found * cost.step)
+    if block.later is not None and rows.carried:
+        change = np.empty((rows.carried, targets.shape[1]))
+        change[rows.order[rows.count :]] = moving[rows.count :]
+        block.later.add(change, left)
+    if block.later is not None and columns.carried:
+        errors = (targets - symbols * cost.step)[:, columns.order[: columns.count] - columns.carried]
+        change = np.empty((len(targets), columns.carried))
+        change[:, columns.order[columns.count :]] = errors @ columns.made_good(0, columns.count)
+        block.later.add(change, left)
+    return symbols
+
+
+def _sweep_rows(
+    columns: Feedback, targets: Array, free: npt.NDArray[np.bool_], weights: Array, cost: _Cost
 ) -> npt.NDArray[np.int64]:
-    """One pass over the columns of a block; returns the symbols, and adds to `left` what later blocks take up."""
-    targets, free = block.gather(left), block.gather(free)
-    zero, other = block.gather(bits.zero), block.gather(bits.other)
-    if block.feedback is None:
-        weight = block.rows[:, None] * block.columns
-        return _choose(targets, free, weight, step, price, zero, other, bits.magnitude)
-    order, factor = block.feedback.order, block.feedback.factor
-    carried, count = block.carried, len(order) - block.carried
-    targets = np.concatenate([np.zeros((len(targets), carried)), targets], axis=1)[:, order]
-    symbols = np.zeros((len(targets), count), np.int64)
+    """The symbols of rows of these weights, column by column."""
+    order, factor, count = columns.order[: columns.count] - columns.carried, columns.factor, columns.count
+    symbols = np.zeros(targets.shape, np.int64)
+    targets = targets[:, order]
     for start in range(0, count, _BLOCK):
         end = min(count, start + _BLOCK)
         errors = np.zeros((len(targets), end - start))
         for place in range(start, end):
-            column, diagonal = order[place] - carried, factor[place, place]
-            chosen = _choose(
-                targets[:, place],
-                free[:, column],
-                block.rows / diagonal**2,
-                step,
-                price,
-                zero[:, column],
-                other[:, column],
-                bits.magnitude,
-            )
-            symbols[:, column] = chosen
-            error = (targets[:, place] - chosen * step) / diagonal
+            column, diagonal = (slice(None), order[place]), factor[place, place]
+            chosen = _choose(targets[:, place], free[column], weights / diagonal**2, cost.of(itemgetter(column)))
+            symbols[column] = chosen
+            error = (targets[:, place] - chosen * cost.step) / diagonal
             targets[:, place + 1 : end] -= np.outer(error, factor[place, place + 1 : end])
             errors[:, place - start] = error
-        targets[:, end:] -= errors @ factor[start:end, end:]
-    if block.deeper is not None:
-        taken = np.empty((len(targets), carried))
-        taken[:, order[count:]] = targets[:, count:]
-        shape = (len(targets), *block.bands[0].shape[1:])
-        left[: block.deeper.count] += block.deeper.analyse(torch.from_numpy(taken).reshape(shape)).numpy()
+        targets[:, end:] -= errors @ factor[start:end, end:count]
     return symbols
 
 
-def _choose(
-    values: Array,
-    free: npt.NDArray[np.bool_],
-    weight: Array,
-    step: float,
-    price: float,
-    bits_zero: Array,
-    bits_other: Array,
-    magnitude_bits: Array,
-) -> npt.NDArray[np.int64]:
+def _choose(values: Array, free: npt.NDArray[np.bool_], weight: Array, cost: _Cost) -> npt.NDArray[np.int64]:
     """The cheapest of zero and the two multiples of the step around each value."""
-    size = np.minimum(np.abs(values) / step, _LARGEST_CANDIDATE)
+    size = np.minimum(np.abs(values) / cost.step, _LARGEST_CANDIDATE)
     below = np.floor(size)
-    best, cheapest = np.zeros(values.shape), weight * (size * step) ** 2 + price * bits_zero
+    best, cheapest = np.zeros(values.shape), weight * (size * cost.step) ** 2 + cost.price * cost.zero
     for candidate in (below, below + 1):
-        bits = bits_other + magnitude_bits[np.minimum(candidate, _TABLE - 1).astype(np.int64)]
-        cost = weight * ((size - candidate) * step) ** 2 + price * bits
-        better = (cost < cheapest) & (candidate > 0)
-        best, cheapest = np.where(better, candidate, best), np.where(better, cost, cheapest)
+        bits = cost.other + cost.magnitude[np.minimum(candidate, _TABLE - 1).astype(np.int64)]
+        total = weight * ((size - candidate) * cost.step) ** 2 + cost.price * bits
+        better = (total < cheapest) & (candidate > 0)
+        best, cheapest = np.where(better, candidate, best), np.where(better, total, cheapest)
     return (np.sign(values) * best).astype(np.int64) * free
 
 

@@ -1,11 +1,11 @@
 """Second-order weights of coefficients: what an error costs at the outputs, and which others can make it good.
 
 An error dW of a layer's weight changes the outputs by about trace(G dW A dW^T) (see `importance`). Coefficients are
-put into blocks of rows, one for each unit or mixture of units. What an error in one row adds to that in another is left
-out; within a row, the error of a column is made good by later ones.
+put into blocks of rows, one for each unit or mixture of units. What is quantised first is made good by what comes
+later, columns by columns of the same row and rows by rows of the same column (as in YAQA, Tseng et al. 2025).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -23,14 +23,16 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Feedback:
-    """The order in which columns are quantised, the heaviest first, and the Cholesky factor of the inverse in that
-    order: how much of the error of a column each later one makes good. The first `carried` columns come last."""
+    """The order in which columns (or rows) are quantised, the heaviest first, and the Cholesky factor of the inverse of
+    their second moment in that order. The first `carried` come last: they only take errors up, and are quantised in
+    later blocks."""
 
     order: npt.NDArray[np.int64]
     factor: Array
+    carried: int
 
     @classmethod
-    def of(cls, hessian: Array, damping: float, carried: int) -> "Feedback":
+    def of(cls, hessian: Array, damping: float, carried: int = 0) -> "Feedback":
         """That of the columns of `hessian`, whose mean diagonal times `damping` is added for stability."""
         damped = hessian + np.eye(len(hessian)) * (damping * np.diag(hessian).mean() + 1e-12)
         weights = np.diag(damped).copy()
@@ -38,45 +40,83 @@ class Feedback:
         order = np.argsort(-weights, kind="stable")
         inverse = np.linalg.inv(damped[np.ix_(order, order)])
         factor = np.linalg.cholesky((inverse + inverse.T) / 2).T.astype(np.float64)
-        return cls(order, factor)
+        return cls(order, factor, carried)
+
+    @property
+    def count(self) -> int:
+        """How many are quantised in this block."""
+        return len(self.order) - self.carried
+
+    def weights(self, start: int, end: int) -> Array:
+        """What an error costs at each place from `start` to `end`, if all later ones make good what they can."""
+        weights: Array = (np.linalg.inv(self.factor[start:end, start:end]) ** 2).sum(1)
+        return weights
+
+    def made_good(self, start: int, end: int) -> Array:
+        """How much an error at each place from `start` to `end` changes each later one, shape (those, later)."""
+        solved: Array = np.linalg.solve(self.factor[start:end, start:end], self.factor[start:end, end:]).astype(
+            np.float64
+        )
+        return -solved
+
+
+@dataclass(frozen=True)
+class Later:
+    """Coefficients that take up errors of a block: the approximation at its level, which is `shape` large and which
+    `basis` splits further, and the details `low` in the same rows."""
+
+    shape: tuple[int, ...]
+    basis: Basis
+    low: tuple[Band, ...] = ()
+
+    def add(self, change: Array, flat: Array) -> None:
+        """Add a change of them, shape (rows, columns), to the flat coefficients of the tensor."""
+        width = prod(self.shape[1:])
+        approximation = torch.from_numpy(np.ascontiguousarray(change[:, :width])).reshape(self.shape)
+        flat[: self.basis.count] += self.basis.analyse(approximation).numpy()
+        for band, columns in _columns_of(self.low, len(change), width):
+            flat[band.slice] += change[:, columns].reshape(-1)
 
 
 @dataclass(frozen=True)
 class Block:
     """Bands with the same rows, side by side as columns.
 
-    `rows` and `columns` are the second-order weights, whose product is that of one coefficient. Without `feedback`
-    errors stay where they are. `carried` columns before those of the bands are the approximation at this level: they
-    are quantised later, as the bands of `deeper`, and only take errors up.
+    `row_weights` and `column_weights` are the second-order weights, whose product is that of one coefficient. Without
+    `rows` and `columns` errors stay where they are. What these carry is quantised in blocks to come (`later`).
     """
 
     bands: tuple[Band, ...]
-    rows: Array
-    columns: Array
-    feedback: Feedback | None = None
-    carried: int = 0
-    deeper: Basis | None = None
+    row_weights: Array
+    column_weights: Array
+    rows: Feedback | None = None
+    columns: Feedback | None = None
+    later: Later | None = None
 
     def gather(self, flat: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The block's coefficients as (rows, columns), from the flat ones of the tensor."""
-        return np.concatenate([flat[band.slice].reshape(len(self.rows), -1) for band in self.bands], axis=1)
+        return np.concatenate([flat[band.slice].reshape(len(self.row_weights), -1) for band in self.bands], axis=1)
 
     def scatter(self, matrix: npt.NDArray[Any], flat: npt.NDArray[Any]) -> None:
         """Inverse of `gather`, into `flat`."""
-        start = 0
-        for band in self.bands:
-            width = prod(band.shape) // len(self.rows)
-            flat[band.slice] = matrix[:, start : start + width].reshape(-1)
-            start += width
+        for band, columns in _columns_of(self.bands, len(matrix)):
+            flat[band.slice] = matrix[:, columns].reshape(-1)
+
+
+def _columns_of(bands: Sequence[Band], rows: int, start: int = 0) -> Iterator[tuple[Band, slice]]:
+    """Bands and which columns they are, side by side from `start` on."""
+    for band in bands:
+        end = start + prod(band.shape) // rows
+        yield band, slice(start, end)
+        start = end
 
 
 def blocks_of(tensor: PrunedTensor, importance: LayerImportance | None, damping: float) -> list[Block]:
     """The blocks of a tensor, in the order in which they are quantised.
 
-    Where a wavelet runs over the units too, rows are wavelets over units. At the finest level, rows of details are
-    orthogonal to all others (nearly, if the wavelet is only biorthogonal), so nothing is shared with them. Of the rows
-    of the approximation the detail columns are quantised, their errors taken up by the approximation's columns; what
-    comes of these is split at the next level, and so on.
+    Where a wavelet runs over the units too, rows are wavelets over units. At each level, from the finest, the rows of
+    details are quantised, their errors taken up by the approximation's rows; of these the detail columns, their errors
+    taken up by the approximation's columns; what comes of these is split at the next level, and so on.
     """
     spec, view = tensor.basis, tensor.plan.view
     if importance is None or len(view) < 2:
@@ -88,48 +128,63 @@ def blocks_of(tensor: PrunedTensor, importance: LayerImportance | None, damping:
     unit_levels = spec.levels[place] if place is not None and spec.levels else 0
 
     def block(
-        bands: Sequence[Band], columns: _Columns, rows: Array, carried: int = 0, deeper: Basis | None = None
+        bands: Sequence[Band],
+        rows: Array,
+        columns: Array,
+        carried_rows: int = 0,
+        carried_columns: int = 0,
+        later: Later | None = None,
     ) -> Block:
-        feedback = Feedback.of(columns.hessian, damping, carried)
-        return Block(tuple(bands), rows, np.diag(columns.hessian)[carried:], feedback, carried, deeper)
+        return Block(
+            tuple(bands),
+            np.diag(rows)[carried_rows:],
+            np.diag(columns)[carried_columns:],
+            Feedback.of(rows, damping, carried_rows),
+            Feedback.of(columns, damping, carried_columns),
+            later,
+        )
 
     found = []
-    average, _ = _row_weights(tensor, importance.outputs, 0)
+    rows, average = _rows(tensor, importance.outputs, 0)
     for level in range(1, unit_levels + 1):
         assert place is not None
         columns = _columns(tensor, importance.inputs, level, level)
-        average, difference = _row_weights(tensor, importance.outputs, level)
+        rows, average = _rows(tensor, importance.outputs, level)
         details = [band for band in tensor.bands[1:] if band.level == level]
-        found.append(block([band for band in details if band.orientation[place] == "d"], columns, difference))
-        low = [band for band in details if band.orientation[place] == "a"]
+        high = [band for band in details if band.orientation[place] == "d"]
+        low = tuple(band for band in details if band.orientation[place] == "a")
+        shape = (average, *columns.bands[0].shape[1:])
+        left = [max(0, most - level) for most in spec.levels]
+        deeper = wavelet_basis(shape, spec.axes, left, spec.wavelet, spec.mode)
+        found.append(block(high, rows, columns.hessian, carried_rows=average, later=Later(shape, deeper, low)))
+        rows = rows[:average, :average]
         if low and level < unit_levels:
-            left = [max(0, most - level) for most in spec.levels]
-            deeper = wavelet_basis(low[0].shape, spec.axes, left, spec.wavelet, spec.mode)
-            found.append(block(low, columns, average, prod(columns.bands[0].shape[1:]), deeper))
+            found.append(block(low, rows, columns.hessian, carried_columns=prod(shape[1:]), later=Later(shape, deeper)))
     last = [
         band
         for band in tensor.bands[1:]
         if band.level > unit_levels or (band.level == unit_levels and band.orientation[place or 0] == "a")
     ]
-    found.append(block([tensor.bands[0], *last], _columns(tensor, importance.inputs, None, unit_levels), average))
+    columns = _columns(tensor, importance.inputs, None, unit_levels)
+    found.append(block([tensor.bands[0], *last], rows, columns.hessian))
     return found
 
 
-def _row_weights(tensor: PrunedTensor, moment: Array, level: int) -> tuple[Array, Array]:
-    """What an error in one row of the transform over units costs: the approximation's rows after `level` levels of a
-    wavelet, and as many details of that level; all rows and none of a transform without levels."""
+def _rows(tensor: PrunedTensor, moment: Array, level: int) -> tuple[Array, int]:
+    """The second moment of rows of the transform over units, and how many are the approximation: its rows after `level`
+    levels of a wavelet, then as many details of that level; all rows of a transform without levels."""
     spec = tensor.basis
     axes = tuple(axis for axis in spec.axes if axis == 0)
     of_units = replace(spec, axes=axes, levels=(level,) if axes and spec.levels else ())
     if spec.kind == "identity" or not axes or (spec.levels and not level):
-        return np.diag(moment), np.empty(0)
+        return moment, len(moment)
     count = make_basis(of_units, (len(moment), 1)).count
     # All atoms in one call: a column of its own for each row.
     every = make_basis(of_units, (len(moment), count))
     atoms = every.synthesise(torch.eye(count, dtype=torch.float64).reshape(-1)).reshape(len(moment), count).numpy()
-    weights = (atoms * (moment @ atoms)).sum(0)
     first = every.bands[0].shape[0]
-    return weights[:first], weights[first : 2 * first]
+    atoms = atoms[:, : 2 * first]
+    return atoms.T @ moment @ atoms, first
 
 
 @dataclass(frozen=True)
