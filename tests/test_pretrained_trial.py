@@ -1,6 +1,7 @@
 """Whole trials with weights of torchvision on a folder of photos, downloaded from a file:// address."""
 
 import hashlib
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,7 +13,15 @@ from torchvision.models._api import BUILTIN_MODELS, Weights, WeightsEnum
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 
-from wavesweep.config import DatasetSettings, ModelSettings, PathsSettings, Recipe, RetrainSettings, Settings
+from wavesweep.config import (
+    DatasetSettings,
+    ModelSettings,
+    PathsSettings,
+    QuantizeSettings,
+    Recipe,
+    RetrainSettings,
+    Settings,
+)
 from wavesweep.data.datasets import load_dataset
 from wavesweep.data.splits import StoredImages
 from wavesweep.errors import SettingsError
@@ -146,6 +155,20 @@ def test_photos_for_training_are_decoded_when_they_are_needed_and_chosen_by_held
     with Image.open(files(folder, "train")[0]) as image:
         pixels = weights[1](image.convert("RGB"))
     torch.testing.assert_close(dataset.normalise(dataset.train.images[:1])[0], pixels, atol=1e-4, rtol=0)
+
+
+def test_only_photos_that_an_estimate_needs_are_decoded(tmp_path, weights):
+    folder = photos(tmp_path / "photos", ["train", "val"])
+    chosen = load_dataset(settings(folder)).calibration.some(6)
+    assert list((tmp_path / "outputs").glob("images/*/train.npy")) == []
+    assert chosen.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    found = chosen.images[:]
+    (file,) = (tmp_path / "outputs").glob("images/*/train.npy")
+    assert np.array_equal(np.load(file), found.numpy())
+    run_trial(replace(settings(folder), quantize=QuantizeSettings(step=0.1, importance="second_order", images=6)))
+    assert list((tmp_path / "outputs").glob("images/*/train.npy")) == [file]
+    everything = load_dataset(settings(folder)).train.images[:]
+    assert torch.equal(found, everything[[0, 4, 8, 12, 16, 20]])
 
 
 def test_a_network_that_is_trained_validates_on_its_training_photos(tmp_path, weights):

@@ -109,8 +109,11 @@ def check_inputs(settings: Settings, subject: Subject) -> None:
     if not len(dataset.train) and retrain.name != "none":
         allowed = "needs training images, and dataset.path has no train/<class>/*"
         raise SettingsError("retrain.name", retrain.name, allowed, "add them, or use retrain=none")
-    if retrain.name != "none" or settings.quantize.importance != "none":
-        _ = dataset.calibration.images[:1]  # a folder's may not have been decoded yet: what is damaged is named now
+    # A folder's images may not have been decoded yet: what is damaged is named now.
+    if retrain.name != "none":
+        _ = dataset.train.images[:1]
+    if settings.quantize.importance != "none":
+        _ = dataset.calibration.some(settings.quantize.images).images[:1]
     if settings.threshold.allocation == "sensitivity":
         table = read_table(settings.threshold.sensitivity or "")
         check_subject(table, settings)

@@ -1,8 +1,9 @@
 """Images from a directory of `train/<class>/*` and `test/<class>/*`, decoded once and kept on disk."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -112,6 +113,19 @@ def _listed(root: Path, part: str) -> "ImageFolder":
         raise SettingsError("dataset.path", str(root), _LAYOUT_TEXT, f"{part}: {reason}") from None
 
 
+class _LaterImages(StoredImages):
+    """Images that are decoded when they are asked for; of a part of them, which `only` gives, no others."""
+
+    def __init__(
+        self, opened: Callable[[], Tensor], shape: Sequence[int], only: Callable[[Tensor], StoredImages]
+    ) -> None:
+        super().__init__(opened, shape)
+        self._only = only
+
+    def part(self, index: Tensor) -> StoredImages:
+        return self._only(index)
+
+
 class _Stored:
     """Parts of a folder that are decoded together, into one directory."""
 
@@ -119,6 +133,7 @@ class _Stored:
         self, folders: "Mapping[str, ImageFolder]", preparation: Preparation, path: str, outputs: Path, progress: bool
     ) -> None:
         self.folders, self._preparation, self._path, self._progress = folders, preparation, path, progress
+        self._outputs = outputs
         self._directory = outputs / "images" / _listing_digest(folders, preparation)
 
     def split(self, name: str, later: bool) -> Split:
@@ -131,10 +146,22 @@ class _Stored:
             once(self._directory / "images.json", self._decode)
             return torch.from_numpy(np.load(self._directory / f"{name}.npy", mmap_mode="c"))
 
-        if not later:
-            opened()
-        stays = later or prod(shape) > _MEMORY_BYTES
-        return Split(StoredImages(opened, shape) if stays else opened(), torch.tensor(folder.targets))
+        labels = torch.tensor(folder.targets)
+        if later:
+            return Split(_LaterImages(opened, shape, lambda index: self._only(name, index)), labels)
+        opened()
+        stays = prod(shape) > _MEMORY_BYTES
+        return Split(StoredImages(opened, shape) if stays else opened(), labels)
+
+    def _only(self, name: str, index: Tensor) -> StoredImages:
+        """Some images of one part, decoded into a directory of their own when they are asked for."""
+        folder = copy(self.folders[name])
+        folder.samples = [folder.samples[number] for number in index.tolist()]
+        folder.targets = [folder.targets[number] for number in index.tolist()]
+        some = _Stored({name: folder}, self._preparation, self._path, self._outputs, self._progress)
+        images = some.split(name, later=True).images
+        assert isinstance(images, StoredImages)
+        return images
 
     def _decode(self, into: Path) -> dict[str, Any]:
         for name, folder in self.folders.items():
