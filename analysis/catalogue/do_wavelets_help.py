@@ -66,7 +66,12 @@ def _differences(table: pd.DataFrame, sizes: str) -> str:
 STUDY = Study(
     name="do_wavelets_help",
     question="Do wavelets help at equal stored bytes, against honest controls?",
-    experiments=("do_wavelets_help", "do_wavelets_help_gradual", "do_wavelets_help_rate"),
+    experiments=(
+        "do_wavelets_help",
+        "do_wavelets_help_gradual",
+        "do_wavelets_help_rate",
+        "do_wavelets_help_resnet20",
+    ),
     by=("retrain.name", "method"),
     measures=("test_accuracy", "validation_accuracy", "stored_bytes", "coefficient_sparsity"),
     charts=(accuracy_curves, difference_intervals),

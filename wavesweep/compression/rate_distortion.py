@@ -89,46 +89,67 @@ def _sweep(block: Block, left: Array, free: npt.NDArray[np.bool_], cost: _Cost, 
     rows, columns = block.rows, block.columns
     if rows is None or columns is None:
         return _choose(targets, free, block.row_weights[:, None] * block.column_weights, cost)
+    order = np.ix_(rows.order[: rows.count] - rows.carried, columns.order[: columns.count] - columns.carried)
     symbols = np.zeros(targets.shape, np.int64)
-    moving = np.concatenate([np.zeros((rows.carried, targets.shape[1])), targets])[rows.order]
-    for start, end in pairwise(np.linspace(0, rows.count, min(rows.count, groups) + 1).astype(int)):
-        group = rows.order[start:end] - rows.carried
-        found = _sweep_rows(
-            columns, moving[start:end], free[group], rows.weights(start, end), cost.of(itemgetter(group))
-        )
-        symbols[group] = found
-        moving[end:] += rows.made_good(start, end).T @ (moving[start:end] - found * cost.step)
+    symbols[order], passed_on = _sweep_in_order(
+        rows, columns, targets[order], free[order], cost.of(itemgetter(order)), groups
+    )
     if block.later is not None and rows.carried:
-        change = np.empty((rows.carried, targets.shape[1]))
-        change[rows.order[rows.count :]] = moving[rows.count :]
+        change = np.zeros((rows.carried, targets.shape[1]))
+        change[np.ix_(rows.order[rows.count :], columns.order)] = passed_on
         block.later.add(change, left)
     if block.later is not None and columns.carried:
-        errors = (targets - symbols * cost.step)[:, columns.order[: columns.count] - columns.carried]
-        change = np.empty((len(targets), columns.carried))
+        errors = (targets - symbols * cost.step)[:, order[1].ravel()]
+        change = np.zeros((len(targets), columns.carried))
         change[:, columns.order[columns.count :]] = errors @ columns.made_good(0, columns.count)
         block.later.add(change, left)
     return symbols
 
 
-def _sweep_rows(
-    columns: Feedback, targets: Array, free: npt.NDArray[np.bool_], weights: Array, cost: _Cost
-) -> npt.NDArray[np.int64]:
-    """The symbols of rows of these weights, column by column."""
-    order, factor, count = columns.order[: columns.count] - columns.carried, columns.factor, columns.count
+def _sweep_in_order(
+    rows: Feedback, columns: Feedback, targets: Array, free: npt.NDArray[np.bool_], cost: _Cost, groups: int
+) -> tuple[npt.NDArray[np.int64], Array]:
+    """The symbols of rows and columns that are in order, and by how much carried rows change.
+
+    A column of one group needs the errors of the columns before, and those of the groups before in the same column. So
+    each group runs one column behind the one before, and all of them take a column at a time. `by_columns` and `errors`
+    have a column for each such time, not for each column of the block.
+    """
+    bounds = np.linspace(0, rows.count, min(rows.count, groups) + 1).astype(int).tolist()
+    parts = list(pairwise(bounds))
+    behind = np.repeat(np.arange(len(parts)), np.diff(bounds))
+    weights = np.concatenate([rows.weights(start, end) for start, end in parts])
+    passed_on = [rows.made_good(start, end).T for start, end in parts]
+    count, times = columns.count, columns.count + len(parts) - 1
+    diagonal = np.diag(columns.factor)
+    factor = np.pad(columns.factor[:count, :count], ((0, 0), (0, times - count)))
     symbols = np.zeros(targets.shape, np.int64)
-    targets = targets[:, order]
-    for start in range(0, count, _BLOCK):
-        end = min(count, start + _BLOCK)
-        errors = np.zeros((len(targets), end - start))
-        for place in range(start, end):
-            column, diagonal = (slice(None), order[place]), factor[place, place]
-            chosen = _choose(targets[:, place], free[column], weights / diagonal**2, cost.of(itemgetter(column)))
-            symbols[column] = chosen
-            error = (targets[:, place] - chosen * cost.step) / diagonal
-            targets[:, place + 1 : end] -= np.outer(error, factor[place, place + 1 : end])
-            errors[:, place - start] = error
-        targets[:, end:] -= errors @ factor[start:end, end:count]
-    return symbols
+    by_rows = np.zeros((count, len(rows.order)))
+    by_columns, errors = np.zeros((rows.count, times)), np.zeros((rows.count, times))
+    for start in range(0, times, _BLOCK):
+        end = min(times, start + _BLOCK)
+        for time in range(start, end):
+            active = np.arange(max(0, time - count + 1), min(len(parts), time + 1))
+            some = slice(bounds[active[0]], bounds[active[-1] + 1])
+            place = (np.arange(some.start, some.stop), time - behind[some])
+            wanted = targets[place] + by_rows[place[::-1]]
+            target, scale = wanted + by_columns[some, time], diagonal[place[1]]
+            chosen = _choose(target, free[place], weights[some] / scale**2, cost.of(itemgetter(place)))
+            symbols[place] = chosen
+            errors[some, time] = (target - chosen * cost.step) / scale
+            ahead = (time - active)[:, None] + np.arange(1, end - time)
+            changes = factor[(time - active)[:, None], ahead][behind[some] - active[0]]
+            by_columns[some, time + 1 : end] -= errors[some, time, None] * changes
+            missed = wanted - chosen * cost.step
+            for group in active.tolist():
+                first, last = parts[group]
+                by_rows[time - group, last:] += passed_on[group] @ missed[first - some.start : last - some.start]
+        for group, (first, last) in enumerate(parts):
+            done, now = max(0, start - group), min(count, max(0, end - group))
+            by_columns[first:last, now + group : count + group] -= (
+                errors[first:last, done + group : now + group] @ factor[done:now, now:count]
+            )
+    return symbols, by_rows[:, rows.count :].T
 
 
 def _choose(values: Array, free: npt.NDArray[np.bool_], weight: Array, cost: _Cost) -> npt.NDArray[np.int64]:
