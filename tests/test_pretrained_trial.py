@@ -169,6 +169,9 @@ def test_only_photos_that_an_estimate_needs_are_decoded(tmp_path, weights):
     assert list((tmp_path / "outputs").glob("images/*/train.npy")) == [file]
     everything = load_dataset(settings(folder)).train.images[:]
     assert torch.equal(found, everything[[0, 4, 8, 12, 16, 20]])
+    # Now that all are decoded, others are taken from these.
+    assert torch.equal(load_dataset(settings(folder)).calibration.some(3).images[:], everything[[0, 8, 16]])
+    assert len(list((tmp_path / "outputs").glob("images/*/train.npy"))) == 2
 
 
 def test_a_network_that_is_trained_validates_on_its_training_photos(tmp_path, weights):

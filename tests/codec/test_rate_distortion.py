@@ -6,6 +6,7 @@ import torch
 from pruned_tensors import LAYOUTS, coded_bytes, numbers, pruned
 
 from wavesweep.coding import _rates
+from wavesweep.compression import rate_distortion
 from wavesweep.compression.basis import make_basis
 from wavesweep.compression.importance import LayerImportance
 from wavesweep.compression.quantize import quantize
@@ -85,8 +86,11 @@ def groups_of_bands(tensor):
     return found
 
 
-def symbols_by_dense_feedback(tensor, importance, step):
-    """Nearest rounding of one coefficient after another, with the second-order matrix of all of them at once."""
+def symbols_by_dense_feedback(tensor, importance, step, row_groups=None):
+    """Nearest rounding of one coefficient after another, with the second-order matrix of all of them at once.
+
+    Rows of one of the `row_groups` are rounded together, column by column.
+    """
     atoms = atoms_of(tensor)
     by_outputs = np.einsum("op,ipn->ion", importance.outputs, atoms)
     dense = np.einsum("iom,jom->ij", by_outputs, atoms @ importance.inputs)
@@ -96,15 +100,14 @@ def symbols_by_dense_feedback(tensor, importance, step):
         matrix = np.concatenate(index, axis=1)
         weights = dense[matrix, matrix].round(9)
         rows, columns = (np.argsort(-one, kind="stable") for one in (weights[:, 0], weights[0]))
-        order += matrix[rows][:, columns].reshape(-1).tolist()
+        bounds = np.linspace(0, len(rows), min(len(rows), row_groups or len(rows)) + 1).astype(int)
+        order += [column for some in np.split(rows, bounds[1:-1]) for column in matrix[some][:, columns].T]
     left, symbols = tensor.coefficients.double().numpy().copy(), np.zeros(len(atoms), np.int32)
-    for number, one in enumerate(order):
-        symbols[one] = np.rint(left[one] / step)
-        later = order[number + 1 :]
-        if later:
-            left[later] += np.linalg.solve(dense[np.ix_(later, later)], dense[later, one]) * (
-                left[one] - symbols[one] * step
-            )
+    for number, some in enumerate(order):
+        symbols[some] = np.rint(left[some] / step)
+        later = np.concatenate([np.empty(0, int), *order[number + 1 :]])
+        changes = np.linalg.solve(dense[np.ix_(later, later)], dense[np.ix_(later, some)])
+        left[later] += changes @ (left[some] - symbols[some] * step)
     return symbols
 
 
@@ -121,6 +124,44 @@ def test_feedback_by_blocks_equals_feedback_among_all_coefficients(method, wavel
     (step,) = coded.reconstruction.steps
     np.testing.assert_array_equal(coded.symbols, symbols_by_dense_feedback(tensor, importance, step))
     assert (coded.symbols != np.rint(tensor.coefficients.double().numpy() / step)).mean() > 0.05
+
+
+@pytest.mark.parametrize("groups", [1, 3, 5, 16])
+@pytest.mark.parametrize(
+    ("method", "shape"),
+    [("wavelet", (16, 12)), ("wavelet", (16, 2)), *(("magnitude", shape) for shape in ((16, 3), (5, 17), (1, 9)))],
+)
+def test_groups_of_rows_and_blocks_of_columns_equal_the_same_with_all_at_once(method, shape, groups, monkeypatch):
+    monkeypatch.setattr(rate_distortion, "_GROUPS", groups)
+    monkeypatch.setattr(rate_distortion, "_BLOCK", 4)
+    tensor = pruned(shape, method, "channel", percentile=0.0)
+    importance = LayerImportance(second_moment(shape[1], 3), second_moment(shape[0], 5))
+    quantizer = QuantizeSettings(step=1.0, rate_weight=0.0, damping=0.0)
+    coded = quantize_rate_distortion(tensor, quantizer, importance, _rates, 1.0)
+    (step,) = coded.reconstruction.steps
+    np.testing.assert_array_equal(coded.symbols, symbols_by_dense_feedback(tensor, importance, step, groups))
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e12])
+def test_the_scale_of_the_outputs_changes_nothing_but_the_step(scale):
+    tensor = pruned((16, 12), percentile=0.0)
+    inputs, outputs = second_moment(12, 3), second_moment(16, 5)
+    found = [
+        quantize_rate_distortion(
+            tensor,
+            QuantizeSettings(step=float(np.sqrt(one)), rate_weight=0.1),
+            LayerImportance(inputs, outputs * one),
+            _rates,
+            1.0,
+        ).symbols
+        for one in (1.0, scale)
+    ]
+    np.testing.assert_array_equal(*found)
+
+
+def test_a_layer_that_the_outputs_do_not_depend_on_is_all_zero():
+    importance = LayerImportance(second_moment(20, 3), np.zeros((16, 16)))
+    assert not quantize_rate_distortion(pruned(), QuantizeSettings(step=0.1), importance, _rates, 1.0).symbols.any()
 
 
 @pytest.mark.parametrize("method", ["magnitude", "dct", "wavelet"])

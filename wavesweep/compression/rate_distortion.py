@@ -51,8 +51,9 @@ def quantize_rate_distortion(
     weights = [block.row_weights.mean() * block.column_weights.mean() for block in blocks]
     sensitivity = np.average(weights, weights=[block.row_weights.size * block.column_weights.size for block in blocks])
     base = settings.step * scale
-    step = short_number(base / np.sqrt(sensitivity)) if sensitivity > 0 else short_number(base)
-    price = settings.rate_weight * base**2 if sensitivity > 0 else 0.0
+    if not sensitivity > 0:  # the outputs do not depend on this layer
+        return as_coded(tensor, np.zeros(values.shape, np.int32), Steps((short_number(base),)))
+    step, price = short_number(base / np.sqrt(sensitivity)), settings.rate_weight * base**2
     symbols = round_to_step(values, step, max(settings.dead_zone, 1.3)).astype(np.int64) * free
     for number in range(_ROUNDS):
         found = rates(tensor.bands, [symbols[band.slice].reshape(band.shape).astype(np.int32) for band in tensor.bands])
@@ -91,43 +92,40 @@ def _sweep(block: Block, left: Array, free: npt.NDArray[np.bool_], cost: _Cost, 
         return _choose(targets, free, block.row_weights[:, None] * block.column_weights, cost)
     order = np.ix_(rows.order[: rows.count] - rows.carried, columns.order[: columns.count] - columns.carried)
     symbols = np.zeros(targets.shape, np.int64)
-    symbols[order], passed_on = _sweep_in_order(
-        rows, columns, targets[order], free[order], cost.of(itemgetter(order)), groups
-    )
+    symbols[order] = _sweep_in_order(rows, columns, targets[order], free[order], cost.of(itemgetter(order)), groups)
+    errors = targets - symbols * cost.step
     if block.later is not None and rows.carried:
         change = np.zeros((rows.carried, targets.shape[1]))
-        change[np.ix_(rows.order[rows.count :], columns.order)] = passed_on
+        change[rows.order[rows.count :]] = rows.made_good(0, rows.count).T @ errors[order[0].ravel()]
         block.later.add(change, left)
     if block.later is not None and columns.carried:
-        errors = (targets - symbols * cost.step)[:, order[1].ravel()]
         change = np.zeros((len(targets), columns.carried))
-        change[:, columns.order[columns.count :]] = errors @ columns.made_good(0, columns.count)
+        change[:, columns.order[columns.count :]] = errors[:, order[1].ravel()] @ columns.made_good(0, columns.count)
         block.later.add(change, left)
     return symbols
 
 
 def _sweep_in_order(
     rows: Feedback, columns: Feedback, targets: Array, free: npt.NDArray[np.bool_], cost: _Cost, groups: int
-) -> tuple[npt.NDArray[np.int64], Array]:
-    """The symbols of rows and columns that are in order, and by how much carried rows change.
+) -> npt.NDArray[np.int64]:
+    """The symbols of rows and columns that are in order.
 
     A column of one group needs the errors of the columns before, and those of the groups before in the same column. So
-    each group runs one column behind the one before, and all of them take a column at a time. `by_columns` and `errors`
-    have a column for each such time, not for each column of the block.
+    each group runs one column behind the one before, and all of them take a column at a time. `by_columns` has a column
+    for each such time, not for each column of the block.
     """
     bounds = np.linspace(0, rows.count, min(rows.count, groups) + 1).astype(int).tolist()
     parts = list(pairwise(bounds))
     behind = np.repeat(np.arange(len(parts)), np.diff(bounds))
     weights = np.concatenate([rows.weights(start, end) for start, end in parts])
-    passed_on = [rows.made_good(start, end).T for start, end in parts]
+    passed_on = [rows.made_good(start, end)[:, : rows.count - end].T for start, end in parts]
     count, times = columns.count, columns.count + len(parts) - 1
-    diagonal = np.diag(columns.factor)
-    factor = np.pad(columns.factor[:count, :count], ((0, 0), (0, times - count)))
+    factor, diagonal = columns.factor, np.diag(columns.factor)
     symbols = np.zeros(targets.shape, np.int64)
-    by_rows = np.zeros((count, len(rows.order)))
-    by_columns, errors = np.zeros((rows.count, times)), np.zeros((rows.count, times))
+    by_rows, by_columns = np.zeros((count, rows.count)), np.zeros((rows.count, times))
     for start in range(0, times, _BLOCK):
         end = min(times, start + _BLOCK)
+        errors = np.zeros((rows.count, end - start))
         for time in range(start, end):
             active = np.arange(max(0, time - count + 1), min(len(parts), time + 1))
             some = slice(bounds[active[0]], bounds[active[-1] + 1])
@@ -136,20 +134,20 @@ def _sweep_in_order(
             target, scale = wanted + by_columns[some, time], diagonal[place[1]]
             chosen = _choose(target, free[place], weights[some] / scale**2, cost.of(itemgetter(place)))
             symbols[place] = chosen
-            errors[some, time] = (target - chosen * cost.step) / scale
-            ahead = (time - active)[:, None] + np.arange(1, end - time)
+            errors[some, time - start] = error = (target - chosen * cost.step) / scale
+            # Beyond its last column nothing of a group is read.
+            ahead = np.minimum((time - active)[:, None] + np.arange(1, end - time), count - 1)
             changes = factor[(time - active)[:, None], ahead][behind[some] - active[0]]
-            by_columns[some, time + 1 : end] -= errors[some, time, None] * changes
+            by_columns[some, time + 1 : end] -= error[:, None] * changes
             missed = wanted - chosen * cost.step
             for group in active.tolist():
                 first, last = parts[group]
                 by_rows[time - group, last:] += passed_on[group] @ missed[first - some.start : last - some.start]
         for group, (first, last) in enumerate(parts):
-            done, now = max(0, start - group), min(count, max(0, end - group))
-            by_columns[first:last, now + group : count + group] -= (
-                errors[first:last, done + group : now + group] @ factor[done:now, now:count]
-            )
-    return symbols, by_rows[:, rows.count :].T
+            done, now = (min(count, max(0, time - group)) for time in (start, end))
+            errors_then = errors[first:last, done + group - start : now + group - start]
+            by_columns[first:last, now + group : count + group] -= errors_then @ factor[done:now, now:count]
+    return symbols
 
 
 def _choose(values: Array, free: npt.NDArray[np.bool_], weight: Array, cost: _Cost) -> npt.NDArray[np.int64]:

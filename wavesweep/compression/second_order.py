@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.linalg import solve_triangular
 
 from wavesweep.compression.arm import PrunedTensor
 from wavesweep.compression.basis import Band, Basis, make_basis, wavelet_basis
@@ -23,24 +24,27 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Feedback:
-    """The order in which columns (or rows) are quantised, the heaviest first, and the Cholesky factor of the inverse of
-    their second moment in that order. The first `carried` come last: they only take errors up, and are quantised in
-    later blocks."""
+    """The order in which columns (or rows) are quantised, the heaviest first; their second moment in that order is
+    `root` times its transpose, `root` is upper triangular, and `factor` its inverse. The first `carried` come last:
+    they only take errors up, and are quantised in later blocks."""
 
     order: npt.NDArray[np.int64]
+    root: Array
     factor: Array
     carried: int
 
     @classmethod
     def of(cls, hessian: Array, damping: float, carried: int = 0) -> "Feedback":
         """That of the columns of `hessian`, whose mean diagonal times `damping` is added for stability."""
-        damped = hessian + np.eye(len(hessian)) * (damping * np.diag(hessian).mean() + 1e-12)
+        mean = float(np.diag(hessian).mean()) or 1.0
+        damped = hessian + np.eye(len(hessian)) * ((damping + 1e-12) * mean)
         weights = np.diag(damped).copy()
         weights[:carried] = 0
         order = np.argsort(-weights, kind="stable")
-        inverse = np.linalg.inv(damped[np.ix_(order, order)])
-        factor = np.linalg.cholesky((inverse + inverse.T) / 2).T.astype(np.float64)
-        return cls(order, factor, carried)
+        # Backwards, because Cholesky factors are lower triangular.
+        last_first = order[::-1]
+        root = np.linalg.cholesky(damped[np.ix_(last_first, last_first)])[::-1, ::-1].astype(np.float64)
+        return cls(order, root, solve_triangular(root, np.eye(len(root))), carried)
 
     @property
     def count(self) -> int:
@@ -48,16 +52,13 @@ class Feedback:
         return len(self.order) - self.carried
 
     def weights(self, start: int, end: int) -> Array:
-        """What an error costs at each place from `start` to `end`, if all later ones make good what they can."""
-        weights: Array = (np.linalg.inv(self.factor[start:end, start:end]) ** 2).sum(1)
+        """What an error costs at each place from `start` to `end`, if those from `end` on make good what they can."""
+        weights: Array = (self.root[start:end, start:end] ** 2).sum(1)
         return weights
 
     def made_good(self, start: int, end: int) -> Array:
         """How much an error at each place from `start` to `end` changes each later one, shape (those, later)."""
-        solved: Array = np.linalg.solve(self.factor[start:end, start:end], self.factor[start:end, end:]).astype(
-            np.float64
-        )
-        return -solved
+        return -self.root[start:end, start:end] @ self.factor[start:end, end:]
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def blocks_of(tensor: PrunedTensor, importance: LayerImportance | None, damping:
         )
 
     found = []
-    rows, average = _rows(tensor, importance.outputs, 0)
+    rows, _ = _rows(tensor, importance.outputs, 0)
     for level in range(1, unit_levels + 1):
         assert place is not None
         columns = _columns(tensor, importance.inputs, level, level)

@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import chain
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,16 +113,18 @@ def _listed(root: Path, part: str) -> "ImageFolder":
 
 
 class _LaterImages(StoredImages):
-    """Images that are decoded when they are asked for; of a part of them, which `only` gives, no others."""
+    """Images that are decoded when they are asked for; of a part of them, which `only` gives, no others.
+
+    `only` gives None if all are decoded."""
 
     def __init__(
-        self, opened: Callable[[], Tensor], shape: Sequence[int], only: Callable[[Tensor], StoredImages]
+        self, opened: Callable[[], Tensor], shape: Sequence[int], only: Callable[[Tensor], StoredImages | None]
     ) -> None:
         super().__init__(opened, shape)
         self._only = only
 
     def part(self, index: Tensor) -> StoredImages:
-        return self._only(index)
+        return self._only(index) or super().part(index)
 
 
 class _Stored:
@@ -138,30 +139,36 @@ class _Stored:
 
     def split(self, name: str, later: bool) -> Split:
         """One part; `later`: it is decoded only when it is asked for."""
-        folder, wanted = self.folders[name], self._preparation
-        shape = (len(folder.samples), wanted.channels, wanted.image_size, wanted.image_size)
+        labels = torch.tensor(self.folders[name].targets)
+        if later:
+            return Split(self.later(name), labels)
+        images = self._opened(name)()
+        stays = images.numel() > _MEMORY_BYTES
+        return Split(StoredImages(self._opened(name), images.shape) if stays else images, labels)
 
+    def later(self, name: str) -> "_LaterImages":
+        """The images of one part, not decoded yet."""
+        size = self._preparation.image_size
+        shape = (len(self.folders[name].samples), self._preparation.channels, size, size)
+        return _LaterImages(self._opened(name), shape, partial(self._only, name))
+
+    def _opened(self, name: str) -> Callable[[], Tensor]:
         @cache
         def opened() -> Tensor:
             once(self._directory / "images.json", self._decode)
             return torch.from_numpy(np.load(self._directory / f"{name}.npy", mmap_mode="c"))
 
-        labels = torch.tensor(folder.targets)
-        if later:
-            return Split(_LaterImages(opened, shape, lambda index: self._only(name, index)), labels)
-        opened()
-        stays = prod(shape) > _MEMORY_BYTES
-        return Split(StoredImages(opened, shape) if stays else opened(), labels)
+        return opened
 
-    def _only(self, name: str, index: Tensor) -> StoredImages:
-        """Some images of one part, decoded into a directory of their own when they are asked for."""
+    def _only(self, name: str, index: Tensor) -> StoredImages | None:
+        """Some images of one part, decoded into a directory of their own when they are asked for; None if all are."""
+        if (self._directory / "images.json").exists():
+            return None
         folder = copy(self.folders[name])
         folder.samples = [folder.samples[number] for number in index.tolist()]
         folder.targets = [folder.targets[number] for number in index.tolist()]
         some = _Stored({name: folder}, self._preparation, self._path, self._outputs, self._progress)
-        images = some.split(name, later=True).images
-        assert isinstance(images, StoredImages)
-        return images
+        return some.later(name)
 
     def _decode(self, into: Path) -> dict[str, Any]:
         for name, folder in self.folders.items():
