@@ -75,8 +75,15 @@ def _bytes_axis(axes: Axes, title: str) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: readable_bytes(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     low, high = axes.get_xlim()
-    ticks = [factor * 10**power for power in range(2, 9) for factor in (1, 2, 5)]
-    axes.set_xticks([tick for tick in ticks if low <= tick <= high])
+    for factors in (
+        (1, 2, 5),
+        range(1, 10),
+    ):  # the latter where sizes are so near that the former give one tick at most
+        ticks = [factor * 10**power for power in range(2, 9) for factor in factors]
+        shown = [tick for tick in ticks if low <= tick <= high]
+        if len(shown) > 1:
+            break
+    axes.set_xticks(shown)
     axes.set_xlabel("stored bytes (logarithmic)")
     axes.set_title(title, loc="left", fontsize=8.5, color=FAINT)
 
