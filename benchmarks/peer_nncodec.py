@@ -37,6 +37,7 @@ from wavesweep.app import register
 from wavesweep.baseline import Baseline, Subject, load_subject, obtain_baseline
 from wavesweep.compose import settings_from
 from wavesweep.config import Settings, config_directory
+from wavesweep.inputs import input_digests
 from wavesweep.measure.quality import evaluate
 from wavesweep.store.keys import trial_key
 from wavesweep.store.places import trial_directory
@@ -88,7 +89,7 @@ def our_points(overrides: Sequence[str], steps: Sequence[float], subject: Subjec
     points = []
     for step in steps:
         settings = settings_of([*overrides, f"quantize.step={step}"])
-        directory = trial_directory(settings, trial_key(settings, subject.digests))
+        directory = trial_directory(settings, trial_key(settings, input_digests(settings)))
         arm = json.loads((directory / RESULT_FILE).read_text())["arms"][0]
         accuracies = (arm["validation"]["accuracy"], arm["test"]["accuracy"])
         points.append(Point(f"step {step:g}", arm["stored_bytes"], *accuracies))
