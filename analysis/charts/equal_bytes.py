@@ -75,10 +75,8 @@ def _bytes_axis(axes: Axes, title: str) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: readable_bytes(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     low, high = axes.get_xlim()
-    for factors in (
-        (1, 2, 5),
-        range(1, 10),
-    ):  # the latter where sizes are so near that the former give one tick at most
+    # All factors where sizes are so near each other that the usual ones give one tick at most.
+    for factors in ((1, 2, 5), range(1, 10)):
         ticks = [factor * 10**power for power in range(2, 9) for factor in factors]
         shown = [tick for tick in ticks if low <= tick <= high]
         if len(shown) > 1:

@@ -115,7 +115,8 @@ def _listed(root: Path, part: str) -> "ImageFolder":
 class _LaterImages(StoredImages):
     """Images that are decoded when they are asked for; of a part of them, which `only` gives, no others.
 
-    `only` gives None if all are decoded."""
+    `only` gives None if all are decoded.
+    """
 
     def __init__(
         self, opened: Callable[[], Tensor], shape: Sequence[int], only: Callable[[Tensor], StoredImages | None]
@@ -124,7 +125,8 @@ class _LaterImages(StoredImages):
         self._only = only
 
     def part(self, index: Tensor) -> StoredImages:
-        return self._only(index) or super().part(index)
+        some = self._only(index)
+        return super().part(index) if some is None else some
 
 
 class _Stored:
