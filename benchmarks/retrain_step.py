@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from wavesweep.compression.arm import ArmSpec, prune
 from wavesweep.config import Recipe, Settings, ThresholdSettings
 from wavesweep.models.train import batch_loss, make_optimizer
-from wavesweep.models.zoo import build_model
+from wavesweep.models.zoo import build_model, with_channels_last
 from wavesweep.retrain.domain import Coefficients
 from wavesweep.retrain.quantizers import first_quantizer
 from wavesweep.retrain.rate import REFRESH_STEPS, RatePenalty
@@ -41,6 +41,11 @@ VARIANTS = {
     "identity, rate": ("magnitude", "haar", "auto", "rate"),
     "bior2.2, rate": ("wavelet", "bior2.2", "auto", "rate"),
 }
+
+
+def network_of(settings: Settings, shape: tuple[int, int, int]) -> nn.Module:
+    """The network as trials train it."""
+    return with_channels_last(build_model(settings.model, shape, 10, seed=0), settings.model)
 
 
 def step_of(network: nn.Module, batch: tuple[Tensor, Tensor], penalty: RatePenalty | None) -> Callable[[], None]:
@@ -68,7 +73,7 @@ def variant(name: str, batch: tuple[Tensor, Tensor], kind: tuple[str, str, str, 
     """A step of the network `name` in the coefficients."""
     settings = Settings(wavelet=kind[1], layout=kind[2])
     settings.model.name, settings.method.name = name, kind[0]
-    network = build_model(settings.model, NETWORKS[name], 10, seed=0)
+    network = network_of(settings, NETWORKS[name])
     plans = tuple(plan_pruned(network, settings, NETWORKS[name])[0])
     spec = ArmSpec(kind[0], plans, "periodization", ThresholdSettings(percentile=90.0), 0)
     pruned = prune(network.state_dict(), spec)
@@ -99,7 +104,7 @@ def main() -> None:
         )
         settings = Settings()
         settings.model.name = name
-        steps = {"plain": step_of(build_model(settings.model, shape, 10, seed=0), batch, None)}
+        steps = {"plain": step_of(network_of(settings, shape), batch, None)}
         steps |= {label: variant(name, batch, kind) for label, kind in VARIANTS.items()}
         times: dict[str, list[float]] = {label: [] for label in steps}
         for number in range(given.rounds + 1):

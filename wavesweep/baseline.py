@@ -19,7 +19,7 @@ from wavesweep.measure.alternatives import dense_file_bytes, gzip_bytes, int8_st
 from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates
 from wavesweep.measure.quality import evaluate
 from wavesweep.models.train import discard_checkpoint, train
-from wavesweep.models.zoo import build_model, load_checkpoint
+from wavesweep.models.zoo import build_model, load_checkpoint, with_channels_last
 from wavesweep.pretrained import weights_file
 from wavesweep.store.keys import baseline_key
 from wavesweep.store.records import once_or_failure, write_atomically
@@ -156,7 +156,7 @@ def _initial_model(settings: Settings, dataset: Dataset) -> nn.Module:
     model = build_model(settings.model, dataset.input_shape, dataset.classes, settings.seed, dataset.example)
     if settings.model.checkpoint is not None:
         load_checkpoint(model, settings.model.checkpoint)
-    return model
+    return with_channels_last(model, settings.model)
 
 
 def _remembered_model(settings: Settings, dataset: Dataset, digests: dict[str, str]) -> nn.Module:

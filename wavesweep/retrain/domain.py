@@ -22,15 +22,19 @@ class Synthesis(nn.Module):
 
     mask: Tensor
 
-    def __init__(self, tensor: PrunedTensor, basis: Basis, mask: Tensor, regrow: bool) -> None:
+    def __init__(self, tensor: PrunedTensor, basis: Basis, mask: Tensor, regrow: bool, weight: Tensor) -> None:
+        """`weight` is the parameter that it takes the place of, in whose memory format weights are given."""
         super().__init__()
         self.tensor, self.basis, self.regrow = tensor, basis, regrow
-        self.register_buffer("mask", mask)
+        self.is_channels_last = weight.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last)
+        # As numbers: a product with them takes a third of the time of one with booleans.
+        self.register_buffer("mask", mask.to(weight))
         self.quantizer: Quantizer | None = None
 
     def forward(self, latent: Tensor) -> Tensor:
         """The weight of flat coefficients."""
-        return self.basis.synthesise(self.coefficients(latent)).reshape(self.tensor.plan.shape)
+        weight = self.basis.synthesise(self.coefficients(latent)).reshape(self.tensor.plan.shape)
+        return weight.clone(memory_format=torch.channels_last) if self.is_channels_last else weight
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """The flat coefficients of a weight."""
@@ -63,7 +67,7 @@ class Coefficients:
             basis = build_basis(spec.method, tensor.plan, spec.boundary, spec.seed)
             mask = tensor.mask.clone() if masked else torch.ones_like(tensor.mask)
             weight = model.get_parameter(tensor.plan.name)
-            synthesis = Synthesis(tensor, basis, mask.to(weight.device), regrow)
+            synthesis = Synthesis(tensor, basis, mask, regrow, weight)
             latent: nn.Parameter | None = None
             for module, attribute in _places(model, tensor.plan.name):
                 # A registration turns the parameter itself into coefficients, so each place needs one of its own.
@@ -77,7 +81,7 @@ class Coefficients:
             assert latent is not None
             if masked:
                 with torch.no_grad():
-                    latent.copy_(torch.where(synthesis.mask, tensor.coefficients.to(latent), latent))
+                    latent.copy_(torch.where(synthesis.mask.bool(), tensor.coefficients.to(latent), latent))
             self.syntheses.append(synthesis)
             self.latents.append(latent)
 
@@ -104,7 +108,7 @@ class Coefficients:
         """The tensors as they are now, before quantisation, on the CPU."""
         found = []
         for latent, synthesis, original in zip(self.latents, self.syntheses, self._originals, strict=True):
-            mask = synthesis.mask.cpu().clone()
+            mask = synthesis.mask.bool().cpu()
             values = latent.detach().cpu() * mask
             weight = synthesis.basis.synthesise(values).reshape(synthesis.tensor.plan.shape)
             old = synthesis.tensor

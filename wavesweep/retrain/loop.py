@@ -261,7 +261,7 @@ class _Run:
         if self.epochs[number].quantized:
             return
         wanted = self._counts(number, share)
-        masks = [synthesis.mask.cpu() for synthesis in self._coefficients.syntheses]
+        masks = [synthesis.mask.bool().cpu() for synthesis in self._coefficients.syntheses]
         now = [sum(int(masks[i].sum()) for i in group) for group in self._groups]
         regrows = self._settings.regrow and number + share < self._settings.ramp * len(self.epochs)
         if now == wanted and not regrows:
