@@ -26,7 +26,7 @@ from wavesweep.store.records import FAILURE_FILE, write_atomically
 TRIALS_FILE, TRIALS_CSV, FAILURES_CSV = "trials.parquet", "trials.csv", "failures.csv"
 RESULT_FILE = "result.json"
 _METADATA = b"wavesweep"
-_TYPES = {
+ARROW_TYPES = {
     "text": pa.string(),
     "label": pa.string(),
     "json": pa.string(),
@@ -183,7 +183,7 @@ def _settings_of_failure(run: Path) -> list[Any] | None:
 
 
 def _table(rows: Sequence[tuple[Any, ...]], columns: Sequence[tuple[str, str]]) -> pa.Table:
-    schema = pa.schema([(name, _TYPES[kind]) for name, kind in columns])
+    schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in columns])
     values = zip(*rows, strict=True) if rows else [()] * len(columns)
     return pa.table([pa.array(column, field.type) for column, field in zip(values, schema, strict=True)], schema=schema)
 

@@ -59,7 +59,7 @@ def collect(outputs: Path, *, write: bool = True) -> Collected:
     state = refresh(outputs, directory, write)
     table = load_table(directory) if state.table is None else state.table
     failures = failures_table(state.entries.values())
-    return Collected(_frame(table), _frame(failures), tuple(_skipped(outputs, state.entries.items())))
+    return Collected(frame_of(table), frame_of(failures), tuple(_skipped(outputs, state.entries.items())))
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def _skipped(outputs: Path, entries: "Iterable[tuple[str, Entry]]") -> list[Skip
     ]
 
 
-def _frame(table: "pa.Table") -> "pd.DataFrame":
+def frame_of(table: "pa.Table") -> "pd.DataFrame":
     """As pandas: a number that may be missing is a float with NaN, a truth value that may be is of type `boolean`."""
     import pyarrow as pa
 

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,16 +33,27 @@ def study_named(name: str) -> "Study":
     raise WrongArgumentError(f"{given}; choose one of {', '.join(STUDIES)}: python -m analysis.study NAME outputs/")
 
 
-def rows_of(study: "Study", outputs: Path) -> "pd.DataFrame":
-    """The rows of the collected table that belong to the study.
+def rows_of(study: "Study", outputs: Path, files: Sequence[Path] = ()) -> "pd.DataFrame":
+    """The rows of the collected table that belong to the study, and those in `files` of records of other trials.
 
     Raises:
-        WrongArgumentError: there is none.
+        WrongArgumentError: there is none, or a file cannot be read.
     """
+    if not files:
+        return _own_rows(study, outputs)
+    from analysis.evidence import keys_of
+    from analysis.study_records import joined, read_records
+
+    others = [read_records(path) for path in files]
+    own = [_own_rows(study, outputs)] if keys_of(outputs, study.experiments) else []
+    return joined([*own, *others])
+
+
+def _own_rows(study: "Study", outputs: Path) -> "pd.DataFrame":
     from analysis.evidence import keys_of
     from analysis.figures import collected
 
-    asked = keys_of(outputs, study.experiments)
+    asked = keys_of(checked_outputs(outputs), study.experiments)
     command = f"python -m wavesweep -m experiment={study.experiments[0]}"
     if not asked:
         raise WrongArgumentError(f"{outputs} has no sweep of {study.name}; run one first: {command}")
@@ -80,15 +92,14 @@ def main() -> None:
             print(f"{study.name}: {study.question}")
         return
     study = study_named(arguments.name)
-    outputs = checked_outputs(arguments.outputs)
     page = None if arguments.docs is None else arguments.docs / f"{study.name}.md"
     if page is not None and not page.is_file():
         raise WrongArgumentError(f"{page} does not exist; write it, with the lines {BEGIN} and {END}")
-    rows = rows_of(study, outputs)
+    rows = rows_of(study, arguments.outputs, arguments.records)
     from analysis.evidence import evidence
 
     found = evidence(study.compared(rows), study.by, study.measures)
-    _write(study, rows, found, outputs / "analysis" / "studies" / study.name, page)
+    _write(study, rows, found, arguments.outputs / "analysis" / "studies" / study.name, page)
 
 
 def _arguments() -> argparse.Namespace:
@@ -105,12 +116,21 @@ def _arguments() -> argparse.Namespace:
         metavar="DIRECTORY",
         help="renew DIRECTORY/NAME.md, its charts and NAME.csv, the records, as well",
     )
+    parser.add_argument(
+        "--records",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="records of other machines as well, or alone: a NAME.csv that this command wrote; may be repeated",
+    )
     parser.add_argument("--list", action="store_true", help="name the studies and stop")
     return parser.parse_args()
 
 
 def _write(study: "Study", rows: "pd.DataFrame", found: "list[Evidence]", directory: Path, page: Path | None) -> None:
-    from analysis.study_tables import full_table, markdown, records
+    from analysis.study_records import records
+    from analysis.study_tables import full_table, markdown
     from analysis.style import encoded
     from wavesweep.store.records import write_atomically
 

@@ -1,4 +1,4 @@
-"""The tables of a study: all of its records, means and spreads over seeds, and the Markdown that its page shows."""
+"""The tables of a study: means and spreads over seeds, and the Markdown that its page shows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,27 +6,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.catalogue.study import Study
-from analysis.columns import ARM, BASELINE, SETTINGS
 from analysis.evidence import MEASURES, Evidence
 from analysis.markdown import table_text
 from analysis.subjects import value_text
 
 _HEADINGS = {"threshold.percentile": "pruned %", "is_main": "main arm", "seeds": "seeds"}
-_ALWAYS = ("model.name", "dataset.name")
-# Where things lie on a machine says nothing about the study.
-_PLACES = ("dataset.path", "model.checkpoint")
-
-
-def records(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row per trial and arm: key, method, network, data set, every setting that differs, seed, measures."""
-    settings = [
-        column.name
-        for column in SETTINGS
-        if column.name not in (*_ALWAYS, *_PLACES, "seed") and rows[column.name].nunique(dropna=False) > 1
-    ]
-    measures = [column.name for column in (*ARM, *BASELINE) if rows[column.name].notna().any()]
-    columns = ["key", "arm", "is_main", "method", "arm_key", *_ALWAYS, *settings, "seed", *measures, "accuracy_drop"]
-    return rows[columns].sort_values(["model.name", "dataset.name", *settings, "seed", "arm"], kind="stable")
 
 
 def full_table(found: Sequence[Evidence]) -> pd.DataFrame:
