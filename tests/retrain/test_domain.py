@@ -1,11 +1,14 @@
 """Weights made of coefficients: the same network, masks that hold, ties that stay, regrowth."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from subjects import Tied, images, network, parametrised, pruned_of, spec_of
 
 from wavesweep.compression.arm import METHODS, build_basis
 from wavesweep.retrain.domain import Coefficients, plain_tensor
+from wavesweep.retrain.quantizers import first_quantizer
 
 OPTIMIZERS = {
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=0.1),
@@ -182,3 +185,31 @@ def test_frozen_weights_stay_frozen():
     trained(model)
     assert [latent.requires_grad for latent in coefficients.latents] == [True, False, True]
     assert torch.equal(coefficients.pruned()[1].coefficients, arm.tensors[1].coefficients)
+
+
+@pytest.mark.parametrize("trains_steps", [False, True])
+@pytest.mark.parametrize("boundary", ["periodization", "symmetric"])
+@pytest.mark.parametrize("method", ["magnitude", "wavelet", "shuffled", "rotation"])
+def test_everything_follows_the_network_to_another_device(method, boundary, trains_steps, monkeypatch):
+    # No GPU needed: operations refuse tensors of the device "meta", which have no values, beside others.
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it does not know that device
+    model, coefficients, arm, _ = parametrised(method, boundary=boundary)
+    if trains_steps:
+        coefficients.quantize([first_quantizer(tensor, 1.0, "band") for tensor in arm.tensors])
+    model.to("meta")
+    optimizer = OPTIMIZERS["adam"](model.parameters())
+    labels = torch.zeros(16, dtype=torch.int64, device="meta")
+    torch.nn.functional.cross_entropy(model(images().to("meta")), labels).backward()
+    optimizer.step()
+    count = 6 + 3 * trains_steps
+    assert [parameter.grad.device.type for parameter in model.parameters()] == ["meta"] * count
+
+
+def test_weights_keep_the_memory_format_of_the_parameters():
+    for given in (torch.contiguous_format, torch.channels_last):
+        model, *_ = parametrised(model=network().to(memory_format=given))
+        weight = model[0].weight
+        assert weight.is_contiguous(memory_format=given)
+        weight.square().sum().backward()
+        model.load_state_dict(model.state_dict())
+        assert model[0].weight.stride() == network().to(memory_format=given)[0].weight.stride()

@@ -107,7 +107,10 @@ class _Rounded(torch.autograd.Function):
 
 
 def _of_each(steps: Tensor, sizes: list[int]) -> Tensor:
-    return steps if len(steps) == 1 else torch.repeat_interleave(steps, torch.tensor(sizes, device=steps.device))
+    if len(steps) == 1:
+        return steps
+    # With the size of the result, which a GPU would have to be asked for.
+    return torch.repeat_interleave(steps, torch.tensor(sizes, device=steps.device), output_size=sum(sizes))
 
 
 def _sums_of_products(left: Tensor, right: Tensor, sizes: list[int]) -> Tensor:
