@@ -2,7 +2,8 @@
 
 All variants take turns, a few steps each, so that they see the same machine: read the ratios. What a variant adds is
 the synthesis of the weights from masked coefficients with its gradient, and with `steps` trained rounding, with `rate`
-the estimate of the bits as well. One thread, in processor time, since other processes may share the cores.
+the estimate of the bits as well; `channels first` is a plain step of the network as PyTorch makes it. One thread, in
+processor time, since other processes may share the cores.
 
     python benchmarks/retrain_step.py
 """
@@ -105,6 +106,8 @@ def main() -> None:
         settings = Settings()
         settings.model.name = name
         steps = {"plain": step_of(network_of(settings, shape), batch, None)}
+        first = build_model(settings.model, shape, 10, seed=0)
+        steps["channels first"] = step_of(first, batch, None)
         steps |= {label: variant(name, batch, kind) for label, kind in VARIANTS.items()}
         times: dict[str, list[float]] = {label: [] for label in steps}
         for number in range(given.rounds + 1):

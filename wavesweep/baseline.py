@@ -156,7 +156,8 @@ def _initial_model(settings: Settings, dataset: Dataset) -> nn.Module:
     model = build_model(settings.model, dataset.input_shape, dataset.classes, settings.seed, dataset.example)
     if settings.model.checkpoint is not None:
         load_checkpoint(model, settings.model.checkpoint)
-    return with_channels_last(model, settings.model)
+    uses_cpu = settings.device == "cpu" or not torch.cuda.is_available()
+    return with_channels_last(model, settings.model) if uses_cpu else model
 
 
 def _remembered_model(settings: Settings, dataset: Dataset, digests: dict[str, str]) -> nn.Module:

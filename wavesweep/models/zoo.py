@@ -58,8 +58,8 @@ def build_model(
 def with_channels_last(model: nn.Module, settings: ModelSettings) -> nn.Module:
     """`model` with the weights of its convolutions, and so what comes out of them, stored with the channels last.
 
-    On the CPU a step of training takes 0.6 to 0.8 of the time so (benchmarks/README.md). Only networks of the zoo:
-    in a user's own, `.view` could refuse such outputs.
+    On the CPU a step of training takes 0.6 to 0.8 of the time so (benchmarks/README.md). Only networks of the
+    zoo: in a user's own, `.view` could refuse such outputs.
     """
     if settings.source == "zoo" and settings.name in FACTORIES:
         model.to(memory_format=torch.channels_last)
