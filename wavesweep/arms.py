@@ -100,6 +100,7 @@ class Bench:
             directory,
             self.shown,
             self.early_weights,
+            self.baseline.record["key"],
         )
 
 

@@ -63,6 +63,19 @@ def test_the_teacher_sees_each_image_once_unless_images_differ_from_epoch_to_epo
     assert model.seen == len(digits.train.labels) * (2 if augment else 1)
 
 
+def test_the_next_teacher_of_the_same_baseline_need_not_look_again(digits):
+    recipe, first, second, other = Recipe(batch_size=100), Counting(), Counting(), Counting()
+    batch = next(epoch_batches(digits.train.images, digits.train.labels, recipe, 0, 0))
+    inputs = digits.normalise(batch.images)
+    outputs = Teacher(first, digits, recipe, CPU, "a baseline").outputs(batch, inputs)
+    assert torch.equal(Teacher(second, digits, recipe, CPU, "a baseline").outputs(batch, inputs), outputs)
+    assert (first.seen, second.seen) == (len(digits.train.labels), 0)
+    for key, changed in (("another", recipe), ("a baseline", replace(recipe, batch_size=99)), (None, recipe)):
+        other.seen = 0
+        Teacher(other, digits, changed, CPU, key).outputs(batch, inputs)
+        assert other.seen == len(digits.train.labels), (key, changed)
+
+
 def test_images_on_disk_are_looked_at_batch_by_batch(digits):
     class OnDisk:
         device = CPU

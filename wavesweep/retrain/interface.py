@@ -57,7 +57,8 @@ class Training:
     """Data and surroundings of a retraining.
 
     `recipe` is the baseline's, `directory` is where checkpoints go (None: nowhere), `early_weights` gives the state
-    dict of the baseline after so many epochs.
+    dict of the baseline after so many epochs. `baseline_key` names the baseline, so that its outputs are kept for the
+    next retraining; None: they are not.
     """
 
     dataset: Dataset
@@ -67,6 +68,7 @@ class Training:
     directory: Path | None
     shown: bool
     early_weights: Callable[[int], Mapping[str, Tensor]]
+    baseline_key: str | None = None
 
 
 @dataclass(frozen=True)

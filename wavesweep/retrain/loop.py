@@ -98,7 +98,7 @@ class _Run:
         self._teacher: Teacher | None = None
         if settings.distillation:
             baseline = deepcopy(self._network)
-            self._teacher = Teacher(baseline, training.dataset, self._recipe, training.device)
+            self._teacher = Teacher(baseline, training.dataset, self._recipe, training.device, training.baseline_key)
         self._groups = selection_groups(spec.plans, spec.threshold.scope)
         self._totals = [sum(pruned.tensors[i].mask.numel() for i in group) for group in self._groups]
         is_final = self._counts(0, 0.0) == list(pruned.kept)

@@ -10,17 +10,23 @@ from wavesweep.models.train import Batch, outputs_of
 
 # Softens both distributions, so that the small outputs of the baseline count as well.
 _TEMPERATURE = 3.0
+# Those of the last baseline, which the next arm of this process most likely needs again.
+_outputs: dict[tuple[object, ...], Tensor] = {}
 
 
 class Teacher:
     """The baseline, whose outputs the network is to keep."""
 
-    def __init__(self, model: nn.Module, dataset: Dataset, recipe: Recipe, device: torch.device) -> None:
-        """`model` is taken as it is and put into evaluation mode."""
+    def __init__(
+        self, model: nn.Module, dataset: Dataset, recipe: Recipe, device: torch.device, key: str | None = None
+    ) -> None:
+        """`model` is taken as it is and put into evaluation mode; teachers of one `key` are of one baseline."""
         self._model, self._dataset, self._recipe, self._device = model.eval(), dataset, recipe, device
         # Augmented images differ each time; those that stay on disk are too many to keep anything of each.
         self._keeps = isinstance(dataset.train.images, Tensor) and not recipe.augment
-        self._kept: Tensor | None = None
+        # All that the outputs depend on: with other batches their last bits may be others.
+        self._key = None if key is None else (key, recipe.batch_size, recipe.precision, str(device))
+        self._kept = _outputs.get(self._key) if self._key is not None else None
 
     @torch.no_grad()
     def outputs(self, batch: Batch, inputs: Tensor) -> Tensor:
@@ -33,6 +39,9 @@ class Teacher:
                 for part in torch.split(torch.as_tensor(self._dataset.train.images), self._recipe.batch_size)
             ]
             self._kept = torch.cat(parts)
+            _outputs.clear()
+            if self._key is not None:
+                _outputs[self._key] = self._kept
         return self._kept[batch.index.to(self._kept.device)]
 
 
