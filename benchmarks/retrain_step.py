@@ -49,9 +49,11 @@ def network_of(settings: Settings, shape: tuple[int, int, int]) -> nn.Module:
     return with_channels_last(build_model(settings.model, shape, 10, seed=0), settings.model)
 
 
-def step_of(network: nn.Module, batch: tuple[Tensor, Tensor], penalty: RatePenalty | None) -> Callable[[], None]:
+def step_of(
+    network: nn.Module, batch: tuple[Tensor, Tensor], penalty: RatePenalty | None, fused: bool | None = None
+) -> Callable[[], None]:
     """A training step as a function."""
-    optimizer = make_optimizer(network.parameters(), Recipe(optimizer="adam"))
+    optimizer = make_optimizer(network.parameters(), Recipe(optimizer="adam"), fused)
     network.train()
     done = 0
 
@@ -84,7 +86,7 @@ def variant(name: str, batch: tuple[Tensor, Tensor], kind: tuple[str, str, str, 
         coefficients.quantize([first_quantizer(tensor, 0.5, "layer") for tensor in pruned.tensors])
     if kind[3] == "rate":
         penalty = RatePenalty(coefficients, 1.0, 0.0)
-    return step_of(network, batch, penalty)
+    return step_of(network, batch, penalty, fused=True)
 
 
 def main() -> None:

@@ -287,17 +287,15 @@ def test_a_missing_checkpoint_is_refused_before_anything_is_trained(tiny, tmp_pa
 
 def test_the_networks_of_the_zoo_have_their_channels_last_on_the_cpu(tiny, monkeypatch):
     def has_channels_last(**changes):
-        settings = replace(tiny, model=ModelSettings(name="fashion_cnn"), **changes)
-        forget()
-        return load_subject(settings).model.conv2.weight.is_contiguous(memory_format=torch.channels_last)
+        model = load_subject(replace(tiny, **{"model": ModelSettings(name="fashion_cnn")} | changes)).model
+        return model.conv2.weight.is_contiguous(memory_format=torch.channels_last)
 
     assert has_channels_last()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert has_channels_last()  # device=cpu, whatever there is
-    assert not has_channels_last(device="auto")
+    assert not has_channels_last(device="auto")  # nor is it the one that this process remembers
+    assert has_channels_last()
     own = ModelSettings(name="custom", target="wavesweep.models.zoo.fashion_cnn")
     own.arguments = {"input_shape": [1, 8, 8], "classes": 10}
-    assert not load_subject(replace(tiny, model=own)).model.conv2.weight.is_contiguous(
-        memory_format=torch.channels_last
-    )
+    assert not has_channels_last(model=own)
     forget()

@@ -100,7 +100,7 @@ class Bench:
             directory,
             self.shown,
             self.early_weights,
-            self.baseline.record["key"],
+            str(self.outputs.absolute() / self.baseline.record["key"]),  # elsewhere its weights may be others
         )
 
 

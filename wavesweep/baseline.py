@@ -156,8 +156,11 @@ def _initial_model(settings: Settings, dataset: Dataset) -> nn.Module:
     model = build_model(settings.model, dataset.input_shape, dataset.classes, settings.seed, dataset.example)
     if settings.model.checkpoint is not None:
         load_checkpoint(model, settings.model.checkpoint)
-    uses_cpu = settings.device == "cpu" or not torch.cuda.is_available()
-    return with_channels_last(model, settings.model) if uses_cpu else model
+    return with_channels_last(model, settings.model) if _uses_cpu(settings) else model
+
+
+def _uses_cpu(settings: Settings) -> bool:
+    return settings.device == "cpu" or not torch.cuda.is_available()
 
 
 def _remembered_model(settings: Settings, dataset: Dataset, digests: dict[str, str]) -> nn.Module:
@@ -167,6 +170,7 @@ def _remembered_model(settings: Settings, dataset: Dataset, digests: dict[str, s
         dataset.input_shape,
         dataset.classes,
         digests.get("checkpoint"),
+        _uses_cpu(settings),
     )
     if key not in _models:
         _models.clear()

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from subjects import Tied, images, network, parametrised, pruned_of, spec_of
+from torch import nn
 
 from wavesweep.compression.arm import METHODS, build_basis
 from wavesweep.retrain.domain import Coefficients, plain_tensor
@@ -108,6 +109,30 @@ def test_regrowth_moves_pruned_coefficients_which_may_come_back():
     assert coefficients.nonzero() > 0
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_optimizers_forget_what_is_pruned_and_train_the_rest_as_before(optimizer):
+    found = {}
+    for forgets in (False, True):
+        model, coefficients, arm, _ = parametrised("wavelet", masked=False)
+        optimizers = [OPTIMIZERS[optimizer](model.parameters())]
+        for step in range(400):
+            if step == 5:
+                coefficients.set_masks([tensor.mask for tensor in arm.tensors])
+                if forgets:
+                    coefficients.forget_pruned(optimizers)
+            optimizers[0].zero_grad()
+            torch.nn.functional.cross_entropy(model(images()[:2]), torch.arange(2)).backward()
+            optimizers[0].step()
+        states = [optimizers[0].state[latent] for latent in coefficients.latents]
+        found[forgets] = coefficients.pruned(), [state[min(state)] for state in states]  # exp_avg, momentum_buffer
+    for old, new in zip(found[False][0], found[True][0], strict=True):
+        assert torch.equal(old.coefficients, new.coefficients)
+    for tensor, old, new in zip(found[True][0], found[False][1], found[True][1], strict=True):
+        assert torch.count_nonzero(old[~tensor.mask]) > 0
+        assert torch.count_nonzero(new[~tensor.mask]) == 0
+        assert torch.equal(old[tensor.mask], new[tensor.mask])
+
+
 def test_without_regrowth_a_mask_that_opens_again_finds_zeros():
     model, coefficients, arm, _ = parametrised("magnitude")
     trained(model)
@@ -205,11 +230,17 @@ def test_everything_follows_the_network_to_another_device(method, boundary, trai
     assert [parameter.grad.device.type for parameter in model.parameters()] == ["meta"] * count
 
 
-def test_weights_keep_the_memory_format_of_the_parameters():
+@pytest.mark.parametrize(("channels", "kernel"), [(2, 3), (1, 3), (3, 1)])
+def test_weights_keep_the_memory_format_of_the_parameters(channels, kernel):
+    # One channel, or one pixel: `is_contiguous` takes each format for the other, operations do not.
     for given in (torch.contiguous_format, torch.channels_last):
-        model, *_ = parametrised(model=network().to(memory_format=given))
-        weight = model[0].weight
-        assert weight.is_contiguous(memory_format=given)
-        weight.square().sum().backward()
-        model.load_state_dict(model.state_dict())
-        assert model[0].weight.stride() == network().to(memory_format=given)[0].weight.stride()
+        layers = nn.Sequential(nn.Conv2d(channels, 9, kernel), nn.Conv2d(9, 4, 3)).to(memory_format=given)
+        strides = [layer.weight.stride() for layer in layers]
+        model, coefficients, *_ = parametrised(model=layers)
+        assert len(coefficients.latents) == 2
+        assert [layer.weight.stride() for layer in layers] == strides
+        outputs = model(torch.randn(2, channels, 7, 7))
+        assert outputs.is_contiguous(memory_format=given)
+        outputs.sum().backward()
+        if given == torch.contiguous_format:
+            outputs.view(2, -1)  # as a user's network may do

@@ -18,6 +18,8 @@ from networks import (
 )
 from torch import nn
 
+from wavesweep.memory_format import memory_format_of
+from wavesweep.shrink.resize import fit_to
 from wavesweep.shrink.units import shrink
 
 
@@ -322,3 +324,14 @@ def test_a_network_that_fails_is_left_alone_and_says_so():
     found = shrunk(model, (6,))
     assert found.removed == {}
     assert "cannot be followed" in found.kept_because[0]["reason"]
+
+
+@pytest.mark.parametrize("given", [torch.contiguous_format, torch.channels_last])
+def test_cut_tensors_keep_the_memory_format(given):
+    model = trained("fashion_cnn").to(memory_format=given)
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    shapes |= {"conv1.weight": (20, 2, 3, 3), "conv1.bias": (20,), "conv2.weight": (40, 20, 3, 3), "conv2.bias": (40,)}
+    fit_to(model, shapes)
+    for layer in (model.conv1, model.conv2):
+        assert layer.weight.shape == shapes["conv1.weight" if layer is model.conv1 else "conv2.weight"]
+        assert memory_format_of(layer.weight) == given

@@ -140,14 +140,15 @@ def _say_if_slow() -> None:
         )
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer over the parameters that have gradients."""
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], recipe: Recipe, fused: bool | None = None
+) -> torch.optim.Optimizer:
+    """The recipe's optimizer over the parameters that have gradients; `fused` as PyTorch's optimizers have it."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
+    shared: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": fused}
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            trained, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-        )
-    return torch.optim.Adam(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        return torch.optim.SGD(trained, momentum=recipe.momentum, **shared)
+    return torch.optim.Adam(trained, **shared)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

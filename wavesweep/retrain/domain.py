@@ -9,6 +9,7 @@ from torch.nn.utils import parametrize
 
 from wavesweep.compression.arm import ArmSpec, PrunedTensor, build_basis, relative_error
 from wavesweep.compression.basis import Basis
+from wavesweep.memory_format import memory_format_of
 from wavesweep.retrain.quantizers import Quantizer
 
 
@@ -26,7 +27,7 @@ class Synthesis(nn.Module):
         """`weight` is the parameter that it takes the place of, in whose memory format weights are given."""
         super().__init__()
         self.tensor, self.basis, self.regrow = tensor, basis, regrow
-        self.is_channels_last = weight.dim() == 4 and weight.is_contiguous(memory_format=torch.channels_last)
+        self.memory_format = memory_format_of(weight)
         # As numbers: a product with them takes a third of the time of one with booleans.
         self.register_buffer("mask", mask.to(weight))
         self.quantizer: Quantizer | None = None
@@ -34,7 +35,9 @@ class Synthesis(nn.Module):
     def forward(self, latent: Tensor) -> Tensor:
         """The weight of flat coefficients."""
         weight = self.basis.synthesise(self.coefficients(latent)).reshape(self.tensor.plan.shape)
-        return weight.clone(memory_format=torch.channels_last) if self.is_channels_last else weight
+        if self.memory_format == torch.contiguous_format:
+            return weight
+        return weight.clone(memory_format=self.memory_format)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """The flat coefficients of a weight."""
@@ -98,6 +101,17 @@ class Coefficients:
                 synthesis.mask.copy_(mask)
                 if not synthesis.regrow:
                     latent.mul_(synthesis.mask)
+
+    def forget_pruned(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
+        """Zero what optimizers remember of pruned coefficients, which changes no result.
+
+        Left alone it fades to subnormal numbers, with which a CPU takes several times as long.
+        """
+        for latent, synthesis in zip(self.latents, self.syntheses, strict=True):
+            for optimizer in optimizers:
+                for value in optimizer.state.get(latent, {}).values():
+                    if value is not None and value.shape == latent.shape:
+                        value.mul_(synthesis.mask)
 
     def quantize(self, quantizers: Sequence[Quantizer | None]) -> None:
         """From now on the weights are made of quantised coefficients."""

@@ -57,8 +57,8 @@ class Training:
     """Data and surroundings of a retraining.
 
     `recipe` is the baseline's, `directory` is where checkpoints go (None: nowhere), `early_weights` gives the state
-    dict of the baseline after so many epochs. `baseline_key` names the baseline, so that its outputs are kept for the
-    next retraining; None: they are not.
+    dict of the baseline after so many epochs. `baseline_key` names the baseline's weights, so that their outputs are
+    kept for the next retraining; None: they are not.
     """
 
     dataset: Dataset

@@ -274,6 +274,8 @@ class _Run:
         if not self._settings.regrow:  # whole units may leave room for smaller ones that were pruned
             chosen = tuple(new & old for new, old in zip(chosen, masks, strict=True))
         self._coefficients.set_masks(chosen)
+        if not self._settings.regrow:
+            self._coefficients.forget_pruned(self._optimizers)
 
     def _rewind(self, early: Mapping[str, Tensor]) -> None:
         names = [tensor.plan.name for tensor in self._pruned.tensors]
@@ -295,11 +297,11 @@ class _Run:
             for parameter in synthesis.quantizer.parameters()
         }
         every = [parameter for parameter in self._network.parameters() if parameter.requires_grad]
-        weights = make_optimizer([p for p in every if id(p) not in of_quantizers], self._recipe)
+        weights = make_optimizer([p for p in every if id(p) not in of_quantizers], self._recipe, fused=True)
         if not of_quantizers:
             return [weights]
         recipe = Recipe(optimizer="adam", learning_rate=_QUANTIZER_RATE)
-        return [weights, make_optimizer([p for p in every if id(p) in of_quantizers], recipe)]
+        return [weights, make_optimizer([p for p in every if id(p) in of_quantizers], recipe, fused=True)]
 
     def _coded(self) -> tuple[CodedTensor, ...]:
         tensors = self._coefficients.pruned()

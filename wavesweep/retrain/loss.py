@@ -39,8 +39,8 @@ class Teacher:
                 for part in torch.split(torch.as_tensor(self._dataset.train.images), self._recipe.batch_size)
             ]
             self._kept = torch.cat(parts)
-            _outputs.clear()
             if self._key is not None:
+                _outputs.clear()
                 _outputs[self._key] = self._kept
         return self._kept[batch.index.to(self._kept.device)]
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from wavesweep.memory_format import memory_format_of
+
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -39,7 +41,12 @@ def fit_to(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
         prefix = f"{module_name}." if module_name else ""
         own = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
         changed = {
-            name: torch.empty(tuple(shapes[prefix + name]), dtype=value.dtype, device=value.device)
+            name: torch.empty(
+                tuple(shapes[prefix + name]),
+                dtype=value.dtype,
+                device=value.device,
+                memory_format=memory_format_of(value),
+            )
             for name, value in own.items()
             if prefix + name in shapes and tuple(shapes[prefix + name]) != tuple(value.shape)
         }
