@@ -39,33 +39,27 @@ def rows_of(study: "Study", outputs: Path, files: Sequence[Path] = ()) -> "pd.Da
     Raises:
         WrongArgumentError: there is none, or a file cannot be read.
     """
-    if not files:
-        return _own_rows(study, outputs)
-    from analysis.evidence import keys_of
-    from analysis.study_records import joined, read_records
-
-    others = [read_records(path) for path in files]
-    own = [_own_rows(study, outputs)] if keys_of(outputs, study.experiments) else []
-    return joined([*own, *others])
-
-
-def _own_rows(study: "Study", outputs: Path) -> "pd.DataFrame":
     from analysis.evidence import keys_of
     from analysis.figures import collected
+    from analysis.study_records import joined, read_records
 
-    asked = keys_of(checked_outputs(outputs), study.experiments)
+    asked = keys_of(outputs, study.experiments)
+    others = [read_records(path, study.name) for path in files]
     command = f"python -m wavesweep -m experiment={study.experiments[0]}"
-    if not asked:
+    if not asked and not others:
         raise WrongArgumentError(f"{outputs} has no sweep of {study.name}; run one first: {command}")
-    trials = collected(outputs).trials
-    rows = trials[trials["key"].isin(asked)]
+    own = []
+    if asked and (not others or any((outputs / "runs").glob("*/result.json"))):
+        trials = collected(outputs).trials
+        own = [trials[trials["key"].isin(asked)]]
+    rows = joined([*own, *others]) if others else own[0]
     if rows.empty:
         raise WrongArgumentError(
             f"{outputs} has no finished trial of {study.name}; the same command goes on: {command}"
         )
-    missing = len(asked) - rows["key"].nunique()
+    missing = asked - set(rows["key"])
     if missing:
-        print(f"note: {missing} of {len(asked)} trials are not finished, or failed", file=sys.stderr)
+        print(f"note: {len(missing)} of {len(asked)} trials are not finished, or failed", file=sys.stderr)
     return rows
 
 
@@ -92,14 +86,17 @@ def main() -> None:
             print(f"{study.name}: {study.question}")
         return
     study = study_named(arguments.name)
+    outputs = Path("outputs") if arguments.outputs is None else arguments.outputs
+    if arguments.outputs is not None or not arguments.records:
+        checked_outputs(outputs)
     page = None if arguments.docs is None else arguments.docs / f"{study.name}.md"
     if page is not None and not page.is_file():
         raise WrongArgumentError(f"{page} does not exist; write it, with the lines {BEGIN} and {END}")
-    rows = rows_of(study, arguments.outputs, arguments.records)
+    rows = rows_of(study, outputs, arguments.records)
     from analysis.evidence import evidence
 
     found = evidence(study.compared(rows), study.by, study.measures)
-    _write(study, rows, found, arguments.outputs / "analysis" / "studies" / study.name, page)
+    _write(study, rows, found, outputs / "analysis" / "studies" / study.name, page)
 
 
 def _arguments() -> argparse.Namespace:
@@ -107,9 +104,7 @@ def _arguments() -> argparse.Namespace:
         prog="python -m analysis.study", description="Make the tables and charts of a study from its records."
     )
     parser.add_argument("name", nargs="?", default="", help="the study, see --list")
-    parser.add_argument(
-        "outputs", type=Path, nargs="?", default=Path("outputs"), help="the directory of records (default: outputs)"
-    )
+    parser.add_argument("outputs", type=Path, nargs="?", help="the directory of records (default: outputs)")
     parser.add_argument(
         "--docs",
         type=Path,
@@ -142,7 +137,7 @@ def _write(study: "Study", rows: "pd.DataFrame", found: "list[Evidence]", direct
             else:
                 charts[name] = chart
     made = markdown(study, found, {name: chart.text for name, chart in charts.items()})
-    write_atomically(directory / "records.csv", records(rows).to_csv(index=False).encode())
+    write_atomically(directory / "records.csv", records(rows, study.name).to_csv(index=False).encode())
     write_atomically(directory / "table.csv", full_table(found).to_csv(index=False).encode())
     write_atomically(directory / "table.md", made.encode())
     for name, chart in charts.items():

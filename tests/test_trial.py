@@ -17,9 +17,11 @@ from wavesweep.config import (
     PathsSettings,
     QuantizeSettings,
     Recipe,
+    RetrainSettings,
     Settings,
     ThresholdSettings,
 )
+from wavesweep.retrain import loss
 from wavesweep.store.keys import baseline_key, trial_key
 from wavesweep.trial import run_trial
 
@@ -250,3 +252,18 @@ def test_settings_that_turn_out_identical_are_one_arm(tmp_path, monkeypatch, one
     assert first["key"] != second["key"]
     assert first["arms"][0]["arm_key"] == second["arms"][0]["arm_key"]
     assert first["arms"][0]["test"] == second["arms"][0]["test"]
+
+
+def test_arms_of_one_baseline_share_its_outputs_and_those_of_other_places_do_not(tmp_path, monkeypatch):
+    looks = []
+    original = loss.Teacher.__init__
+
+    def counted(self, *arguments):
+        original(self, *arguments)
+        looks.append(self._kept is None)
+
+    monkeypatch.setattr(loss.Teacher, "__init__", counted)
+    retraining = RetrainSettings(name="finetune", epochs=1, quantize_epochs=0, distillation=0.5)
+    for outputs in (tmp_path / "one", tmp_path / "two"):
+        run(tiny(outputs, retrain=retraining))  # the main arm and two others
+    assert looks == [True, False, False] * 2

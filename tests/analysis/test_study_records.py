@@ -1,8 +1,6 @@
 """Records of a study in a CSV file: what is written can be read again, joined with others, and makes the same page."""
 
-import json
 import sys
-from functools import reduce
 from pathlib import Path
 
 import pandas as pd
@@ -14,9 +12,8 @@ from analysis import study
 from analysis.catalogue.all import STUDIES
 from analysis.columns import SETTINGS
 from analysis.command import run
-from analysis.study_records import joined, read_records, records
-from wavesweep.config import Settings
-from wavesweep.inputs import input_digests
+from analysis.rows import setting_values
+from analysis.study_records import has_its_key, joined, read_records, records, settings_of, with_short_paths
 from wavesweep.store.keys import trial_key
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "studies"
@@ -31,23 +28,12 @@ def write_trials(outputs, percentiles, seeds=(0, 1), **more):
         for seed in seeds:
             step = None if number % 2 else 0.25
             settings = {"seed": seed, "threshold.percentile": percentile, "quantize.step": step, "level": 2, **more}
-            keys.append(write_record(outputs, example(settings)).parent.name)
+            record = example(settings)
+            values = zip([column.name for column in SETTINGS], setting_values(record["settings"]), strict=True)
+            record["key"] = trial_key(settings_of(dict(values)))
+            keys.append(write_record(outputs, record).parent.name)
     write_sweep(outputs, keys, NAME)
     return keys
-
-
-def settings_of(row):
-    """The settings that a row of the table stands for."""
-    settings = Settings()
-    for column in SETTINGS:
-        value = None if pd.isna(row[column.name]) else row[column.name]
-        if column.kind == "json":
-            value = json.loads(value)
-        elif value is not None and (column.kind == "integer" or (column.kind == "label" and value.isdigit())):
-            value = int(value)
-        *path, last = column.path
-        setattr(reduce(getattr, path, settings), last, value)
-    return settings
 
 
 @pytest.fixture
@@ -65,6 +51,7 @@ def test_the_page_can_be_made_from_its_records_alone(outputs, tmp_path, monkeypa
     assert command(monkeypatch, NAME, outputs) == 0
     first = made(outputs)
     (tmp_path / "kept.csv").write_bytes(first["records.csv"])
+    (tmp_path / "elsewhere").mkdir()
     assert command(monkeypatch, NAME, tmp_path / "elsewhere", "--records", tmp_path / "kept.csv") == 0
     assert made(tmp_path / "elsewhere") == first
     assert "6 trials, 2 seeds" in capsys.readouterr().out
@@ -72,14 +59,14 @@ def test_the_page_can_be_made_from_its_records_alone(outputs, tmp_path, monkeypa
 
 def test_what_is_read_is_what_was_collected(outputs, tmp_path):
     rows = study.rows_of(STUDIES[NAME], outputs)
-    records(rows).to_csv(tmp_path / "kept.csv", index=False)
-    again = read_records(tmp_path / "kept.csv")
+    records(rows, NAME).to_csv(tmp_path / "kept.csv", index=False)
+    again = read_records(tmp_path / "kept.csv", NAME)
     columns = ["key", "arm", "method", *(column.name for column in SETTINGS), "test_accuracy", "stored_bytes"]
     both = [table.sort_values(["key", "arm"], ignore_index=True)[columns] for table in (again, rows)]
     pd.testing.assert_frame_equal(*both)
     assert set(rows["quantize.step"].dropna()) == {0.25}
-    assert "quantize.step" in records(rows)
-    assert "layout" not in records(rows)  # the default, everywhere
+    assert "quantize.step" in records(rows, NAME)
+    assert "layout" not in records(rows, NAME)  # the default, everywhere
 
 
 def test_records_of_elsewhere_and_of_here_are_one_study(outputs, tmp_path, monkeypatch):
@@ -110,38 +97,83 @@ def test_data_of_the_same_name_are_one_data_set_wherever_they_lie(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("paths", "short"),
     [
-        (None, "does not exist; give a CSV that analysis.study wrote"),
-        ("", "cannot be read (Empty CSV file); give a CSV"),
-        ("key,arm\nabc,one\n", "cannot be read (In CSV column #1: CSV conversion error to int64"),
-        ("key,arm\nabc,1\n", "has no column is_main; give a CSV"),
-        ("MORE", "has a column colour, which this version does not know; give a CSV"),
+        (["/one/photos/", "C:\\data\\cats", None], ["photos", "cats", None]),
+        (["/one/photos", "/two/photos", "cats"], ["/one/photos", "/two/photos", "cats"]),
+        ([".", "/", "data/.."], [".", "/", "data/.."]),
     ],
 )
-def test_another_file_is_one_line(outputs, tmp_path, monkeypatch, capsys, content, said):
+def test_paths_become_their_last_part_where_that_tells_them_apart(paths, short):
+    others = {"model.checkpoint": None, "threshold.sensitivity": "/three/table.csv"}
+    found = with_short_paths(pd.DataFrame({"dataset.path": paths}).assign(**others))
+    assert [None if pd.isna(path) else path for path in found["dataset.path"]] == short
+    assert set(found["threshold.sensitivity"]) == {"table.csv"}
+
+
+def changed(table, name, value):
+    return table.assign(**{name: [value, *table[name].tolist()[1:]]})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (None, "does not exist"),
+        (lambda table: "", "cannot be read (Empty CSV file)"),
+        (lambda table: "key,arm\nabc,one\n", "cannot be read (In CSV column #1: CSV conversion error to int64"),
+        (lambda table: "key,arm\nabc,1\n", "has no column is_main"),
+        (lambda table: "key,key\nabc,1\n", "has two columns key"),
+        (lambda table: table.iloc[:0], "has no row"),
+        (lambda table: table.drop(columns="study"), "has no column study"),
+        (lambda table: table.assign(study="charter"), "has records of charter, not of weight_vs_unit"),
+        (lambda table: table.assign(colour="red"), "has a column colour, which this version does not know"),
+        (lambda table: table.drop(columns="threshold.percentile"), "whose settings have another key"),
+        (lambda table: changed(table, "seed", 7), "whose settings have another key"),
+        (lambda table: changed(table, "key", None), "has a row without key"),
+        (lambda table: changed(table, "is_main", None), "has a row without is_main"),
+        (lambda table: changed(table, "test_accuracy", float("inf")), "has a row without test_accuracy"),
+    ],
+)
+def test_another_file_is_one_line(outputs, tmp_path, monkeypatch, capsys, change, said):
     file = tmp_path / "kept.csv"
-    if content == "MORE":
-        records(study.rows_of(STUDIES[NAME], outputs)).assign(colour="red").to_csv(file, index=False)
-    elif content is not None:
-        file.write_text(content)
+    if change is not None:
+        found = change(records(study.rows_of(STUDIES[NAME], outputs), NAME))
+        file.write_text(found if isinstance(found, str) else found.to_csv(index=False))
     assert command(monkeypatch, NAME, outputs, "--records", file) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {file} ")
     assert said in line
+    assert line.endswith("; give a CSV that analysis.study of this version wrote")
+
+
+def test_rows_that_are_there_twice_count_once(outputs, tmp_path):
+    table = records(study.rows_of(STUDIES[NAME], outputs), NAME)
+    pd.concat([table, table]).to_csv(tmp_path / "kept.csv", index=False)
+    assert len(read_records(tmp_path / "kept.csv", NAME)) == len(table)
+
+
+def test_a_place_that_is_named_must_be_there(outputs, tmp_path, monkeypatch, capsys):
+    records(study.rows_of(STUDIES[NAME], outputs), NAME).to_csv(tmp_path / "kept.csv", index=False)
+    assert command(monkeypatch, NAME, tmp_path / "nowhere", "--records", tmp_path / "kept.csv") == 2
+    assert "nowhere does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "nowhere").exists()
+    monkeypatch.chdir(tmp_path / "outputs")  # none is named, and there is no outputs/ here
+    assert command(monkeypatch, NAME, "--records", tmp_path / "kept.csv") == 0
+
+
+def test_a_sweep_without_a_finished_trial_is_no_reason_to_refuse_records(outputs, tmp_path, monkeypatch, capsys):
+    rows = study.rows_of(STUDIES[NAME], outputs)
+    records(rows, NAME).to_csv(tmp_path / "kept.csv", index=False)
+    write_sweep(tmp_path / "new", [rows["key"].iloc[0], "0123456789abcdef"], NAME)
+    assert command(monkeypatch, NAME, tmp_path / "new", "--records", tmp_path / "kept.csv") == 0
+    assert "note: 1 of 2 trials are not finished" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", WITH_RECORDS)
 def test_the_key_of_a_record_is_that_of_its_settings(name):
-    rows = read_records(PAGES / f"{name}.csv").query("is_main").to_dict("records")
-    # Of photos the key depends on their files, which are not here.
-    checked = [row for row in rows if row["dataset.name"] != "image_folder"]
-    assert checked
-    for row in checked:
-        settings = settings_of(row)
-        digests = input_digests(settings)
-        older = {name: digest for name, digest in digests.items() if name != "layers"}  # before keys told attention
-        assert row["key"] in (trial_key(settings, digests), trial_key(settings, older))
+    rows = read_records(PAGES / f"{name}.csv", name)  # refuses others
+    changed = rows.assign(seed=rows["seed"] + 1).query("`dataset.name` != 'image_folder'")
+    assert not any(has_its_key(row) for row in changed.to_dict("records"))
 
 
 @pytest.mark.integration
@@ -149,6 +181,7 @@ def test_the_key_of_a_record_is_that_of_its_settings(name):
 def test_every_page_is_what_its_records_say(name, tmp_path, monkeypatch):
     page, csv = PAGES / f"{name}.md", PAGES / f"{name}.csv"
     (tmp_path / page.name).write_bytes(page.read_bytes())
+    (tmp_path / "outputs").mkdir()
     given = [name, str(tmp_path / "outputs"), "--records", str(csv), "--docs", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["study", *given])
     assert run(study.main) == 0

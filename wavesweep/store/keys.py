@@ -13,6 +13,8 @@ from typing import Any
 from wavesweep.config import VOLATILE, Settings
 
 KEY_VERSION = 2
+# Settings that are paths: what they name counts, by a digest, and not where it lies.
+PATHS = (("model", "checkpoint"), ("dataset", "path"), ("threshold", "sensitivity"))
 
 
 def hash_of(content: Any) -> str:
@@ -45,7 +47,7 @@ def baseline_key(settings: Settings, input_digests: dict[str, str] | None = None
 
 def without_paths(content: dict[str, Any]) -> dict[str, Any]:
     """`content` without the settings that are replaced by the digest of what they name."""
-    for group, name in (("model", "checkpoint"), ("dataset", "path"), ("threshold", "sensitivity")):
+    for group, name in PATHS:
         if name in content.get(group, {}):
             content[group] = {key: value for key, value in content[group].items() if key != name}
     return content
