@@ -10,7 +10,7 @@ from analysis.charts.chart import Chart, caption, left_out
 from analysis.choices import readable_bytes
 from analysis.equal_bytes import REFERENCE, STAGES, differences_at_sizes
 from analysis.evidence import Evidence
-from analysis.style import FAINT, in_order, look, new_figure
+from analysis.style import FAINT, in_order, log_ticks, look, new_figure
 
 
 def accuracy_curves(found: Evidence) -> Chart:
@@ -43,7 +43,10 @@ def difference_intervals(found: Evidence) -> Chart:
     table = differences_at_sizes(found.subject).dropna(subset=["low"])
     if table.empty:
         return left_out("differences", title, "there are fewer than two seeds in common")
-    shown = "means over seeds, paired; bars are 95 % intervals (Student's t); above zero the wavelet is better"
+    shown = (
+        "means over seeds, paired, side by side at each size; bars are 95 % intervals (Student's t); "
+        "above zero the wavelet is better"
+    )
     figure = new_figure(title, caption(found.subject, "test split", shown, table["n"]), height=3.6)
     stages = list(dict.fromkeys(table["retraining"]))
     panels = figure.subplots(1, len(stages), squeeze=False)[0]
@@ -74,14 +77,7 @@ def _bytes_axis(axes: Axes, title: str) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: readable_bytes(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    low, high = axes.get_xlim()
-    # All factors where sizes are so near each other that the usual ones give one tick at most.
-    for factors in ((1, 2, 5), range(1, 10)):
-        ticks = [factor * 10**power for power in range(2, 9) for factor in factors]
-        shown = [tick for tick in ticks if low <= tick <= high]
-        if len(shown) > 1:
-            break
-    axes.set_xticks(shown)
+    axes.set_xticks(log_ticks(*axes.get_xlim()))
     axes.set_xlabel("stored bytes (logarithmic)")
     axes.set_title(title, loc="left", fontsize=8.5, color=FAINT)
 

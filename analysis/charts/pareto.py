@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from analysis.charts.chart import Chart, caption, plural
 from analysis.choices import readable_bytes
 from analysis.pareto import ACCURACY, SPARSITY, STORED_BYTES, Objective, front
-from analysis.style import FAINT, INK, in_order, look, new_figure
+from analysis.style import FAINT, INK, in_order, log_ticks, look, new_figure
 from analysis.subjects import Subject
 
 # Beyond this many points a vector image would be slow to open, so the points (not the text) become pixels.
@@ -45,7 +45,8 @@ def accuracy_against_bytes(subject: Subject) -> Chart:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: readable_bytes(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    _readable_log_ticks(axes)
+    axes.set_xticks(log_ticks(*axes.get_xlim()))
+    axes.tick_params(axis="x", which="minor", length=0)
     dense = subject.rows["dense_bytes"].iloc[0]
     axes.set_xlabel(f"stored bytes of the whole model (logarithmic; float32 weights take {readable_bytes(dense)})")
     _finish(axes, subject, STORED_BYTES)
@@ -64,8 +65,8 @@ def accuracy_against_sparsity(subject: Subject) -> Chart:
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     axes.set_xlim(min(high, 1.05), low)
-    shares = [s for s in (0, 25, 50, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9) if low <= 1 - s / 100 <= high]
-    axes.set_xticks([1 - share / 100 for share in shares], [f"{share:g}" for share in shares])
+    ticks = log_ticks(low, min(high, 1.05))
+    axes.set_xticks(ticks, [f"{100 * (1 - tick):.6g}" for tick in ticks])
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="x", which="minor", length=0)
     axes.set_xlabel("coefficients of the file that are zero (%), stretched towards 100")
@@ -131,12 +132,3 @@ def _finish(axes: Axes, subject: Subject, by: Objective) -> None:
     axes.set_ylabel("validation accuracy (%)")
     count = len(axes.get_legend_handles_labels()[1])
     axes.figure.legend(loc="outside lower center", ncols=min(count, 7), handlelength=2.6)
-
-
-def _readable_log_ticks(axes: Axes) -> None:
-    """Ticks at 1, 2 and 5 times the powers of ten, or fewer where the range is wide."""
-    low, high = axes.get_xlim()
-    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    steps = (1, 2, 3, 5, 7) if high / low < 10 else (1, 2, 5) if high / low < 300 else (1,)
-    axes.set_xticks([step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high])
-    axes.tick_params(axis="x", which="minor", length=0)
