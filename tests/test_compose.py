@@ -255,10 +255,10 @@ def test_a_wrong_override_is_explained_in_one_line(hydra, way, line, start):
     assert len(text[0]) < 500
 
 
-@pytest.mark.parametrize("line", ["compare=[unit", "wavelet=a=b", "level={", "seed=)"])
+@pytest.mark.parametrize("line", ["compare=[unit", "wavelet=a=b", "level={", "seed=)", "foo:", "[x"])
 def test_an_override_that_cannot_be_parsed_is_shown(hydra, line):
     with one_line(f"{line}: cannot be parsed; write key=value") as text:
-        hydra.parser.parse_overrides([line])
+        hydra.parser.parse_overrides(["level=1", line, "seed=0"])
     assert "quote the argument for the shell" in text[0]
 
 

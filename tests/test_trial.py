@@ -267,3 +267,22 @@ def test_arms_of_one_baseline_share_its_outputs_and_those_of_other_places_do_not
     for outputs in (tmp_path / "one", tmp_path / "two"):
         run(tiny(outputs, retrain=retraining))  # the main arm and two others
     assert looks == [True, False, False] * 2
+
+
+def test_patterns_that_match_nothing_are_noted(tmp_path):
+    layers = LayersSettings(include=["fc*", "conv*"], exclude=["fc9*"], overrides=[LayerOverride(match="f2*", bits=4)])
+    notes = run(tiny(tmp_path, layers=layers, compare=[]))["notes"]
+    for key, pattern in (("include", "conv*"), ("exclude", "fc9*"), ("overrides", "f2*")):
+        assert f"layers.{key}: {pattern!r} matches no tensor of the network" in notes
+    assert not any("fc*" in note for note in notes)
+
+
+def test_an_arm_whose_file_is_lost_is_made_again(tmp_path):
+    settings = tiny(tmp_path, compare=[])
+    first = run(settings)
+    directory = directory_of(settings)
+    content = (directory / "model.wsz").read_bytes()
+    for path in (directory / "result.json", directory / "model.wsz", *tmp_path.glob("arms/*/model.wsz")):
+        path.unlink()
+    assert run(settings)["arms"][0]["test"] == first["arms"][0]["test"]
+    assert (directory / "model.wsz").read_bytes() == content

@@ -126,7 +126,14 @@ def obtain_arm(spec: ArmSpec, bench: Bench, wait: bool = True) -> dict[str, Any]
     """
     key = arm_key(spec, bench.baseline.record["key"], bench.coding)
     path = arm_directory(bench.outputs, key) / "arm.json"
-    record = once(path, lambda directory: {"arm_key": key, **_compute(spec, bench, directory)}, wait=wait)
+
+    def compute(directory: Path) -> dict[str, Any]:
+        return {"arm_key": key, **_compute(spec, bench, directory)}
+
+    record = once(path, compute, wait=wait)
+    if not path.with_name(MODEL_FILE).is_file():  # lost; the same one comes out again
+        path.unlink(missing_ok=True)
+        record = once(path, compute, wait=wait)
     path.with_name(CHECKPOINT).unlink(missing_ok=True)
     return record
 

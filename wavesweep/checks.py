@@ -214,7 +214,10 @@ def _check_retrain(settings: Settings) -> None:
     learned = "is not for retrain=rate, which learns the steps of quantize=uniform"
     if quantize.name != "uniform":
         raise SettingsError("quantize.name", quantize.name, learned, "leave it out")
-    unused = {"step": None, "max_drop": None, "rate_weight": 0.0, "importance": "none"}
+    if quantize.importance != "none":
+        allowed = f"{learned} (quantize=rdo has it)"
+        raise SettingsError("quantize.importance", quantize.importance, allowed, "leave quantize=rdo out")
+    unused = {"step": None, "max_drop": None, "rate_weight": 0.0}
     unused |= {"bits": 8, "dead_zone": 1.0, "atom_norm": False}
     for key, default in unused.items():
         if getattr(quantize, key) != default:

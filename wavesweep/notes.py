@@ -1,12 +1,22 @@
 """The notes of a trial's record: what its reader must know, and what a step that did nothing says."""
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from wavesweep.compression.arm import METHODS
 from wavesweep.compression.layers import TensorPlan, transforms_nothing
-from wavesweep.config import Settings
+from wavesweep.config import LayersSettings, Settings
 from wavesweep.matching import TOLERANCE
+
+
+def selection_notes(names: Sequence[str], layers: LayersSettings) -> list[str]:
+    """Patterns that match none of the tensors `names`, which most likely are misspelt."""
+    patterns = [("layers.include", pattern) for pattern in layers.include]
+    patterns += [("layers.exclude", pattern) for pattern in layers.exclude]
+    patterns += [("layers.overrides", override.match) for override in layers.overrides]
+    unused = [(key, one) for key, one in patterns if not any(fnmatchcase(name, one) for name in names)]
+    return [f"{key}: {pattern!r} matches no tensor of the network" for key, pattern in unused]
 
 
 def transform_notes(plans: Sequence[TensorPlan], settings: Settings) -> list[str]:

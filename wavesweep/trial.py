@@ -28,7 +28,7 @@ from wavesweep.errors import BusyError, SettingsError, TrialError
 from wavesweep.export.files import ONNX_FAILURE, ONNX_RECORD
 from wavesweep.inputs import input_digests
 from wavesweep.matching import match_bytes
-from wavesweep.notes import arm_notes, transform_notes
+from wavesweep.notes import arm_notes, selection_notes, transform_notes
 from wavesweep.sensitivity import check_subject, curves_for, read_table
 from wavesweep.store.keys import trial_key
 from wavesweep.store.places import study_directory, trial_directory
@@ -145,7 +145,9 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
     with _logged(directory):
         write_atomically(directory / "config.yaml", _as_yaml(settings))
         plans, not_pruned = plan_pruned(subject.model, settings, subject.dataset.input_shape)
-        for note in transform_notes(plans, settings):
+        notes = selection_notes([plan.name for plan in (*plans, *not_pruned)], settings.layers)
+        notes += transform_notes(plans, settings)
+        for note in notes:
             _log.info(note)
         baseline = obtain_baseline(settings, subject, device)
         baseline_seconds = time.perf_counter() - started
@@ -172,7 +174,7 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
             "baseline": {n: v for n, v in baseline.record.items() if n not in ("settings", "training")},
             "arms": arms,
             "not_pruned": [{"name": p.name, "shape": p.shape, "reason": p.reason} for p in not_pruned],
-            "notes": transform_notes(plans, settings) + arm_notes(arms),
+            "notes": notes + arm_notes(arms),
         }
         write_atomically(directory / "layers.csv", layers_csv(arms))
         if any("retraining" in arm for arm in arms):

@@ -199,3 +199,33 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, name, content):
         SettingsError, match="must be an existing file" if content is None else "cannot be read|must hold"
     ):
         load_checkpoint(build(), str(tmp_path / name))
+
+
+class Caching(nn.Module):
+    """Keeps a tensor of its first forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.grid = nn.LazyLinear(10), None
+
+    def forward(self, images):
+        images = images.flatten(1)
+        if self.grid is None:
+            self.grid = images.new_ones(images.shape[1])
+        return self.layer(images * self.grid)
+
+
+def test_what_is_kept_of_the_first_inputs_can_be_trained_with():
+    model = build_model(ModelSettings(name="custom", target=f"{__name__}.Caching"), (1, 8, 8), 10, 0)
+    model(torch.ones(2, 1, 8, 8)).sum().backward()
+    assert model.layer.weight.grad is not None
+
+
+def scripted():
+    return torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*")
+def test_torchscript_is_refused():
+    with pytest.raises(SettingsError, match="returned a TorchScript module; return the module that was scripted"):
+        build_model(ModelSettings(name="custom", target=f"{__name__}.scripted"), (1, 8, 8), 10, 0)

@@ -216,6 +216,10 @@ def _custom(settings: ModelSettings) -> nn.Module:
     if not isinstance(model, nn.Module):
         returned = type(model).__name__
         raise SettingsError("model.target", settings.target, f"must return a torch.nn.Module, returned {returned}")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise SettingsError(
+            "model.target", settings.target, "returned a TorchScript module", "return the module that was scripted"
+        )
     return model
 
 
@@ -223,7 +227,7 @@ def _check_output(model: nn.Module, settings: ModelSettings, example: Tensor, cl
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # what a network keeps of its first inputs may be needed in training
             shape = tuple(model(example.repeat(2, *[1] * (example.dim() - 1))).shape)
     except Exception as error:
         reason = " ".join(str(error).split())
