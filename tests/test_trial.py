@@ -2,12 +2,13 @@
 
 import csv
 import json
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from wavesweep import coding, trial
+from wavesweep import baseline, coding, trial
 from wavesweep.config import (
     METHODS,
     LayerOverride,
@@ -21,6 +22,7 @@ from wavesweep.config import (
     Settings,
     ThresholdSettings,
 )
+from wavesweep.errors import SettingsError
 from wavesweep.retrain import loss
 from wavesweep.store.keys import baseline_key, trial_key
 from wavesweep.trial import run_trial
@@ -286,3 +288,13 @@ def test_an_arm_whose_file_is_lost_is_made_again(tmp_path):
         path.unlink()
     assert run(settings)["arms"][0]["test"] == first["arms"][0]["test"]
     assert (directory / "model.wsz").read_bytes() == content
+
+
+@pytest.mark.parametrize(("changes", "key"), [({}, "model.recipe.epochs=1"), ({"epochs": 0}, "retrain.name=finetune")])
+def test_a_network_without_gradients_cannot_be_trained(tmp_path, changes, key):
+    subject = baseline.load_subject(tiny(tmp_path))
+    frozen = deepcopy(subject.model).requires_grad_(False)
+    model = replace(MODEL, recipe=replace(MODEL.recipe, **changes))
+    settings = tiny(tmp_path, model=model, retrain=RetrainSettings(name="finetune"))
+    with pytest.raises(SettingsError, match=f"^{key}: needs parameters with gradients, and the network has none"):
+        trial.check_inputs(settings, replace(subject, model=frozen))

@@ -75,6 +75,16 @@ def compress(
     settings = _settings(overrides)
     network = give_logits(deepcopy(model))
     state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    if settings.shrink and input_shape:
+        _check_inputs(torch.zeros(1, *input_shape), network, "input_shape")
+    if validation is not None and (not isinstance(validation, tuple | list) or len(validation) != 2):
+        allowed = "must be a pair of images and labels"
+        raise SettingsError(
+            "validation", type(validation).__name__, allowed, "give compress(validation=(images, labels))"
+        )
+    for inputs, what in ((images, "images"), (None if validation is None else validation[0], "validation")):
+        if inputs is not None:
+            _check_inputs(inputs, network, what)
     plans = tuple(plan_pruned(model, settings, tuple(input_shape))[0])
 
     def importance(names: tuple[str, ...], state: Mapping[str, Tensor]) -> dict[str, LayerImportance]:
@@ -119,6 +129,26 @@ def compress(
     coding = Coding(settings.retrain, settings.quantize, settings.codec, settings.seed, settings.shrink)
     known = Network(network, state, importance, accuracy, training, tuple(input_shape))
     return CompressedModel(code_arm(spec, coding, known).content)
+
+
+def _check_inputs(inputs: Tensor, network: nn.Module, what: str) -> None:
+    """Refuse inputs that the network does not take, before anything is computed with all of them."""
+    parameter = next(network.parameters(), None)
+    wanted = torch.float32 if parameter is None else parameter.dtype
+    allowed = f"must be a tensor of {str(wanted).removeprefix('torch.')}, or of int64 for tokens"
+    if not isinstance(inputs, Tensor):
+        raise SettingsError(what, type(inputs).__name__, allowed, f"give compress({what}=torch.as_tensor(...))")
+    if inputs.dtype not in (wanted, torch.int64):
+        raise SettingsError(what, str(inputs.dtype).removeprefix("torch."), allowed, f"convert and normalise {what}")
+    if not len(inputs):
+        raise SettingsError(what, tuple(inputs.shape), "must hold one input at least")
+    scratch = deepcopy(network).eval()
+    try:
+        with torch.no_grad():
+            scratch(inputs[:1] if parameter is None else inputs[:1].to(parameter.device))
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError(what, tuple(inputs.shape), f"is not what the network takes ({reason})") from None
 
 
 def _check_labels(split: Split, classes: int, what: str) -> None:

@@ -106,6 +106,12 @@ def check_inputs(settings: Settings, subject: Subject) -> None:
     ):
         if value and not fits:
             raise SettingsError(key, value, "is for images, not for the inputs of this data set", "set it to false")
+    if not any(parameter.requires_grad for parameter in subject.model.parameters()):
+        frozen = "needs parameters with gradients, and the network has none"
+        if settings.model.recipe.epochs:
+            raise SettingsError("model.recipe.epochs", settings.model.recipe.epochs, frozen, "unfreeze some")
+        if retrain.name != "none":
+            raise SettingsError("retrain.name", retrain.name, frozen, "unfreeze some")
     if not len(dataset.train) and retrain.name != "none":
         allowed = "needs training images, and dataset.path has no train/<class>/*"
         raise SettingsError("retrain.name", retrain.name, allowed, "add them, or use retrain=none")

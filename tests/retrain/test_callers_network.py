@@ -88,3 +88,29 @@ def test_early_weights_of_the_callers_network_are_not_there():
     overrides = [*OVERRIDES, "retrain=rewind", "retrain.rewind=weights"]
     with pytest.raises(SettingsError, match=r"^retrain\.rewind=weights: needs the training of the baseline"):
         wavesweep.compress(Tied(), overrides, images=images, labels=labels, validation=(images, labels))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"images": [1, 2]}, r"^images=list: must be a tensor of float32, or of int64 for tokens"),
+        ({"images": torch.zeros(9, 1, 4, 4, dtype=torch.uint8)}, r"^images=uint8: must be .*; convert and normalise"),
+        ({"images": torch.zeros(9, 1, 5, 5)}, r"^images=\(9, 1, 5, 5\): is not what the network takes \(mat1 and mat2"),
+        ({"images": torch.zeros(0, 1, 4, 4)}, r"^images=\(0, 1, 4, 4\): must hold one input at least"),
+        (
+            {"validation": torch.zeros(9, 1, 4, 4)},
+            r"^validation=Tensor: must be a pair of images and labels; give compress\(validation=",
+        ),
+        ({"validation": (torch.zeros(9, 16, 2), None)}, r"^validation=\(9, 16, 2\): is not what the network takes"),
+    ],
+)
+def test_inputs_that_the_network_does_not_take_are_refused_at_once(data, said):
+    images, labels = labelled(20, 1)
+    given = {"images": images, "labels": labels, "validation": (images, labels)} | data
+    with pytest.raises(SettingsError, match=said):
+        wavesweep.compress(Tied(), ["wavelet=haar", "retrain=finetune"], **given)
+
+
+def test_a_shape_that_the_network_does_not_take_is_refused():
+    with pytest.raises(SettingsError, match=r"^input_shape=\(1, 1, 5, 5\): is not what the network takes"):
+        wavesweep.compress(Tied(), ["method=unit", "shrink=true"], input_shape=(1, 5, 5))
