@@ -120,8 +120,11 @@ def explain(error: BaseException) -> str:
         return str(_unknown_key(_full_key(found[1], cause)))
     if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{found[1]}: several values need a sweep; add -m: python -m wavesweep -m {found[1]}"
-    if found := re.search(r"Error when parsing index: \d+, string: (.*?) out of \[", text, re.DOTALL):
-        return str(parse_error(found[1]))
+    if re.search(
+        r"no viable alternative|mismatched input|token recognition|extraneous input|missing EQUAL|Lexer", text
+    ):
+        found = re.search(r"Error when parsing index: \d+, string: (.*?) out of \[", text, re.DOTALL)
+        return str(parse_error(found[1] if found else ""))
     return " ".join(re.sub(r"See https?://\S+.*", "", text).split())
 
 
