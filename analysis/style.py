@@ -69,16 +69,16 @@ _PARAMETERS: Any = {
 }
 
 
-# Of ticks of a logarithmic axis: sets of round numbers, the coarsest first; how many will do; and their least distance
-# in widths of the axis, so that labels do not overlap.
+# Of ticks of a logarithmic axis: sets of round numbers, the coarsest first, and how many ticks of each will do; and
+# their least distance in widths of the axis, so that labels do not overlap.
 _ROUND_TENTHS = (
-    (10,),
-    (10, 20, 50),
-    (10, 15, 20, 30, 50, 70),
-    (*range(10, 20, 2), 20, 25, *range(30, 100, 10)),
-    range(10, 100),
+    ((10,), 3),
+    ((10, 20, 50), 3),
+    ((10, 15, 20, 30, 50, 70), 3),
+    ((*range(10, 20, 2), 20, 25, *range(30, 100, 10)), 2),
+    (range(10, 100), 1),
 )
-_ENOUGH_TICKS, _LEAST_GAP = 3, 0.17
+_LEAST_GAP = 0.17
 
 
 @contextmanager
@@ -130,15 +130,15 @@ def encoded(figure: Figure, kind: str) -> bytes:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Where to label a logarithmic axis: round numbers, three at least if there are, none too near the one before."""
+    """Where to label a logarithmic axis: round numbers, two at least, none too near the one before."""
     width, powers = math.log(high / low), range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
     shown: list[float] = []
-    for tenths in _ROUND_TENTHS:
+    for tenths, enough in _ROUND_TENTHS:
         ticks = [tenth * 10.0 ** (power - 1) for power in powers for tenth in tenths]
         shown = []
         for tick in ticks:
             if low <= tick <= high and (not shown or math.log(tick / shown[-1]) > _LEAST_GAP * width):
                 shown.append(tick)
-        if len(shown) >= _ENOUGH_TICKS:
+        if len(shown) >= enough:
             break
     return shown
