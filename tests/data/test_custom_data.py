@@ -120,7 +120,7 @@ def test_the_content_is_in_the_key():
 )
 def test_what_is_for_images_is_refused_for_tokens(recipe, retrain, shrink, key):
     class Subject:
-        dataset = load("parts", kind="tokens")
+        dataset, model = load("parts", kind="tokens"), torch.nn.Linear(3, 2)
 
     chosen = settings("parts", kind="tokens")
     chosen.model, chosen.retrain, chosen.shrink = ModelSettings(recipe=recipe), retrain, shrink
