@@ -1,7 +1,6 @@
 """The records of a study as one CSV file: written beside its page, and read again by whoever wants to check it."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -16,6 +15,7 @@ from analysis.cache import ARROW_TYPES
 from analysis.collect import frame_of
 from analysis.columns import ARM, BASELINE, SETTINGS, TRIALS
 from analysis.command import WrongArgumentError
+from analysis.subjects import last_part
 from wavesweep.config import Settings
 from wavesweep.inputs import input_digests
 from wavesweep.store.keys import PATHS, trial_key
@@ -124,15 +124,9 @@ def with_short_paths(rows: pd.DataFrame) -> pd.DataFrame:
     short: dict[str, dict[str, str]] = {}
     for name in _PLACES:
         paths = rows[name].dropna().unique()
-        ends = [_last_part(path) for path in paths]
+        ends = [last_part(path) for path in paths]
         short[name] = {path: end if ends.count(end) == 1 else path for path, end in zip(paths, ends, strict=True)}
     return rows.assign(**{name: rows[name].map(ends.get, na_action="ignore") for name, ends in short.items()})
-
-
-def _last_part(path: str) -> str:
-    """Of a path of any system; the whole of one that has none."""
-    end = re.split(r"[/\\]", path.rstrip("/\\"))[-1]
-    return path if end in ("", ".", "..") else end
 
 
 def _is_set(values: "pd.Series[Any]", default: Any) -> bool:

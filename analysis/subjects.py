@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
@@ -195,10 +194,12 @@ def _is_new(means: pd.DataFrame) -> list[bool]:
 def _named(values: Mapping[str, Any], names: Sequence[str]) -> str:
     """The first of the names' values, and in parentheses what else tells it from others."""
     first, *others = names
-    details = [_last(values[name]) if name in _PATHS else values[name] for name in others]
+    details = [last_part(values[name]) if name in _PATHS and values[name] else values[name] for name in others]
     told = [str(detail) for detail in details if detail not in _SILENT]
     return f"{values[first]} ({', '.join(told)})" if told else str(values[first])
 
 
-def _last(path: str | None) -> str | None:
-    return PurePath(path).name or path if path else None
+def last_part(path: str) -> str:
+    """The last part of a path of any system; the whole of one that has none."""
+    end = re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+    return path if end in ("", ".", "..") else end
