@@ -24,7 +24,7 @@ from wavesweep.config import Settings, config_directory
 from wavesweep.data.splits import Dataset, Split
 from wavesweep.errors import SettingsError
 from wavesweep.models.zoo import give_logits
-from wavesweep.retrain.interface import Training
+from wavesweep.retrain.interface import Places, Training
 from wavesweep.sensitivity import curves_for, read_table
 from wavesweep.store.records import write_atomically
 from wavesweep.trial import choose_device, plan_pruned
@@ -97,7 +97,7 @@ def compress(
     def accuracy(state: Mapping[str, Tensor]) -> float:
         raise SettingsError("quantize.max_drop", settings.quantize.max_drop, "needs a data set", "use the command line")
 
-    def training(directory: Path | None) -> Training:
+    def training(places: Places | None) -> Training:
         if images is None or labels is None or validation is None:
             raise SettingsError(
                 "retrain.name", settings.retrain.name, "needs data", "give compress(images=, labels=, validation=)"
@@ -116,7 +116,7 @@ def compress(
         # The images are normalised already, so their mean is taken as 0 and their standard deviation as 1.
         data = Dataset(Split(images, labels), held_out, held_out, classes, torch.zeros(()), torch.ones(()))
         device = choose_device(settings.device)
-        return Training(data, settings.model.recipe, settings.seed, device, directory, settings.progress, early_weights)
+        return Training(data, settings.model.recipe, settings.seed, device, places, settings.progress, early_weights)
 
     def early_weights(epoch: int) -> Mapping[str, Tensor]:
         raise SettingsError("retrain.rewind", "weights", "needs the training of the baseline", "use the command line")

@@ -4,6 +4,7 @@ Trials share arms. In a sweep over wavelets the magnitude and random arms of all
 two settings that turn out identical after clamping of the level have the same main arm.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -33,14 +34,15 @@ from wavesweep.measure.alternatives import gzip_bytes
 from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates, parameters
 from wavesweep.measure.quality import evaluate
 from wavesweep.retrain.checkpoint import CHECKPOINT
-from wavesweep.retrain.interface import Retrained, Training
+from wavesweep.retrain.interface import Places, Retrained, Training
 from wavesweep.shrink.stored import ShrunkFile
 from wavesweep.store.keys import differences, hash_of
 from wavesweep.store.records import once, write_atomically
 
 MODEL_FILE = "model.wsz"
-# That of the last baseline, which the next arm of this process most likely needs again.
+# Those of the last networks, by what decides them: a baseline's, and that of a retraining which several arms share.
 _importances: dict[tuple[object, ...], dict[str, LayerImportance]] = {}
+_MOST_IMPORTANCES = 2
 # Raise when an arm of the same specification would give another result than before.
 ARM_VERSION = 7
 
@@ -76,32 +78,38 @@ class Bench:
 
     def _importance(self, names: tuple[str, ...], state: Mapping[str, Tensor]) -> dict[str, LayerImportance]:
         images, seed = self.coding.quantize.images, self.coding.seed
-        key = (self.baseline.record["key"], names, images, seed, str(self.device))
-        if state is not self.baseline.state or key not in _importances:
+        network = self.baseline.record["key"] if state is self.baseline.state else _digest(state)
+        key = (network, names, images, seed, str(self.device))
+        if key not in _importances:
             dataset, model = self.subject.dataset, self.subject.model
             model.load_state_dict(dict(state))
             batch = dataset.normalise(dataset.calibration.some(images).images[:].to(self.device))
-            found = layer_importance(model.to(self.device), names, batch, seed)
-            if state is not self.baseline.state:
-                return found
-            _importances.clear()
-            _importances[key] = found
+            if len(_importances) == _MOST_IMPORTANCES:
+                del _importances[next(iter(_importances))]
+            _importances[key] = layer_importance(model.to(self.device), names, batch, seed)
         return _importances[key]
 
     def _accuracy(self, state: Mapping[str, Tensor]) -> float:
         return self.quality(state)["accuracy"]
 
-    def _training(self, directory: Path | None) -> Training:
+    def _training(self, places: Places | None) -> Training:
         return Training(
             self.subject.dataset,
             self.recipe,
             self.coding.seed,
             self.device,
-            directory,
+            places,
             self.shown,
             self.early_weights,
             str(self.outputs.absolute() / self.baseline.record["key"]),  # elsewhere its weights may be others
         )
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    content = hashlib.sha256()
+    for value in state.values():
+        content.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return content.hexdigest()
 
 
 def make_bench(settings: Settings, subject: Subject, baseline: Baseline, device: torch.device) -> Bench:
@@ -122,13 +130,13 @@ def obtain_arm(spec: ArmSpec, bench: Bench, wait: bool = True) -> dict[str, Any]
     """The record of an arm: from disk, or computed now. Its file lies beside the record.
 
     Raises:
-        BusyError: `wait` is false and another process computes it.
+        BusyError: `wait` is false and another process computes it, or the retraining it shares with other arms.
     """
     key = arm_key(spec, bench.baseline.record["key"], bench.coding)
     path = arm_directory(bench.outputs, key) / "arm.json"
 
     def compute(directory: Path) -> dict[str, Any]:
-        return {"arm_key": key, **_compute(spec, bench, directory)}
+        return {"arm_key": key, **_compute(spec, bench, Places(directory, _shared_directory(spec, bench), wait))}
 
     record = once(path, compute, wait=wait)
     if not path.with_name(MODEL_FILE).is_file():  # lost; the same one comes out again
@@ -145,6 +153,22 @@ def arm_directory(outputs: Path, key: str) -> Path:
 
 def arm_key(spec: ArmSpec, baseline_key: str, coding: Coding) -> str:
     """Hash of what can change the arm's result: effective levels and filters, not requested ones or names."""
+    return hash_of(_arm_content(spec, baseline_key, coding))
+
+
+def _shared_directory(spec: ArmSpec, bench: Bench) -> Path | None:
+    """Where arms that differ only in how they are quantised and coded keep the retraining they have in common."""
+    if bench.coding.retrain.name in ("none", "rate"):
+        return None
+    content = _arm_content(spec, bench.baseline.record["key"], bench.coding)
+    for name in ("quantize", "codec", "images_seed", "step_scale", "shrink"):
+        content.pop(name, None)
+    for tensor in content["tensors"]:
+        del tensor["bits"]
+    return bench.outputs / "retrained" / hash_of({"retrained": content})
+
+
+def _arm_content(spec: ArmSpec, baseline_key: str, coding: Coding) -> dict[str, Any]:
     method = METHODS[spec.method]
     uses_wavelet = method.basis in ("wavelet", "shuffled")
     threshold = deciding_threshold(spec)
@@ -154,33 +178,31 @@ def arm_key(spec: ArmSpec, baseline_key: str, coding: Coding) -> str:
         rule = {"rule": spec.threshold.rule, "number": rule_number(spec), **_allocation(spec)}
     else:
         rule = {"kept": list(spec.kept)}
-    return hash_of(
-        {
-            "version": ARM_VERSION,
-            "baseline": baseline_key,
-            "method": asdict(method),
-            "tensors": [_plan_content(plan, method.basis) for plan in spec.plans],
-            "boundary": spec.boundary if uses_wavelet else None,
-            "seed": spec.seed if seeded else None,
-            "scope": spec.threshold.scope,
-            "quantize": differences(coding.quantize),
-            "codec": coding.codec.name,
-            "step_scale": spec.step_scale,
-            "images_seed": coding.seed if coding.quantize.importance != "none" else None,
-            **(
-                {
-                    "retrain": deciding_retraining(coding.retrain, coding.quantize.is_trainable),
-                    "order_seed": coding.seed,
-                }
-                if coding.retrain.name != "none"
-                else {}
-            ),
-            "shrinkage": threshold.shrinkage,
-            "atom_norm": threshold.atom_norm,
-            **rule,
-            **({"shrink": True} if coding.shrink else {}),
-        }
-    )
+    return {
+        "version": ARM_VERSION,
+        "baseline": baseline_key,
+        "method": asdict(method),
+        "tensors": [_plan_content(plan, method.basis) for plan in spec.plans],
+        "boundary": spec.boundary if uses_wavelet else None,
+        "seed": spec.seed if seeded else None,
+        "scope": spec.threshold.scope,
+        "quantize": differences(coding.quantize),
+        "codec": coding.codec.name,
+        "step_scale": spec.step_scale,
+        "images_seed": coding.seed if coding.quantize.importance != "none" else None,
+        **(
+            {
+                "retrain": deciding_retraining(coding.retrain, coding.quantize.is_trainable),
+                "order_seed": coding.seed,
+            }
+            if coding.retrain.name != "none"
+            else {}
+        ),
+        "shrinkage": threshold.shrinkage,
+        "atom_norm": threshold.atom_norm,
+        **rule,
+        **({"shrink": True} if coding.shrink else {}),
+    }
 
 
 def _allocation(spec: ArmSpec) -> dict[str, Any]:
@@ -219,13 +241,14 @@ def _plan_content(plan: TensorPlan, basis: str) -> dict[str, Any]:
     return content
 
 
-def _compute(spec: ArmSpec, bench: Bench, directory: Path) -> dict[str, Any]:
+def _compute(spec: ArmSpec, bench: Bench, places: Places) -> dict[str, Any]:
     started = time.perf_counter()
-    coded = code_arm(spec, bench.coding, bench.network(), directory)
-    write_atomically(directory / MODEL_FILE, coded.content)
+    coded = code_arm(spec, bench.coding, bench.network(), places)
+    path = places.own / MODEL_FILE
+    write_atomically(path, coded.content)
     encoded = time.perf_counter()
     # What is measured is the file as it lies on the disk.
-    content = (directory / MODEL_FILE).read_bytes()
+    content = path.read_bytes()
     # Layers are cut in a copy: the model is that of all trials.
     model = bench.subject.model if coded.shrunk is None else deepcopy(bench.subject.model)
     fill(model, state_dict(unpack(content)[0])).to(bench.device)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from wavesweep.compression.quantize import quantize
 from wavesweep.compression.rate_distortion import quantize_rate_distortion
 from wavesweep.compression.symbols import CodedTensor, Symbols
 from wavesweep.config import CodecSettings, QuantizeSettings, RetrainSettings, ThresholdSettings
-from wavesweep.retrain.interface import Retrained, Start, Training
+from wavesweep.retrain.interface import Places, Retrained, Start, Training
 from wavesweep.retrain.loop import retrain
 from wavesweep.retrain.quantizers import Quantizer, first_quantizer, trained_quantizer
 from wavesweep.shrink.stored import ShrunkFile, shrink_stored
@@ -54,15 +53,15 @@ class Network:
     """A trained network, and what quantisation and retraining may ask about it.
 
     `state` is its state dict on the CPU; `importance` the importance of the weights of those names in a network of a
-    given state, `accuracy` the validation accuracy of such a network; `training` what retraining needs, for
-    checkpoints in a directory; `input_shape` that of one image (for `Coding.shrink` only).
+    given state, `accuracy` the validation accuracy of such a network; `training` what retraining needs, with
+    checkpoints in those places; `input_shape` that of one image (for `Coding.shrink` only).
     """
 
     model: nn.Module
     state: Mapping[str, Tensor]
     importance: Callable[[tuple[str, ...], Mapping[str, Tensor]], dict[str, LayerImportance]]
     accuracy: Callable[[Mapping[str, Tensor]], float]
-    training: Callable[[Path | None], Training]
+    training: Callable[[Places | None], Training]
     input_shape: tuple[int, ...] = ()
 
 
@@ -82,11 +81,12 @@ class CodedArm:
     shrunk: ShrunkFile | None = None
 
 
-def code_arm(spec: ArmSpec, coding: Coding, network: Network, directory: Path | None = None) -> CodedArm:
-    """Prune, retrain, quantise and encode a network; checkpoints of retraining go to `directory`.
+def code_arm(spec: ArmSpec, coding: Coding, network: Network, places: Places | None = None) -> CodedArm:
+    """Prune, retrain, quantise and encode a network; checkpoints of retraining go to `places`.
 
     Raises:
         TrialError: a weight is not finite, or retraining diverged.
+        BusyError: another process trains what is shared, and this one is not to wait.
     """
     pruned = prune(network.state, spec)
     coder = _ArmCoder(spec, coding, network)
@@ -99,7 +99,7 @@ def code_arm(spec: ArmSpec, coding: Coding, network: Network, directory: Path | 
         retrained = retrain(
             Start(network.model, state, spec, pruned, _extras(spec, coding, network)),
             settings,
-            network.training(directory),
+            network.training(places),
             coder,
             coding.quantize.is_trainable,
         )

@@ -163,7 +163,8 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
         main = ArmSpec(settings.method.name, tuple(plans), settings.boundary, settings.threshold, settings.seed)
         if settings.threshold.allocation == "sensitivity":
             main = replace(main, curves=curves_for(read_table(settings.threshold.sensitivity or ""), plans))
-        arms = [_arm_row(main, replace(bench, early_stop=_early_stop(settings)))]
+        wait = settings.on_busy == "wait"
+        arms = [_arm_row(main, replace(bench, early_stop=_early_stop(settings)), wait=wait)]
         kept = tuple(arms[0].pop("kept_per_group"))
         others = [name for name in settings.compare if name != main.method]
         specs = [ArmSpec(name, main.plans, main.boundary, main.threshold, main.seed, kept) for name in others]

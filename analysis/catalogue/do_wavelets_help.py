@@ -71,6 +71,8 @@ STUDY = Study(
         "do_wavelets_help_gradual",
         "do_wavelets_help_rate",
         "do_wavelets_help_resnet20",
+        "do_wavelets_help_resnet20_gradual",
+        "do_wavelets_help_resnet20_rate",
     ),
     by=("retrain.name", "method"),
     measures=("test_accuracy", "validation_accuracy", "stored_bytes", "coefficient_sparsity"),

@@ -102,6 +102,12 @@ class Coefficients:
                 if not synthesis.regrow:
                     latent.mul_(synthesis.mask)
 
+    def zero_pruned(self) -> None:
+        """Set the pruned coefficients to zero, which changes no weight."""
+        with torch.no_grad():
+            for latent, synthesis in zip(self.latents, self.syntheses, strict=True):
+                latent.mul_(synthesis.mask)
+
     def forget_pruned(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
         """Zero what optimizers remember of pruned coefficients, which changes no result.
 

@@ -53,10 +53,24 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where a retraining writes its checkpoints.
+
+    `own` is the arm's directory. `shared` is for the epochs before the quantiser is trained, which all arms have in
+    common that differ in how they are quantised and coded: one process trains them and the others wait, or raise
+    `BusyError` if `wait` is false.
+    """
+
+    own: Path
+    shared: Path | None = None
+    wait: bool = True
+
+
+@dataclass(frozen=True)
 class Training:
     """Data and surroundings of a retraining.
 
-    `recipe` is the baseline's, `directory` is where checkpoints go (None: nowhere), `early_weights` gives the state
+    `recipe` is the baseline's, `places` is where checkpoints go (None: nowhere), `early_weights` gives the state
     dict of the baseline after so many epochs. `baseline_key` names the baseline's weights, so that their outputs are
     kept for the next retraining; None: they are not.
     """
@@ -65,7 +79,7 @@ class Training:
     recipe: Recipe
     seed: int
     device: torch.device
-    directory: Path | None
+    places: Places | None
     shown: bool
     early_weights: Callable[[int], Mapping[str, Tensor]]
     baseline_key: str | None = None

@@ -134,7 +134,7 @@ def once_or_failure(
         except Exception as error:
             if interrupted():
                 raise KeyboardInterrupt from None
-            if isinstance(error, StoreError | SettingsError | GivenUpError):
+            if isinstance(error, StoreError | SettingsError | GivenUpError | BusyError):
                 raise
             if isinstance(error, TrialError):
                 write_json(failure_path, {"reason": str(error)})

@@ -1,0 +1,328 @@
+"""A retraining in progress: masks, quantisers and optimizers of its epochs, and which epoch is kept."""
+
+import math
+import time
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wavesweep.compression.arm import choose, score, selection_groups
+from wavesweep.compression.symbols import CodedTensor
+from wavesweep.config import Recipe, RetrainSettings
+from wavesweep.data.splits import StoredImages
+from wavesweep.errors import TrialError
+from wavesweep.measure.quality import evaluate
+from wavesweep.models.train import epoch_batches, make_optimizer, outputs_of, rate_factor, set_learning_rate
+from wavesweep.progress import Meter
+from wavesweep.retrain.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from wavesweep.retrain.domain import Coefficients, plain_tensor
+from wavesweep.retrain.interface import Coder, Retrained, Start, Training
+from wavesweep.retrain.loss import Teacher, distilled_loss
+from wavesweep.retrain.quantizers import coded_as_plain, coded_from_plain
+from wavesweep.retrain.rate import REFRESH_STEPS, RatePenalty
+from wavesweep.retrain.timeline import kept_counts, retraining_recipe, timeline
+
+# How often per epoch masks are chosen anew while they change.
+_MASKS_PER_EPOCH = 20
+# Learning rate of steps (of their logarithm) and codebooks, which are trained by Adam: where a quantiser is trained at
+# the end, and where it is trained all along.
+_QUANTIZER_RATE, _RATE_QUANTIZER_RATE = 1e-3, 3e-3
+
+
+@dataclass(frozen=True)
+class _OneShot:
+    """An arm that is not retrained, and its validation accuracy."""
+
+    coded: tuple[CodedTensor, ...]
+    accuracy: float
+
+
+class Run:
+    """A retraining in progress: the network, its masks and quantisers, and the best epoch so far."""
+
+    def __init__(
+        self, start: Start, settings: RetrainSettings, training: Training, coder: Coder, trains_quantizer: bool
+    ) -> None:
+        spec, pruned = start.spec, start.pruned
+        self._scratch, self._state, self._spec, self._pruned = start.model, start.state, spec, pruned
+        self._settings, self._training, self._coder = settings, training, coder
+        self._recipe = retraining_recipe(settings, training.recipe)
+        self.epochs = timeline(settings, training.recipe, trains_quantizer)
+        self.shared_epochs = sum(not epoch.quantized for epoch in self.epochs)
+        self._curve: list[dict[str, Any]] = []
+        # Loss and seconds of the last epoch, until it is measured.
+        self._unmeasured: tuple[float, float] | None = None
+        self._network = deepcopy(start.model)
+        self._network.load_state_dict(dict(start.state))
+        self._network.to(training.device)
+        self._teacher: Teacher | None = None
+        if settings.distillation:
+            baseline = deepcopy(self._network)
+            self._teacher = Teacher(baseline, training.dataset, self._recipe, training.device, training.baseline_key)
+        self._groups = selection_groups(spec.plans, spec.threshold.scope)
+        self._totals = [sum(pruned.tensors[i].mask.numel() for i in group) for group in self._groups]
+        is_final = self._counts(0, 0.0) == list(pruned.kept)
+        self._coefficients = Coefficients(
+            self._network, spec, [*pruned.tensors, *start.extras], settings.regrow, is_final
+        )
+        self._starts: tuple[CodedTensor, ...] = ()
+        self._start_scale = coder.scale
+        self._penalty: RatePenalty | None = None
+        if settings.name == "rate":
+            self._coefficients.quantize([coder.first_quantizer(t, settings.step) for t in self._coefficients.pruned()])
+            self._penalty = RatePenalty(self._coefficients, settings.rate_weight, settings.group_weight)
+        self._optimizers: list[torch.optim.Optimizer] = []
+        # Validation accuracy, number and the network's state of the best epoch.
+        self._best: tuple[float, int, dict[str, Tensor]] | None = None
+
+    def go_on(self, until: int, checkpoint: Path | None) -> None:
+        """Train epochs until so many are done. The last one is not measured: as which file depends on the arm."""
+        training, done = self._training, len(self._curve) + (self._unmeasured is not None)
+        split = training.dataset.train
+        images, labels = split.images.to(training.device), split.labels.to(training.device)
+        title = f"retraining ({self._settings.name}, {self._spec.method})"
+        with Meter((until - done) * len(labels), title, training.shown) as meter:
+            for number in range(done, until):
+                text = self._measure_epoch()
+                meter.advance(0, text)
+                started = time.perf_counter()
+                self.begin(number)
+                loss = self.train(number, images, labels, meter)
+                self._unmeasured = loss, time.perf_counter() - started
+                self.save(checkpoint)
+                meter.advance(0, f"epoch {number + 1}/{len(self.epochs)}, loss {loss:.3f}")
+
+    def _measure_epoch(self) -> str:
+        """Add the last epoch to the curve, if it is not there yet; returns a line about it."""
+        if self._unmeasured is None:
+            return ""
+        number, (loss, seconds), started = len(self._curve), self._unmeasured, time.perf_counter()
+        row = {"epoch": number + 1, **self._measure(number), "loss": loss}
+        row["seconds"] = seconds + time.perf_counter() - started
+        self._curve.append(row)
+        self._unmeasured = None
+        rate = len(self._training.dataset.train.labels) / row["seconds"]
+        text = f"epoch {number + 1}/{len(self.epochs)}, loss {loss:.3f}, validation {row['validation_accuracy']:.2%}, "
+        return f"{text}sparsity {row['sparsity']:.2%}, {rate:,.0f} images/s"
+
+    def begin(self, number: int) -> None:
+        """Make ready for an epoch: masks, early weights, quantisers, optimizers."""
+        epoch = self.epochs[number]
+        if epoch.fresh and not epoch.quantized:
+            self._choose_masks(number, 0.0)
+        if epoch.rewound:
+            self._rewind(self._training.early_weights(self._settings.rewind_epoch))
+        if epoch.fresh and epoch.quantized and self._penalty is None:
+            self._starts = self._coder.quantize(self._coefficients.pruned(), self._plain_state())
+            self._start_scale = self._coder.scale
+            self._attach_quantizers()
+        if epoch.fresh:
+            self._optimizers = self._make_optimizers()
+
+    def train(self, number: int, images: Tensor | StoredImages, labels: Tensor, meter: Meter) -> float:
+        """One epoch of steps; returns the mean loss."""
+        epoch, recipe, training = self.epochs[number], self._recipe, self._training
+        quantizer_rate = _QUANTIZER_RATE if self._penalty is None else _RATE_QUANTIZER_RATE
+        self._network.train()
+        total, batches, masks_chosen = torch.zeros((), dtype=torch.float64, device=training.device), 0, 1
+        for batch in epoch_batches(images, labels, recipe, training.seed, number):
+            if batch.share * _MASKS_PER_EPOCH >= masks_chosen:
+                masks_chosen += 1
+                self._choose_masks(number, batch.share)
+            progress = epoch.begin + (epoch.end - epoch.begin) * batch.share
+            factor = epoch.rate_scale * rate_factor(recipe.schedule, progress)
+            for optimizer, rate in zip(self._optimizers, (recipe.learning_rate, quantizer_rate), strict=False):
+                set_learning_rate(optimizer, rate * factor)
+                optimizer.zero_grad(set_to_none=True)
+            inputs = training.dataset.normalise(batch.images)
+            taught = None if self._teacher is None else self._teacher.outputs(batch, inputs)
+            outputs = outputs_of(self._network, inputs, recipe.precision)
+            loss = distilled_loss(outputs, batch.labels, taught, self._settings.distillation)
+            total += loss.detach()
+            if self._penalty is not None:
+                if batches % REFRESH_STEPS == 0:
+                    self._penalty.refresh()
+                done = (number + batch.share) / len(self.epochs)
+                ramp = self._settings.ramp
+                loss = loss + self._penalty.loss() * (min(1.0, done / ramp) if ramp else 1.0)
+            loss.backward()  # type: ignore[no-untyped-call]
+            for optimizer in self._optimizers:
+                optimizer.step()
+            batches += 1
+            meter.advance(len(batch.labels))
+        if number + 1 == len(self.epochs) or self.epochs[number + 1].quantized:
+            self._choose_masks(number, 1.0)  # a ramp may end only now
+        mean = float(total) / max(batches, 1)
+        # The last step's effect is not in the mean.
+        finite = all(bool(torch.isfinite(parameter).all()) for parameter in self._network.parameters())
+        if not math.isfinite(mean) or not finite:
+            raise _diverged(f"the loss is {mean}" if finite else "a weight is not finite", number)
+        return mean
+
+    def _measure(self, number: int) -> dict[str, Any]:
+        """A row of the learning curve; an epoch whose network could be the file's is measured as the file's."""
+        epoch, training = self.epochs[number], self._training
+        total = sum(self._totals)
+        row = {"round": epoch.round + 1, "quantized": epoch.quantized}
+        model = self._network
+        try:
+            if epoch.quantized or number + 1 == len(self.epochs):
+                coded = self._coded()
+                nonzero = sum(int(np.count_nonzero(tensor.symbols)) for tensor in coded[: len(self._pruned.tensors)])
+                self._scratch.load_state_dict(self._coder.decoded(coded, self._plain_state()))
+                model = self._scratch.to(training.device)
+            else:
+                nonzero = self._coefficients.nonzero()
+            quality = evaluate(model, training.dataset, training.dataset.validation, "validation", training.device)
+        except TrialError:
+            raise _diverged("weights are too large to be coded or measured", number) from None
+        is_best = self._best is None or self._penalty is not None or quality["accuracy"] >= self._best[0]
+        if model is self._scratch and is_best:
+            copy = {name: value.detach().cpu().clone() for name, value in self._network.state_dict().items()}
+            self._best = quality["accuracy"], number, copy
+        if self._penalty is not None:
+            row["estimated_bytes"] = round(self._penalty.estimated_bytes)
+        return {
+            **row,
+            "sparsity": 1 - nonzero / total,
+            "validation_loss": quality["loss"],
+            "validation_accuracy": quality["accuracy"],
+        }
+
+    def result(self) -> Retrained:
+        """The best epoch, or the network that was not retrained where that is better on validation."""
+        self._measure_epoch()
+        assert self._best is not None
+        one_shot = None if self._penalty is not None else self._one_shot()
+        if one_shot is not None and one_shot.accuracy > self._best[0]:
+            return Retrained(one_shot.coded, dict(self._state), self._pruned, self._curve, 0, one_shot.accuracy)
+        self._coder.scale = self._start_scale  # not that of the arm without retraining
+        self._network.load_state_dict(self._best[2])
+        count = len(self._pruned.tensors)
+        tensors = self._coefficients.pruned()[:count]
+        kept = tuple(sum(int(tensors[i].mask.sum()) for i in group) for group in self._groups)
+        pruned = replace(self._pruned, tensors=tensors, kept=kept)
+        accuracy = None if one_shot is None else one_shot.accuracy
+        return Retrained(self._coded(), self._plain_state(), pruned, self._curve, self._best[1] + 1, accuracy)
+
+    def _one_shot(self) -> "_OneShot":
+        """The arm without retraining, measured as its file."""
+        coded = self._coder.quantize(self._pruned.tensors, self._state)
+        self._scratch.load_state_dict(self._coder.decoded(coded, self._state))
+        dataset, device = self._training.dataset, self._training.device
+        quality = evaluate(self._scratch.to(device), dataset, dataset.validation, "validation", device)
+        return _OneShot(coded, quality["accuracy"])
+
+    def forget_training(self) -> None:
+        """Drop what only the epochs before needed: optimizers, and values of pruned coefficients."""
+        self._optimizers = []
+        self._coefficients.zero_pruned()
+
+    def save(self, path: Path | None) -> None:
+        """Write a checkpoint of the last epoch, before it is measured."""
+        if path is None:
+            return
+        assert self._unmeasured is not None
+        content: Checkpoint = {
+            "network": self._network.state_dict(),
+            "scale": self._start_scale,
+            "quantizers": [coded_as_plain(coded) for coded in self._starts],
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "curve": self._curve,
+            "unmeasured": self._unmeasured,
+            "best": self._best,
+        }
+        write_checkpoint(path, content)
+
+    def resume(self, path: Path | None) -> bool:
+        """Go on from a checkpoint; false without one, or with a damaged one: from the start the same comes out."""
+        saved = None if path is None else read_checkpoint(path)
+        if saved is None:
+            return False
+        self._unmeasured = saved["unmeasured"]
+        self._curve, self._best, self._start_scale = saved["curve"], saved["best"], saved["scale"]
+        if saved["quantizers"]:
+            tensors = self._coefficients.pruned()
+            self._starts = tuple(coded_from_plain(*pair) for pair in zip(saved["quantizers"], tensors, strict=True))
+            self._attach_quantizers()
+        self._network.load_state_dict(saved["network"])
+        self._optimizers = self._make_optimizers() if saved["optimizers"] else []
+        for optimizer, found in zip(self._optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(found)
+        return True
+
+    def _counts(self, number: int, share: float) -> list[int]:
+        return kept_counts(self._settings, self.epochs, number, share, self._totals, self._pruned.kept)
+
+    def _choose_masks(self, number: int, share: float) -> None:
+        """The masks of this moment: fewer coefficients, and with regrowth others."""
+        if self.epochs[number].quantized:
+            return
+        wanted = self._counts(number, share)
+        masks = [synthesis.mask.bool().cpu() for synthesis in self._coefficients.syntheses]
+        now = [sum(int(masks[i].sum()) for i in group) for group in self._groups]
+        regrows = self._settings.regrow and number + share < self._settings.ramp * len(self.epochs)
+        if now == wanted and not regrows:
+            return
+        values = [latent.detach().cpu() for latent in self._coefficients.latents]
+        scores = score(self._spec, self._coefficients.bases, values)
+        if not self._settings.regrow:  # what is pruned stays pruned
+            scores = [torch.where(mask, found, -1.0) for mask, found in zip(masks, scores, strict=True)]
+        chosen = choose(self._spec, scores, wanted).masks
+        if not self._settings.regrow:  # whole units may leave room for smaller ones that were pruned
+            chosen = tuple(new & old for new, old in zip(chosen, masks, strict=True))
+        self._coefficients.set_masks(chosen)
+        if not self._settings.regrow:
+            self._coefficients.forget_pruned(self._optimizers)
+
+    def _rewind(self, early: Mapping[str, Tensor]) -> None:
+        names = [tensor.plan.name for tensor in self._pruned.tensors]
+        self._coefficients.load([early[name] for name in names])
+        with torch.no_grad():
+            for name, value in early.items():
+                if name not in names:
+                    plain_tensor(self._network, name).copy_(value)
+
+    def _attach_quantizers(self) -> None:
+        tensors = self._coefficients.pruned()
+        self._coefficients.quantize([self._coder.quantizer(c, t) for c, t in zip(self._starts, tensors, strict=True)])
+
+    def _make_optimizers(self) -> list[torch.optim.Optimizer]:
+        of_quantizers = {
+            id(parameter)
+            for synthesis in self._coefficients.syntheses
+            if synthesis.quantizer is not None
+            for parameter in synthesis.quantizer.parameters()
+        }
+        every = [parameter for parameter in self._network.parameters() if parameter.requires_grad]
+        weights = make_optimizer([p for p in every if id(p) not in of_quantizers], self._recipe, fused=True)
+        if not of_quantizers:
+            return [weights]
+        recipe = Recipe(optimizer="adam", learning_rate=_QUANTIZER_RATE)
+        return [weights, make_optimizer([p for p in every if id(p) in of_quantizers], recipe, fused=True)]
+
+    def _coded(self) -> tuple[CodedTensor, ...]:
+        tensors = self._coefficients.pruned()
+        quantizers = [synthesis.quantizer for synthesis in self._coefficients.syntheses]
+        if all(quantizer is None for quantizer in quantizers):
+            return self._coder.quantize(tensors, self._plain_state())
+        coded = [q.coded(tensor) for q, tensor in zip(quantizers, tensors, strict=True) if q is not None]
+        if self._penalty is None:
+            return tuple(coded)
+        self._penalty.refresh()
+        return tuple(replace(c, priors=priors) for c, priors in zip(coded, self._penalty.priors(), strict=True))
+
+    def _plain_state(self) -> dict[str, Tensor]:
+        """The network's state dict with weights for coefficients, on the CPU."""
+        with torch.no_grad():
+            return {name: plain_tensor(self._network, name).detach().cpu().clone() for name in self._state}
+
+
+def _diverged(how: str, number: int) -> TrialError:
+    return TrialError(f"retraining diverged: {how} in epoch {number + 1}; lower retrain.learning_rate")
