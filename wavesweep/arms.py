@@ -40,9 +40,9 @@ from wavesweep.store.keys import differences, hash_of
 from wavesweep.store.records import once, write_atomically
 
 MODEL_FILE = "model.wsz"
-# Those of the last networks, by what decides them: a baseline's, and that of a retraining which several arms share.
-_importances: dict[tuple[object, ...], dict[str, LayerImportance]] = {}
-_MOST_IMPORTANCES = 2
+# Those of the last baseline (true) and of the last retrained network (false), which several arms may share, and what
+# decided them.
+_importances: dict[bool, tuple[tuple[object, ...], dict[str, LayerImportance]]] = {}
 # Raise when an arm of the same specification would give another result than before.
 ARM_VERSION = 7
 
@@ -78,16 +78,16 @@ class Bench:
 
     def _importance(self, names: tuple[str, ...], state: Mapping[str, Tensor]) -> dict[str, LayerImportance]:
         images, seed = self.coding.quantize.images, self.coding.seed
-        network = self.baseline.record["key"] if state is self.baseline.state else _digest(state)
+        is_baseline = state is self.baseline.state
+        network = self.baseline.record["key"] if is_baseline else _digest(state)
         key = (network, names, images, seed, str(self.device))
-        if key not in _importances:
+        if is_baseline not in _importances or _importances[is_baseline][0] != key:
+            _importances.pop(is_baseline, None)  # both would not fit into memory where layers are very wide
             dataset, model = self.subject.dataset, self.subject.model
             model.load_state_dict(dict(state))
             batch = dataset.normalise(dataset.calibration.some(images).images[:].to(self.device))
-            if len(_importances) == _MOST_IMPORTANCES:
-                del _importances[next(iter(_importances))]
-            _importances[key] = layer_importance(model.to(self.device), names, batch, seed)
-        return _importances[key]
+            _importances[is_baseline] = key, layer_importance(model.to(self.device), names, batch, seed)
+        return _importances[is_baseline][1]
 
     def _accuracy(self, state: Mapping[str, Tensor]) -> float:
         return self.quality(state)["accuracy"]
@@ -158,11 +158,14 @@ def arm_key(spec: ArmSpec, baseline_key: str, coding: Coding) -> str:
 
 def _shared_directory(spec: ArmSpec, bench: Bench) -> Path | None:
     """Where arms that differ only in how they are quantised and coded keep the retraining they have in common."""
-    if bench.coding.retrain.name in ("none", "rate"):
+    retraining = bench.coding.retrain
+    if retraining.name in ("none", "rate"):
         return None
     content = _arm_content(spec, bench.baseline.record["key"], bench.coding)
     for name in ("quantize", "codec", "images_seed", "step_scale", "shrink"):
         content.pop(name, None)
+    # How many epochs are left for a quantiser that is trained.
+    content["retrain"]["quantize_epochs"] = retraining.quantize_epochs if bench.coding.quantize.is_trainable else 0
     for tensor in content["tensors"]:
         del tensor["bits"]
     return bench.outputs / "retrained" / hash_of({"retrained": content})

@@ -43,7 +43,7 @@ class FileFormatError(WavesweepError):
 
 
 class BusyError(WavesweepError):
-    """Another process is computing this trial at the moment."""
+    """Another process is computing this trial, or what it shares with other trials, at the moment."""
 
 
 def _rebuild(kind: type[SettingsError], text: str, key: str) -> SettingsError:

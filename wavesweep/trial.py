@@ -293,6 +293,9 @@ def _logged(directory: Path) -> Iterator[None]:
     _log.propagate = False
     try:
         yield
+    except BusyError as error:
+        _log.info("%s; this trial comes later", error)
+        raise
     except BaseException:
         _log.exception("the trial did not finish")
         raise

@@ -82,6 +82,6 @@ def coded_of(path):
 
 def untimed(content):
     if isinstance(content, dict):
-        timed = {"seconds", "inference_ms", "environment", "paths"}
+        timed = {"seconds", "inference_ms", "inference_ms_zeroed", "environment", "paths"}
         return {name: untimed(value) for name, value in content.items() if name not in timed}
     return [untimed(value) for value in content] if isinstance(content, list) else content

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from retrainings import KINDS, LOOSE, RDO, arm_of, file_of, settings_of, untimed
+from retrainings import ALL, KINDS, LOOSE, RDO, arm_of, file_of, settings_of, untimed
 
 from wavesweep import arms
 from wavesweep.compression.importance import layer_importance
@@ -14,18 +14,28 @@ from wavesweep.retrain.run import Run
 from wavesweep.store.records import locked
 from wavesweep.trial import run_trial
 
-QUANTIZERS = [
-    QuantizeSettings(bits=3),
-    QuantizeSettings("kmeans", bits=2, other="quantized"),
-]
+QUANTIZERS = [QuantizeSettings(bits=3), QuantizeSettings("kmeans", bits=2, other="quantized")]
+FINETUNE = RetrainSettings("finetune", epochs=3)
+# A retraining, and the quantisers that follow it.
 SHARING = {
-    **dict.fromkeys(("finetune", "iterative", "gradual", "gradual, regrown", "rewound rate"), QUANTIZERS),
-    "gradual without quantiser": [*QUANTIZERS, QuantizeSettings("none")],
-    "finetune, rate-distortion": [
-        RDO["quantize"],
-        replace(RDO["quantize"], step=0.2),
-        replace(RDO["quantize"], step=1),
-    ],
+    **{name: (KINDS[name], QUANTIZERS) for name in ("finetune", "iterative", "gradual, regrown", "rewound rate")},
+    "without quantiser": (KINDS["gradual without quantiser"], [*QUANTIZERS, QuantizeSettings("none")]),
+    "rate-distortion": (
+        LOOSE["finetune, rate-distortion"],
+        [RDO["quantize"], replace(RDO["quantize"], step=0.2), replace(RDO["quantize"], step=1)],
+    ),
+    # A trained quantiser takes the last two epochs, so these do not share.
+    "first trained, then rate-distortion": ({"retrain": FINETUNE}, [QuantizeSettings(bits=3), RDO["quantize"]]),
+    "first rate-distortion, then trained": ({"retrain": FINETUNE}, [RDO["quantize"], QuantizeSettings(bits=3)]),
+    "soft, distilled": (
+        {
+            "retrain": replace(FINETUNE, distillation=0.5),
+            "threshold": ThresholdSettings(percentile=85, shrinkage="soft"),
+        },
+        QUANTIZERS,
+    ),
+    "rewound weights": ({"retrain": RetrainSettings("rewind", rounds=2, rewind="weights")}, QUANTIZERS),
+    "units removed": ({"retrain": FINETUNE, "method": MethodSettings("unit"), "shrink": True}, QUANTIZERS),
 }
 
 
@@ -36,21 +46,35 @@ def test_arms_that_differ_in_how_they_are_quantised_are_retrained_once_to_the_sa
         return original(run, number, *arguments)
 
     monkeypatch.setattr(Run, "train", train)
-    for number, quantize in enumerate(SHARING[name]):
-        # In one place all arms, in the other each by itself.
+    retraining, quantizers = SHARING[name]
+    for number, quantize in enumerate(quantizers):
         trained = []
-        settings = {**{**KINDS, **LOOSE}[name], "quantize": quantize}
+        settings = {**retraining, "quantize": quantize}
         shared = run_trial(settings_of(tmp_path / "shared", **settings))
-        epochs = len(arm_of(shared)["retraining"]["curve"])
-        quantized = sum(row["quantized"] for row in arm_of(shared)["retraining"]["curve"])
+        curve = arm_of(shared)["retraining"]["curve"]
+        quantized = sum(row["quantized"] for row in curve)
         assert trained.count(True) == quantized
-        assert trained.count(False) == (0 if number else epochs - quantized)
-        alone = run_trial(settings_of(tmp_path / f"alone{number}", **settings))
-        assert (
-            file_of(shared, tmp_path / "shared").read_bytes()
-            == file_of(alone, tmp_path / f"alone{number}").read_bytes()
-        )
+        assert trained.count(False) == (0 if number and ", then" not in name else len(curve) - quantized)
+        with monkeypatch.context() as patch:
+            patch.setattr(arms, "_shared_directory", lambda *_: None)
+            alone = run_trial(settings_of(tmp_path / "alone" / str(number), **settings))
         assert untimed(arm_of(shared)) == untimed(arm_of(alone))
+        files = [file_of(shared, tmp_path / "shared"), file_of(alone, tmp_path / "alone" / str(number))]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_arms_of_equal_bytes_share_a_retraining_and_have_steps_of_their_own(tmp_path):
+    settings = settings_of(
+        tmp_path,
+        compare=("magnitude",),
+        compare_match="bytes",
+        threshold=ALL,
+        **LOOSE["finetune, rate-distortion"],
+    )
+    main, other = run_trial(settings)["arms"]
+    assert other["step_scale"] != 1
+    assert other["stored_bytes"] == pytest.approx(main["stored_bytes"], rel=0.01)
+    assert len(list(tmp_path.glob("retrained/*/" + TRAINED))) == 2
 
 
 def test_the_importances_of_a_shared_network_are_estimated_once(tmp_path, monkeypatch):
@@ -59,9 +83,14 @@ def test_the_importances_of_a_shared_network_are_estimated_once(tmp_path, monkey
     monkeypatch.setattr(
         arms, "layer_importance", lambda *arguments: estimated.append(arguments) or layer_importance(*arguments)
     )
-    for quantize in SHARING["finetune, rate-distortion"]:
-        run_trial(settings_of(tmp_path, **{**LOOSE["finetune, rate-distortion"], "quantize": quantize}))
-    assert len(estimated) == 2  # its own, and those of its one-shot twin
+    retraining, quantizers = SHARING["rate-distortion"]
+    for percentile in (80, 85):
+        for quantize in quantizers:
+            threshold = ThresholdSettings(percentile=percentile)
+            run_trial(settings_of(tmp_path, **{**retraining, "quantize": quantize, "threshold": threshold}))
+    assert (
+        len(estimated) == 3
+    )  # those of two retrained networks, and of the one before pruning for their one-shot twins
 
 
 @pytest.mark.parametrize(
@@ -106,4 +135,6 @@ def test_a_retraining_that_another_process_shares_is_waited_for_or_left(tmp_path
     with locked(path.parent), pytest.raises(BusyError):  # as another process does while it trains
         run_trial(changed)
     assert not list(tmp_path.glob("runs/*/failure.json"))
+    (log,) = (path for path in tmp_path.glob("runs/*/trial.log") if "comes later" in path.read_text())
+    assert "Traceback" not in log.read_text()
     assert arm_of(run_trial(changed))["kept_coefficients"] == arm_of(record)["kept_coefficients"]

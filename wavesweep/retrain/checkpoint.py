@@ -32,7 +32,7 @@ class Checkpoint(TypedDict):
 
 
 def write_checkpoint(path: Path, content: Checkpoint) -> None:
-    """Write `content`, whole or not at all; compressed if it is to stay, since most of it is zeros then."""
+    """Write `content`, whole or not at all; compressed if it is to stay: what is pruned is zeros."""
     buffer = io.BytesIO()
     torch.save(dict(content), buffer)
     written = buffer.getvalue()

@@ -29,7 +29,7 @@ def retrain(
     run = Run(start, settings, training, coder, trains_quantizer)
     places = training.places
     own = None if places is None else places.own / CHECKPOINT
-    if not run.resume(own) and places is not None and places.shared is not None and run.shared_epochs:
+    if not run.resume(own) and places is not None and places.shared is not None:
         _train_shared(run, places.shared, places.wait)
     run.go_on(len(run.epochs), own)
     return run.result()
@@ -42,7 +42,7 @@ def _train_shared(run: Run, directory: Path, wait: bool) -> None:
         with locked(directory, wait):
             if not run.resume(trained):  # by the process that held the lock until now
                 run.resume(checkpoint)
-                run.go_on(run.shared_epochs, checkpoint)
+                run.go_on(run.shared_epochs, checkpoint, measured=False)
                 run.forget_training()
                 run.save(trained)
-    checkpoint.unlink(missing_ok=True)
+            checkpoint.unlink(missing_ok=True)

@@ -81,22 +81,28 @@ class Run:
         # Validation accuracy, number and the network's state of the best epoch.
         self._best: tuple[float, int, dict[str, Tensor]] | None = None
 
-    def go_on(self, until: int, checkpoint: Path | None) -> None:
-        """Train epochs until so many are done. The last one is not measured: as which file depends on the arm."""
+    def go_on(self, until: int, checkpoint: Path | None, measured: bool = True) -> None:
+        """Train epochs until so many are done.
+
+        `measured`: the last one is measured as well; if it is the last of all, as the file of this arm.
+        """
         training, done = self._training, len(self._curve) + (self._unmeasured is not None)
+        if measured or done < until:
+            self._measure_epoch()
+        if done == until:
+            return
         split = training.dataset.train
         images, labels = split.images.to(training.device), split.labels.to(training.device)
         title = f"retraining ({self._settings.name}, {self._spec.method})"
         with Meter((until - done) * len(labels), title, training.shown) as meter:
             for number in range(done, until):
-                text = self._measure_epoch()
-                meter.advance(0, text)
                 started = time.perf_counter()
                 self.begin(number)
                 loss = self.train(number, images, labels, meter)
                 self._unmeasured = loss, time.perf_counter() - started
                 self.save(checkpoint)
-                meter.advance(0, f"epoch {number + 1}/{len(self.epochs)}, loss {loss:.3f}")
+                if measured or number + 1 < until:
+                    meter.advance(0, self._measure_epoch())
 
     def _measure_epoch(self) -> str:
         """Add the last epoch to the curve, if it is not there yet; returns a line about it."""
@@ -197,7 +203,6 @@ class Run:
 
     def result(self) -> Retrained:
         """The best epoch, or the network that was not retrained where that is better on validation."""
-        self._measure_epoch()
         assert self._best is not None
         one_shot = None if self._penalty is not None else self._one_shot()
         if one_shot is not None and one_shot.accuracy > self._best[0]:
@@ -246,8 +251,9 @@ class Run:
         if saved is None:
             return False
         self._unmeasured = saved["unmeasured"]
-        self._curve, self._best, self._start_scale = saved["curve"], saved["best"], saved["scale"]
+        self._curve, self._best = saved["curve"], saved["best"]
         if saved["quantizers"]:
+            self._start_scale = saved["scale"]
             tensors = self._coefficients.pruned()
             self._starts = tuple(coded_from_plain(*pair) for pair in zip(saved["quantizers"], tensors, strict=True))
             self._attach_quantizers()
