@@ -45,4 +45,4 @@ def _train_shared(run: Run, directory: Path, wait: bool) -> None:
                 run.go_on(run.shared_epochs, checkpoint, measured=False)
                 run.forget_training()
                 run.save(trained)
-            checkpoint.unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)  # also one that is left of a process that was killed just before
