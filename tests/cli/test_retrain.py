@@ -62,6 +62,18 @@ def test_a_learned_rate_gives_a_small_file(tmp_path, forked):
     assert estimates[-1] == pytest.approx(arm["stored_bytes"], rel=0.2)
 
 
+def test_processes_share_a_retraining_and_give_the_records_of_one(tmp_path, forked):
+    sweep = ("-m", "retrain=gradual", "retrain.epochs=12", "quantize.bits=3,4,6", "threshold.percentile=80,90", *FEW)
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    assert forked.run(alone, *sweep).status == 0
+    outcome = run(together, *sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=3")
+    assert outcome.status == 0, outcome.stderr
+    for directory in (alone, together):
+        assert len(list(directory.glob("outputs/retrained/*/trained.pt.gz"))) == 2
+        assert len(results(directory)) == 6
+    assert without_timings(records(together)) == without_timings(records(alone))
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
