@@ -279,13 +279,16 @@ def test_patterns_that_match_nothing_are_noted(tmp_path):
     assert not any("fc*" in note for note in notes)
 
 
-def test_an_arm_whose_file_is_lost_is_made_again(tmp_path):
+@pytest.mark.parametrize("left", [None, 100, -1], ids=["lost", "cut off", "one bit is another"])
+def test_an_arm_whose_file_is_lost_or_damaged_is_made_again(tmp_path, left):
     settings = tiny(tmp_path, compare=[])
     first = run(settings)
     directory = directory_of(settings)
     content = (directory / "model.wsz").read_bytes()
     for path in (directory / "result.json", directory / "model.wsz", *tmp_path.glob("arms/*/model.wsz")):
         path.unlink()
+        if left is not None and path.parent.parent.name == "arms":
+            path.write_bytes(content[:left] if left > 0 else content[:-1] + bytes([content[-1] ^ 1]))
     assert run(settings)["arms"][0]["test"] == first["arms"][0]["test"]
     assert (directory / "model.wsz").read_bytes() == content
 

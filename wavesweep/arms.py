@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from wavesweep.baseline import Baseline, Subject, measure, obtain_early_weights
+from wavesweep.codec.container import read_container
 from wavesweep.codec.files import fill
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import state_dict
@@ -29,7 +30,7 @@ from wavesweep.compression.layers import TensorPlan
 from wavesweep.compression.symbols import Steps
 from wavesweep.config import Recipe, Settings
 from wavesweep.early import EarlyStop
-from wavesweep.errors import GivenUpError
+from wavesweep.errors import FileFormatError, GivenUpError
 from wavesweep.measure.alternatives import gzip_bytes
 from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates, parameters
 from wavesweep.measure.quality import evaluate
@@ -139,11 +140,19 @@ def obtain_arm(spec: ArmSpec, bench: Bench, wait: bool = True) -> dict[str, Any]
         return {"arm_key": key, **_compute(spec, bench, Places(directory, _shared_directory(spec, bench), wait))}
 
     record = once(path, compute, wait=wait)
-    if not path.with_name(MODEL_FILE).is_file():  # lost; the same one comes out again
+    if not _is_intact(path.with_name(MODEL_FILE)):  # lost or damaged; the same one comes out again
         path.unlink(missing_ok=True)
         record = once(path, compute, wait=wait)
     path.with_name(CHECKPOINT).unlink(missing_ok=True)
     return record
+
+
+def _is_intact(path: Path) -> bool:
+    try:
+        read_container(path.read_bytes())
+    except (OSError, FileFormatError):
+        return False
+    return True
 
 
 def arm_directory(outputs: Path, key: str) -> Path:
