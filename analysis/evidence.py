@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.columns import SETTINGS
 from analysis.style import LOOKS
-from analysis.subjects import WAVELET_METHODS, Subject, subjects
+from analysis.subjects import WAVELET_METHODS, Subject, networks_before, subjects
 from wavesweep.store.records import read_json
 
 
@@ -115,13 +115,11 @@ def _of(subject: Subject, by: Sequence[str], measures: Sequence[str]) -> Evidenc
     table = means[[*columns]].assign(seeds=means["seeds"], **numbers)
     # After naming: a shared arm is of any of its trials, whose settings say nothing about its place.
     table = _named(table, columns).sort_values(list(columns), key=_rank, kind="stable")
-    networks = subject.rows.drop_duplicates("baseline_key")
-    before: dict[str, Any] = {"seeds": networks["seed"].nunique()}
+    before: dict[str, Any] = {"seeds": subject.rows.drop_duplicates("baseline_key")["seed"].nunique()}
     for name in wanted:
         column = _BEFORE.get(name, f"baseline_{name}")
-        there = column in networks
-        before[f"{name}_mean"] = networks[column].mean() if there else float("nan")
-        before[f"{name}_std"] = networks[column].std() if there else float("nan")
+        networks = networks_before(subject.rows, column)
+        before[f"{name}_mean"], before[f"{name}_std"] = networks.mean(), networks.std()
     return Evidence(subject, columns, table.reset_index(drop=True), pd.Series(before))
 
 

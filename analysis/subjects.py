@@ -91,12 +91,18 @@ class Subject:
     @cached_property
     def baseline(self) -> dict[str, float]:
         """Of the networks before pruning: mean, lowest and highest accuracy per split, and their number."""
-        each = self.rows.drop_duplicates("baseline_key")
-        found: dict[str, float] = {"networks": len(each)}
+        found: dict[str, float] = {"networks": self.rows["baseline_key"].nunique()}
         for split in ("validation", "test"):
-            values = each[f"baseline_{split}_accuracy"]
+            values = networks_before(self.rows, f"baseline_{split}_accuracy")
             found |= {split: values.mean(), f"{split}_low": values.min(), f"{split}_high": values.max()}
         return {name: float(value) for name, value in found.items()}
+
+
+def networks_before(rows: pd.DataFrame, column: str) -> "pd.Series[Any]":
+    """A measure of each network before pruning. Those of several machines differ in last bits: their mean."""
+    if column not in rows:
+        return pd.Series(dtype=float)
+    return rows.drop_duplicates(["baseline_key", column]).groupby("baseline_key")[column].mean()
 
 
 def subjects(trials: pd.DataFrame) -> list[Subject]:
