@@ -99,9 +99,9 @@ def test_a_retraining_that_diverges_is_one_line(tmp_path, forked):
 
 
 def retrained_epochs(directory):
-    """The epochs in the checkpoints of retraining, by arm."""
+    """The epochs in the checkpoints of retraining, by the directory of an arm or of what arms share."""
     found = {}
-    for path in directory.glob("outputs/arms/*/retraining.pt"):
+    for path in directory.glob("outputs/*/*/retraining.pt"):
         try:
             found[path.parent.name] = len(torch.load(path, weights_only=True)["curve"])
         except FileNotFoundError:  # the arm ended a moment ago
