@@ -115,7 +115,7 @@ def _of(subject: Subject, by: Sequence[str], measures: Sequence[str]) -> Evidenc
     table = means[[*columns]].assign(seeds=means["seeds"], **numbers)
     # After naming: a shared arm is of any of its trials, whose settings say nothing about its place.
     table = _named(table, columns).sort_values(list(columns), key=_rank, kind="stable")
-    before: dict[str, Any] = {"seeds": subject.rows.drop_duplicates("baseline_key")["seed"].nunique()}
+    before: dict[str, Any] = {"seeds": subject.rows["seed"].nunique()}
     for name in wanted:
         column = _BEFORE.get(name, f"baseline_{name}")
         networks = networks_before(subject.rows, column)

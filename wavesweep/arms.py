@@ -83,7 +83,7 @@ class Bench:
         network = self.baseline.record["key"] if is_baseline else _digest(state)
         key = (network, names, images, seed, str(self.device))
         if is_baseline not in _importances or _importances[is_baseline][0] != key:
-            _importances.pop(is_baseline, None)  # both would not fit into memory where layers are very wide
+            _importances.pop(is_baseline, None)  # before the next, since those of very wide layers fill the memory
             dataset, model = self.subject.dataset, self.subject.model
             model.load_state_dict(dict(state))
             batch = dataset.normalise(dataset.calibration.some(images).images[:].to(self.device))

@@ -1,26 +1,22 @@
-"""Whole retrainings of the digits MLP in this process: the file, its sparsity, its record, and resuming."""
+"""Whole retrainings of the digits MLP in this process: the file, its sparsity and its record."""
 
 import csv
 import json
 from dataclasses import replace
-from itertools import count
 
 import numpy as np
 import pytest
 import torch
 from retrainings import ALL, COLUMNS, CPU, KINDS, KMEANS, LOOSE, RATE, arm_of, coded_of, file_of, settings_of, untimed
 from subjects import assert_same
-from torch import nn
 
 import wavesweep
-from wavesweep import trial
-from wavesweep.baseline import Subject, load_subject, obtain_early_weights
+from wavesweep.baseline import load_subject, obtain_early_weights
 from wavesweep.coding import deciding_retraining
 from wavesweep.compression.basis import make_basis
 from wavesweep.config import (
     CodecSettings,
     MethodSettings,
-    PathsSettings,
     QuantizeSettings,
     RetrainSettings,
     ThresholdSettings,
@@ -29,8 +25,6 @@ from wavesweep.errors import SettingsError, TrialError
 from wavesweep.measure.quality import evaluate
 from wavesweep.models import train as baseline_training
 from wavesweep.models.zoo import build_model
-from wavesweep.progress import Meter
-from wavesweep.retrain.checkpoint import read_checkpoint
 from wavesweep.retrain.run import Run
 from wavesweep.store.places import trial_directory
 from wavesweep.trial import run_trial
@@ -177,76 +171,6 @@ def test_another_seed_gives_another_order_and_other_weights(outputs):
     settings = settings_of(outputs, **KINDS["finetune"])
     other = run_trial(replace(settings, seed=1))
     assert file_of(run_trial(settings), outputs).read_bytes() != file_of(other, outputs).read_bytes()
-
-
-WITHIN = ("gradual", "rewound weights, codebooks", "rate of all tensors, a step a band")
-
-
-@pytest.mark.integration
-@pytest.mark.parametrize(
-    ("name", "moment"),
-    [(name, "after every epoch") for name in (*KINDS, *LOOSE)] + [(name, "within epochs") for name in WITHIN],
-)
-def test_an_interrupted_retraining_gives_the_same_bytes(name, moment, outputs, tmp_path, monkeypatch):
-    settings = settings_of(tmp_path, **{**KINDS, **LOOSE}[name])
-    expected = run_trial(replace(settings, paths=PathsSettings(outputs=str(outputs))))
-    epochs = len(arm_of(expected)["retraining"]["curve"])
-    run_trial(replace(settings, retrain=RetrainSettings()))  # the baseline is not what is interrupted
-    done = count(1)
-
-    def save(run, path, original=Run.save):
-        original(run, path)
-        raise KeyboardInterrupt
-
-    def advance(meter, *arguments, original=Meter.advance):
-        original(meter, *arguments)
-        # Twelve batches and the epoch's own line.
-        if next(done) % 18 == 0:
-            raise KeyboardInterrupt
-
-    interruptions = 0
-    with monkeypatch.context() as patch:
-        if moment == "after every epoch":
-            patch.setattr(Run, "save", save)
-        else:
-            patch.setattr(Meter, "advance", advance)
-        while True:
-            torch.manual_seed(interruptions)  # whatever a new process starts with
-            try:
-                record = run_trial(settings)
-                break
-            except KeyboardInterrupt:
-                interruptions += 1
-                assert interruptions < 30
-                if moment == "after every epoch":
-                    assert epochs_saved(tmp_path) in (interruptions, interruptions - 1)
-    # What arms share is saved once more at its end.
-    saves = epochs + (settings.retrain.name != "rate")
-    assert interruptions == saves if moment == "after every epoch" else interruptions >= epochs // 2
-    assert file_of(record, tmp_path).read_bytes() == file_of(expected, outputs).read_bytes()
-    assert untimed(arm_of(record)) == untimed(json.loads(json.dumps(arm_of(expected))))
-    assert not list(tmp_path.glob("*/*/retraining.pt"))
-
-
-def epochs_saved(outputs):
-    """How many epochs the one retraining that is in progress has behind it."""
-    paths = [*outputs.glob("*/*/retraining.pt"), *outputs.glob("retrained/*/trained.pt.gz")]
-    return max((len(read_checkpoint(path)["curve"]) + 1 for path in paths), default=0)
-
-
-def test_a_damaged_checkpoint_is_from_the_start(outputs, tmp_path, monkeypatch):
-    settings = settings_of(tmp_path, **KINDS["finetune"])
-
-    def damaged(_, path):
-        path.write_bytes(b"damaged")
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "save", damaged)
-        with pytest.raises(KeyboardInterrupt):
-            run_trial(settings)
-    expected = run_trial(replace(settings, paths=PathsSettings(outputs=str(outputs))))
-    assert file_of(run_trial(settings), tmp_path).read_bytes() == file_of(expected, outputs).read_bytes()
 
 
 DIVERGING = {"learning_rate": 1e38, "optimizer": "sgd"}
@@ -396,39 +320,3 @@ def test_what_plays_no_part_for_a_kind_is_not_in_the_arms_key():
             if deciding_retraining(replace(kind, **change)) != deciding_retraining(kind)
         }
         assert differ == kinds
-
-
-def test_dropout_and_normalisation_in_a_resumed_retraining(tmp_path, monkeypatch):
-    """The state of everything that has one: running statistics, and dropout's random numbers."""
-    settings = settings_of(tmp_path, **KINDS["finetune"])
-    dataset = load_subject(settings).dataset
-
-    def network():
-        torch.manual_seed(0)
-        return nn.Sequential(
-            nn.Flatten(), nn.Linear(64, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Dropout(0.3), nn.Linear(24, 10)
-        )
-
-    def subject(_):
-        return Subject(dataset, network(), {})
-
-    monkeypatch.setattr(trial, "load_subject", subject)
-    monkeypatch.setattr("wavesweep.baseline._initial_model", lambda *_: network())
-    contents = []
-    for interrupted in (False, True):
-        where = replace(settings, paths=PathsSettings(outputs=str(tmp_path / str(interrupted))))
-        with monkeypatch.context() as patch:
-            if interrupted:
-                run_trial(replace(where, retrain=RetrainSettings()))
-
-                def save(run, path, original=Run.save):
-                    original(run, path)
-                    raise KeyboardInterrupt
-
-                patch.setattr(Run, "save", save)
-                for number in range(2):
-                    torch.manual_seed(number)
-                    with pytest.raises(KeyboardInterrupt):
-                        run_trial(where)
-        contents.append(file_of(run_trial(where), tmp_path / str(interrupted)).read_bytes())
-    assert contents[0] == contents[1]
