@@ -102,7 +102,8 @@ def networks_before(rows: pd.DataFrame, column: str) -> "pd.Series[Any]":
     """A measure of each network before pruning. Those of several machines differ in last bits: their mean."""
     if column not in rows:
         return pd.Series(dtype=float)
-    return rows.drop_duplicates(["baseline_key", column]).groupby("baseline_key")[column].mean()
+    found = rows.drop_duplicates(["baseline_key", column]).astype({column: float})
+    return found.groupby("baseline_key")[column].mean()
 
 
 def subjects(trials: pd.DataFrame) -> list[Subject]:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from wavesweep import progress
-from wavesweep.progress import Meter, steps
+from wavesweep.progress import Meter, steps, tell
 
 
 @pytest.fixture
@@ -54,6 +54,20 @@ def test_short_work_leaves_no_lines(clock, capsys):
     assert list(steps(range(5), 5, "decoding", shown=True)) == [0, 1, 2, 3, 4]
     clock[0] += 60
     assert capsys.readouterr().err == ""
+
+
+def test_a_line_is_told_at_once_also_in_a_log(capsys):
+    tell("waiting [for] another process")
+    assert capsys.readouterr().err == "waiting [for] another process\n"
+
+
+@pytest.mark.usefixtures("_terminal")
+def test_a_line_is_told_above_the_bar(capsys):
+    with Meter(3, "training", shown=True) as meter:
+        meter.advance(1)
+        tell("waiting [for] another process")
+    captured = capsys.readouterr().err
+    assert captured.index("waiting [for] another process\n") < captured.rindex("training")
 
 
 @pytest.mark.usefixtures("_terminal")

@@ -85,10 +85,10 @@ def _run() -> int:
     try:
         hydra.main(config_path=str(config_directory()), config_name="config")(task)()
     except ValueError as error:
-        # Hydra's answer to model=null, model=3 or =3 names neither the group nor its options.
-        if wants_traceback or "Config group override must be" not in str(error):
+        wrong = _wrong_use(str(error))
+        if wants_traceback or wrong is None:
             raise
-        return _report(_wrong_option(sys.argv[1:]))
+        return _report(wrong)
     except BrokenPipeError:
         # The reader of our output has gone (`| head`); give Python's last flush somewhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -114,6 +114,15 @@ def register() -> None:
     Plugins.instance().register(SearchSweeper)
     store.store(group="hydra/sweeper", name="search", node=SearchSweeperConfig, replace=True)
     store.store(group="hydra/sweeper", name="sensitivity", node=SensitivitySweeperConfig, replace=True)
+
+
+def _wrong_use(text: str) -> SettingsError | None:
+    """The error for what Hydra answers a user's mistake with a ValueError of its own."""
+    if "Config group override must be" in text:  # to model=null, model=3 or =3; names neither the group nor its options
+        return _wrong_option(sys.argv[1:])
+    if text.startswith("Only one of --run"):
+        return SettingsError.from_text(f"{text}; to look at the settings of a sweep leave --multirun (-m) out")
+    return None
 
 
 def _wrong_option(arguments: list[str]) -> SettingsError:

@@ -93,6 +93,14 @@ class Meter:
             print(f"{self._title}: {done}/{self._total} {text} {left}", file=sys.stderr, flush=True)
 
 
+def tell(text: str) -> None:
+    """A line on standard error, above the bars if there are any."""
+    if _display is None:
+        print(text, file=sys.stderr, flush=True)
+    else:
+        _display.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def duration(seconds: float) -> str:
     """A length of time in seconds, or where these would be many, in minutes or hours."""
     if seconds < 120 or math.isinf(seconds):

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.charts.chart import Chart, caption, left_out, plural
 from analysis.choices import Choice, readable_bytes
 from analysis.style import FAINT, INK, LOOKS, look, new_figure
-from analysis.subjects import Subject, describe
+from analysis.subjects import Subject, describe, networks_before
 
 _BEFORE = "#9A9A9A"
 
@@ -29,18 +29,16 @@ class Bar:
 
 def bars(subject: Subject, chosen: list[Choice]) -> list[Bar]:
     """The network before, as float32, under gzip and as int8, and then the chosen settings, once each."""
-    mean = subject.rows.drop_duplicates("baseline_key").mean(numeric_only=True)
-    accuracy = (mean["baseline_validation_accuracy"], mean["baseline_test_accuracy"])
+
+    def mean(name: str) -> float:
+        return float(networks_before(subject.rows, f"baseline_{name}").mean())
+
+    accuracy = mean("validation_accuracy"), mean("test_accuracy")
+    of_int8 = mean("int8_validation_accuracy"), mean("int8_test_accuracy")
     before = [
         Bar("before: float32", subject.rows["dense_bytes"].iloc[0], *accuracy, _BEFORE),
-        Bar("before: float32, gzip", mean.get("baseline_gzip_bytes", np.nan), *accuracy, _BEFORE),
-        Bar(
-            "before: int8 weights",
-            mean.get("baseline_int8_bytes", np.nan),
-            mean.get("baseline_int8_validation_accuracy", np.nan),
-            mean.get("baseline_int8_test_accuracy", np.nan),
-            _BEFORE,
-        ),
+        Bar("before: float32, gzip", mean("gzip_bytes"), *accuracy, _BEFORE),
+        Bar("before: int8 weights", mean("int8_bytes"), *of_int8, _BEFORE),
     ]
     after = [
         Bar(
@@ -110,7 +108,6 @@ def inference_time(subject: Subject, chosen: list[Choice]) -> Chart:
     measured = distinct(chosen)
     if main["inference_single_ms"].isna().all() or not measured:
         return left_out(name, title, "no inference time was recorded")
-    base = main.drop_duplicates("baseline_key").median(numeric_only=True)
     labels = ["before pruning"] + [_broken(f"{rules}:") + "\n" + _label(subject, row) for rules, row in measured]
     shown = "bars: median of a call, whiskers: quartiles; grey dots: medians of all trials"
     if not main["shrink"].any():
@@ -122,7 +119,7 @@ def inference_time(subject: Subject, chosen: list[Choice]) -> Chart:
     colors = [_BEFORE] + [look(row["method"]).color for _, row in measured]
     for axes, calls, what in zip(panels, ("single", "batch"), ("one image", "a batch of 64"), strict=True):
         fields = [f"inference_{calls}_ms{end}" for end in ("", "_low", "_high")]
-        values = [[base.get(f"baseline_{field}", np.nan) for field in fields]]
+        values = [[networks_before(main, f"baseline_{field}").median() for field in fields]]
         values += [[row[field] for field in fields] for _, row in measured]
         median, low, high = np.array(values, dtype=float).T
         spread = np.clip([median - low, high - median], 0, None)

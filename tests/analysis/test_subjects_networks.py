@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from analysis.subjects import networks_before
+from analysis.charts.sizes import bars
+from analysis.subjects import Subject, networks_before
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]])
@@ -12,3 +13,15 @@ def test_a_network_that_two_machines_trained_counts_once_whatever_the_order(orde
     found = networks_before(rows.iloc[order], "baseline_test_accuracy")
     assert found.to_dict() == {"a": 0.625, "b": 1.0}
     assert networks_before(rows, "baseline_test_f1").empty
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0]])
+def test_the_bars_of_the_network_before_are_means_of_networks_whatever_the_order(order):
+    accuracies = {f"baseline_{split}_accuracy": [0.5, 0.75, 1.0] for split in ("validation", "test")}
+    sizes = {"dense_bytes": 4000, "baseline_gzip_bytes": [3000, 3200, 3500], "baseline_int8_bytes": None}
+    rows = pd.DataFrame({"baseline_key": ["a", "a", "b"], **accuracies, **sizes})
+    dense, compressed = bars(
+        Subject("net", "data", rows.iloc[order]), []
+    )  # without int8 weights, which nobody measured
+    assert (dense.size, dense.validation, dense.test) == (4000, 0.8125, 0.8125)
+    assert compressed.size == 3300

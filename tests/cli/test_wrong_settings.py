@@ -71,6 +71,7 @@ WRONG = {
     "argument without a value": (["level"], ["level", "key=value"]),
     "argument without a key": (["=3"], ["=3", "key=value"]),
     "unclosed list": (["compare=[unit"], ["compare=[unit", "cannot be parsed", "quote"]),
+    "settings of a sweep": (["-m", "--cfg", "job"], ["Only one of --run, --multirun, --cfg", "leave --multirun (-m)"]),
     "number as a group's option": (["model=3"], ["model=3", "mlp", "lenet300"]),
     "null as a group's option": (["threshold=null"], ["threshold=null", "percentile", "energy"]),
     "nothing as a group's option": (["dataset="], ["error: dataset=: must be one of", "digits", "mnist"]),

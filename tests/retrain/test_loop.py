@@ -11,9 +11,11 @@ from retrainings import ALL, COLUMNS, CPU, KINDS, KMEANS, LOOSE, RATE, arm_of, c
 from subjects import assert_same
 
 import wavesweep
+from wavesweep import coding
 from wavesweep.baseline import load_subject, obtain_early_weights
 from wavesweep.coding import deciding_retraining
 from wavesweep.compression.basis import make_basis
+from wavesweep.compression.rate_distortion import quantize_rate_distortion
 from wavesweep.config import (
     CodecSettings,
     MethodSettings,
@@ -155,6 +157,16 @@ def test_compared_arms_are_retrained_with_the_same_counts(method, outputs):
         assert len(arm["retraining"]["curve"]) == 3
     assert sum(arm["retraining"]["chosen_epoch"] > 0 for arm in record["arms"]) >= 2
     assert not [note for note in record["notes"] if "were asked for" in note and "keeps" in note]
+
+
+def test_an_epoch_that_is_measured_as_the_file_is_quantised_once(tmp_path, monkeypatch):
+    quantised = []
+    monkeypatch.setattr(coding, "quantize_rate_distortion", lambda tensor, *rest: quantised.append(tensor.plan.name) or
+                        quantize_rate_distortion(tensor, *rest))  # fmt: skip
+    record = run_trial(settings_of(tmp_path, **LOOSE["finetune, rate-distortion"]))
+    assert arm_of(record)["retraining"]["chosen_epoch"] == 2
+    # The last epoch, and the arm that is not retrained.
+    assert sorted(quantised) == sorted(2 * list(set(quantised)))
 
 
 @pytest.mark.parametrize("name", ["iterative, regrown, a step a band", "rate of all tensors, a step a band"])

@@ -5,12 +5,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from wavesweep.errors import BusyError, SettingsError, StoreError, TrialError
+from wavesweep.store import records
 from wavesweep.store.records import (
     FAILURE_FILE,
     check_writable,
@@ -231,6 +233,15 @@ def test_a_killed_process_blocks_nobody(held):
     process.kill()
     process.wait()
     assert once(directory / "result.json", counting([{"n": 1}]), wait=False) == {"n": 1}
+
+
+def test_who_waits_for_another_process_is_told_so(held, monkeypatch, capsys):
+    directory, process = held
+    monkeypatch.setattr(records, "_SILENT_SECONDS", 0.1)
+    threading.Timer(1.0, process.kill).start()
+    assert once(directory / "result.json", counting([{"n": 1}])) == {"n": 1}
+    line = f"trial is being computed by another process; waiting for it ({directory})\n"
+    assert capsys.readouterr() == ("", line)
 
 
 def test_a_lock_is_free_again_after_an_error(tmp_path):

@@ -80,6 +80,8 @@ class Run:
         self._optimizers: list[torch.optim.Optimizer] = []
         # Validation accuracy, number and the network's state of the best epoch.
         self._best: tuple[float, int, dict[str, Tensor]] | None = None
+        # What its file holds, with the factor of the steps; None once it comes from a checkpoint.
+        self._best_file: tuple[tuple[CodedTensor, ...], float] | None = None
 
     def go_on(self, until: int, checkpoint: Path | None, measured: bool = True) -> None:
         """Train epochs until so many are done.
@@ -192,6 +194,7 @@ class Run:
         if model is self._scratch and is_best:
             copy = {name: value.detach().cpu().clone() for name, value in self._network.state_dict().items()}
             self._best = quality["accuracy"], number, copy
+            self._best_file = coded, self._coder.scale
         if self._penalty is not None:
             row["estimated_bytes"] = round(self._penalty.estimated_bytes)
         return {
@@ -207,14 +210,22 @@ class Run:
         one_shot = None if self._penalty is not None else self._one_shot()
         if one_shot is not None and one_shot.accuracy > self._best[0]:
             return Retrained(one_shot.coded, dict(self._state), self._pruned, self._curve, 0, one_shot.accuracy)
-        self._coder.scale = self._start_scale  # not that of the arm without retraining
         self._network.load_state_dict(self._best[2])
         count = len(self._pruned.tensors)
         tensors = self._coefficients.pruned()[:count]
         kept = tuple(sum(int(tensors[i].mask.sum()) for i in group) for group in self._groups)
         pruned = replace(self._pruned, tensors=tensors, kept=kept)
         accuracy = None if one_shot is None else one_shot.accuracy
-        return Retrained(self._coded(), self._plain_state(), pruned, self._curve, self._best[1] + 1, accuracy)
+        coded = self._best_coded()
+        return Retrained(coded, self._plain_state(), pruned, self._curve, self._best[1] + 1, accuracy)
+
+    def _best_coded(self) -> tuple[CodedTensor, ...]:
+        """The coded tensors of the best epoch, whose network is loaded; made again where they are not at hand."""
+        if self._best_file is not None:
+            coded, self._coder.scale = self._best_file
+            return coded
+        self._coder.scale = self._start_scale  # not that of the arm without retraining
+        return self._coded()
 
     def _one_shot(self) -> "_OneShot":
         """The arm without retraining, measured as its file."""
@@ -253,7 +264,7 @@ class Run:
         self._unmeasured = saved["unmeasured"]
         self._curve, self._best = saved["curve"], saved["best"]
         if saved["quantizers"]:
-            self._start_scale = saved["scale"]
+            self._start_scale = self._coder.scale = saved["scale"]
             tensors = self._coefficients.pruned()
             self._starts = tuple(coded_from_plain(*pair) for pair in zip(saved["quantizers"], tensors, strict=True))
             self._attach_quantizers()

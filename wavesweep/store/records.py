@@ -17,9 +17,12 @@ from filelock import FileLock, Timeout
 
 from wavesweep.errors import BusyError, GivenUpError, SettingsError, StoreError, TrialError
 from wavesweep.interrupt import interrupted
+from wavesweep.progress import tell
 
 # A trial has one or the other when it has ended.
 RESULT_FILE, FAILURE_FILE = "result.json", "failure.json"
+# Who waits longer for another process is told so.
+_SILENT_SECONDS = 5.0
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -75,7 +78,7 @@ def storing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(directory: Path, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of `directory` against other processes.
+    """Hold the lock of `directory` against other processes; says so if it has to wait for one.
 
     Raises:
         BusyError: `wait` is false and another process holds it.
@@ -83,10 +86,14 @@ def locked(directory: Path, wait: bool = True) -> Iterator[None]:
     with storing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         lock = FileLock(directory / ".lock")
+        busy = f"{directory.name} is being computed by another process"
         try:
-            lock.acquire(timeout=-1 if wait else 0)
+            lock.acquire(timeout=_SILENT_SECONDS if wait else 0)
         except Timeout:
-            raise BusyError(f"{directory.name} is being computed by another process") from None
+            if not wait:
+                raise BusyError(busy) from None
+            tell(f"{busy}; waiting for it ({directory})")
+            lock.acquire()
     try:
         yield
     finally:
