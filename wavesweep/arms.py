@@ -8,25 +8,24 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pywt
 import torch
 from torch import Tensor, nn
 
+from wavesweep.arm_keys import arm_key, shared_key
 from wavesweep.baseline import Baseline, Subject, measure, obtain_early_weights
 from wavesweep.codec.container import read_container
 from wavesweep.codec.files import fill
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import state_dict
-from wavesweep.coding import CodedArm, Coding, Network, code_arm, deciding_retraining, deciding_threshold
-from wavesweep.compression.arm import METHODS, ArmSpec, relative_error
+from wavesweep.coding import CodedArm, Coding, Network, code_arm
+from wavesweep.compression.arm import ArmSpec, relative_error
 from wavesweep.compression.importance import LayerImportance, layer_importance
-from wavesweep.compression.layers import TensorPlan
 from wavesweep.compression.symbols import Steps
 from wavesweep.config import Recipe, Settings
 from wavesweep.early import EarlyStop
@@ -37,15 +36,12 @@ from wavesweep.measure.quality import evaluate
 from wavesweep.retrain.checkpoint import CHECKPOINT
 from wavesweep.retrain.interface import Places, Retrained, Training
 from wavesweep.shrink.stored import ShrunkFile
-from wavesweep.store.keys import differences, hash_of
 from wavesweep.store.records import once, write_atomically
 
 MODEL_FILE = "model.wsz"
 # Those of the last baseline (true) and of the last retrained network (false), which several arms may share, and what
 # decided them.
 _importances: dict[bool, tuple[tuple[object, ...], dict[str, LayerImportance]]] = {}
-# Raise when an arm of the same specification would give another result than before.
-ARM_VERSION = 7
 
 
 @dataclass(frozen=True)
@@ -135,9 +131,11 @@ def obtain_arm(spec: ArmSpec, bench: Bench, wait: bool = True) -> dict[str, Any]
     """
     key = arm_key(spec, bench.baseline.record["key"], bench.coding)
     path = arm_directory(bench.outputs, key) / "arm.json"
+    shared = shared_key(spec, bench.baseline.record["key"], bench.coding)
+    places = Places(path.parent, None if shared is None else bench.outputs / "retrained" / shared, wait)
 
-    def compute(directory: Path) -> dict[str, Any]:
-        return {"arm_key": key, **_compute(spec, bench, Places(directory, _shared_directory(spec, bench), wait))}
+    def compute(_: Path) -> dict[str, Any]:
+        return {"arm_key": key, **_compute(spec, bench, places)}
 
     record = once(path, compute, wait=wait)
     if not _is_intact(path.with_name(MODEL_FILE)):  # lost or damaged; the same one comes out again
@@ -158,99 +156,6 @@ def _is_intact(path: Path) -> bool:
 def arm_directory(outputs: Path, key: str) -> Path:
     """Where an arm's record and its file are."""
     return outputs / "arms" / key
-
-
-def arm_key(spec: ArmSpec, baseline_key: str, coding: Coding) -> str:
-    """Hash of what can change the arm's result: effective levels and filters, not requested ones or names."""
-    return hash_of(_arm_content(spec, baseline_key, coding))
-
-
-def _shared_directory(spec: ArmSpec, bench: Bench) -> Path | None:
-    """Where arms that differ only in how they are quantised and coded keep the retraining they have in common."""
-    retraining = bench.coding.retrain
-    if retraining.name in ("none", "rate"):
-        return None
-    content = _arm_content(spec, bench.baseline.record["key"], bench.coding)
-    for name in ("quantize", "codec", "images_seed", "step_scale", "shrink"):
-        content.pop(name, None)
-    # How many epochs are left for a quantiser that is trained.
-    content["retrain"]["quantize_epochs"] = retraining.quantize_epochs if bench.coding.quantize.is_trainable else 0
-    for tensor in content["tensors"]:
-        del tensor["bits"]
-    return bench.outputs / "retrained" / hash_of({"retrained": content})
-
-
-def _arm_content(spec: ArmSpec, baseline_key: str, coding: Coding) -> dict[str, Any]:
-    method = METHODS[spec.method]
-    uses_wavelet = method.basis in ("wavelet", "shuffled")
-    threshold = deciding_threshold(spec)
-    seeded = method.basis in ("rotation", "shuffled") or method.score == "random"
-    rule: dict[str, Any]
-    if spec.kept is None:
-        rule = {"rule": spec.threshold.rule, "number": rule_number(spec), **_allocation(spec)}
-    else:
-        rule = {"kept": list(spec.kept)}
-    return {
-        "version": ARM_VERSION,
-        "baseline": baseline_key,
-        "method": asdict(method),
-        "tensors": [_plan_content(plan, method.basis) for plan in spec.plans],
-        "boundary": spec.boundary if uses_wavelet else None,
-        "seed": spec.seed if seeded else None,
-        "scope": spec.threshold.scope,
-        "quantize": differences(coding.quantize),
-        "codec": coding.codec.name,
-        "step_scale": spec.step_scale,
-        "images_seed": coding.seed if coding.quantize.importance != "none" else None,
-        **(
-            {
-                "retrain": deciding_retraining(coding.retrain, coding.quantize.is_trainable),
-                "order_seed": coding.seed,
-            }
-            if coding.retrain.name != "none"
-            else {}
-        ),
-        "shrinkage": threshold.shrinkage,
-        "atom_norm": threshold.atom_norm,
-        **rule,
-        **({"shrink": True} if coding.shrink else {}),
-    }
-
-
-def _allocation(spec: ArmSpec) -> dict[str, Any]:
-    """What shares the percentile out: nothing for the default, so that keys from before there was a choice remain."""
-    if spec.threshold.allocation == "uniform":
-        return {}
-    curves = {"curves": spec.curves} if spec.threshold.allocation == "sensitivity" else {}
-    return {"allocation": spec.threshold.allocation, **curves}
-
-
-def rule_number(spec: ArmSpec) -> float | None:
-    """The number that goes with the threshold rule, None for a rule without one."""
-    threshold = spec.threshold
-    return {"percentile": threshold.percentile, "energy": threshold.energy, "absolute": threshold.value}.get(
-        threshold.rule
-    )
-
-
-def _plan_content(plan: TensorPlan, basis: str) -> dict[str, Any]:
-    # The view counts for every basis: the coder's contexts are its rows and columns.
-    content: dict[str, Any] = {
-        "name": plan.name,
-        "percentile": plan.percentile,
-        "bits": plan.bits,
-        "view": plan.view,
-    }
-    if basis == "identity":
-        return content
-    content["axes"] = plan.axes
-    if basis in ("wavelet", "shuffled"):
-        # db1, haar and bior1.1 are one wavelet; what counts are the filters.
-        content |= {
-            "levels": plan.levels,
-            "filters": pywt.Wavelet(plan.wavelet).filter_bank if any(plan.levels) else None,
-        }
-    return content
 
 
 def _compute(spec: ArmSpec, bench: Bench, places: Places) -> dict[str, Any]:

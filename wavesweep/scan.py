@@ -14,7 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from wavesweep.arms import Bench, arm_key, make_bench
+from wavesweep.arm_keys import arm_key
+from wavesweep.arms import Bench, make_bench
 from wavesweep.baseline import load_subject, obtain_baseline
 from wavesweep.coding import code_arm
 from wavesweep.compression.arm import ArmSpec

@@ -16,7 +16,8 @@ import torch
 import yaml
 from torch import nn
 
-from wavesweep.arms import MODEL_FILE, Bench, arm_directory, make_bench, obtain_arm, rule_number
+from wavesweep.arm_keys import rule_number
+from wavesweep.arms import MODEL_FILE, Bench, arm_directory, make_bench, obtain_arm
 from wavesweep.baseline import Subject, load_subject, obtain_baseline
 from wavesweep.checks import check
 from wavesweep.compression.arm import METHODS, ArmSpec

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from wavesweep.arms import arm_key
+from wavesweep.arm_keys import arm_key
 from wavesweep.coding import Coding, deciding_threshold
 from wavesweep.compression.allocate import lamp_scores
 from wavesweep.compression.arm import METHODS, ArmSpec, prune
@@ -142,7 +142,7 @@ def test_the_key_of_an_arm_does_not_know_where_a_table_lies():
 
 def test_the_key_of_an_arm_from_before_there_was_a_choice_is_as_it_was(monkeypatch):
     # A failure means that arms on disk are no longer found. The version is that of when the key was written down.
-    monkeypatch.setattr("wavesweep.arms.ARM_VERSION", 1)
+    monkeypatch.setattr("wavesweep.arm_keys.ARM_VERSION", 1)
     assert key_of(spec_of("wavelet", "uniform")) == "594d88e8244c6758"
 
 

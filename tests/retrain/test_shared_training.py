@@ -56,7 +56,7 @@ def test_arms_that_differ_in_how_they_are_quantised_are_retrained_once_to_the_sa
         assert trained.count(True) == quantized
         assert trained.count(False) == (0 if number and ", then" not in name else len(curve) - quantized)
         with monkeypatch.context() as patch:
-            patch.setattr(arms, "_shared_directory", lambda *_: None)
+            patch.setattr(arms, "shared_key", lambda *_: None)
             alone = run_trial(settings_of(tmp_path / "alone" / str(number), **settings))
         assert untimed(arm_of(shared)) == untimed(arm_of(alone))
         files = [file_of(shared, tmp_path / "shared"), file_of(alone, tmp_path / "alone" / str(number))]

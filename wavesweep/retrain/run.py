@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavesweep.compression.arm import choose, score, selection_groups
 from wavesweep.compression.symbols import CodedTensor
 from wavesweep.config import Recipe, RetrainSettings
 from wavesweep.data.splits import StoredImages
@@ -24,9 +23,10 @@ from wavesweep.retrain.checkpoint import Checkpoint, read_checkpoint, write_chec
 from wavesweep.retrain.domain import Coefficients, plain_tensor
 from wavesweep.retrain.interface import Coder, Retrained, Start, Training
 from wavesweep.retrain.loss import Teacher, distilled_loss
+from wavesweep.retrain.masks import MaskSchedule
 from wavesweep.retrain.quantizers import coded_as_plain, coded_from_plain
 from wavesweep.retrain.rate import REFRESH_STEPS, RatePenalty
-from wavesweep.retrain.timeline import kept_counts, retraining_recipe, timeline
+from wavesweep.retrain.timeline import retraining_recipe, timeline
 
 # How often per epoch masks are chosen anew while they change.
 _MASKS_PER_EPOCH = 20
@@ -65,9 +65,8 @@ class Run:
         if settings.distillation:
             baseline = deepcopy(self._network)
             self._teacher = Teacher(baseline, training.dataset, self._recipe, training.device, training.baseline_key)
-        self._groups = selection_groups(spec.plans, spec.threshold.scope)
-        self._totals = [sum(pruned.tensors[i].mask.numel() for i in group) for group in self._groups]
-        is_final = self._counts(0, 0.0) == list(pruned.kept)
+        self._masks = MaskSchedule(spec, pruned, settings, self.epochs)
+        is_final = self._masks.counts(0, 0.0) == list(pruned.kept)
         self._coefficients = Coefficients(
             self._network, spec, [*pruned.tensors, *start.extras], settings.regrow, is_final
         )
@@ -176,7 +175,6 @@ class Run:
     def _measure(self, number: int) -> dict[str, Any]:
         """A row of the learning curve; an epoch whose network could be the file's is measured as the file's."""
         epoch, training = self.epochs[number], self._training
-        total = sum(self._totals)
         row = {"round": epoch.round + 1, "quantized": epoch.quantized}
         model = self._network
         try:
@@ -199,7 +197,7 @@ class Run:
             row["estimated_bytes"] = round(self._penalty.estimated_bytes)
         return {
             **row,
-            "sparsity": 1 - nonzero / total,
+            "sparsity": 1 - nonzero / self._masks.total,
             "validation_loss": quality["loss"],
             "validation_accuracy": quality["accuracy"],
         }
@@ -213,8 +211,8 @@ class Run:
         self._network.load_state_dict(self._best[2])
         count = len(self._pruned.tensors)
         tensors = self._coefficients.pruned()[:count]
-        kept = tuple(sum(int(tensors[i].mask.sum()) for i in group) for group in self._groups)
-        pruned = replace(self._pruned, tensors=tensors, kept=kept)
+        kept = self._masks.kept([tensor.mask for tensor in tensors])
+        pruned = replace(self._pruned, tensors=tensors, kept=tuple(kept))
         accuracy = None if one_shot is None else one_shot.accuracy
         coded = self._best_coded()
         return Retrained(coded, self._plain_state(), pruned, self._curve, self._best[1] + 1, accuracy)
@@ -274,29 +272,12 @@ class Run:
             optimizer.load_state_dict(found)
         return True
 
-    def _counts(self, number: int, share: float) -> list[int]:
-        return kept_counts(self._settings, self.epochs, number, share, self._totals, self._pruned.kept)
-
     def _choose_masks(self, number: int, share: float) -> None:
-        """The masks of this moment: fewer coefficients, and with regrowth others."""
-        if self.epochs[number].quantized:
-            return
-        wanted = self._counts(number, share)
-        masks = [synthesis.mask.bool().cpu() for synthesis in self._coefficients.syntheses]
-        now = [sum(int(masks[i].sum()) for i in group) for group in self._groups]
-        regrows = self._settings.regrow and number + share < self._settings.ramp * len(self.epochs)
-        if now == wanted and not regrows:
-            return
-        values = [latent.detach().cpu() for latent in self._coefficients.latents]
-        scores = score(self._spec, self._coefficients.bases, values)
-        if not self._settings.regrow:  # what is pruned stays pruned
-            scores = [torch.where(mask, found, -1.0) for mask, found in zip(masks, scores, strict=True)]
-        chosen = choose(self._spec, scores, wanted).masks
-        if not self._settings.regrow:  # whole units may leave room for smaller ones that were pruned
-            chosen = tuple(new & old for new, old in zip(chosen, masks, strict=True))
-        self._coefficients.set_masks(chosen)
-        if not self._settings.regrow:
-            self._coefficients.forget_pruned(self._optimizers)
+        chosen = self._masks.choose(self._coefficients, number, share)
+        if chosen is not None:
+            self._coefficients.set_masks(chosen)
+            if not self._settings.regrow:
+                self._coefficients.forget_pruned(self._optimizers)
 
     def _rewind(self, early: Mapping[str, Tensor]) -> None:
         names = [tensor.plan.name for tensor in self._pruned.tensors]
