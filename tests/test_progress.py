@@ -5,7 +5,7 @@ import re
 import pytest
 
 from wavesweep import progress
-from wavesweep.progress import Meter, steps, tell
+from wavesweep.progress import Meter, steps, tell, telling
 
 
 @pytest.fixture
@@ -59,6 +59,12 @@ def test_short_work_leaves_no_lines(clock, capsys):
 def test_a_line_is_told_at_once_also_in_a_log(capsys):
     tell("waiting [for] another process")
     assert capsys.readouterr().err == "waiting [for] another process\n"
+
+
+def test_where_progress_is_switched_off_nothing_is_told(capsys):
+    with telling(False):
+        tell("waiting")
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.usefixtures("_terminal")

@@ -7,6 +7,8 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 from rich.console import Console
@@ -20,6 +22,7 @@ _LINE_SECONDS = 10.0
 _RATE_SECONDS = 3600.0
 # What is on the terminal now: it can have one such display only.
 _display: Progress | None = None
+_telling = ContextVar("telling", default=True)
 
 
 class Meter:
@@ -93,8 +96,20 @@ class Meter:
             print(f"{self._title}: {done}/{self._total} {text} {left}", file=sys.stderr, flush=True)
 
 
+@contextmanager
+def telling(shown: bool) -> Iterator[None]:
+    """Whether `tell` tells: not where progress is switched off, as in jobs of a sweep, which has one bar for all."""
+    before = _telling.set(shown)
+    try:
+        yield
+    finally:
+        _telling.reset(before)
+
+
 def tell(text: str) -> None:
     """A line on standard error, above the bars if there are any."""
+    if not _telling.get():
+        return
     if _display is None:
         print(text, file=sys.stderr, flush=True)
     else:

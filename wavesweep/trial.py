@@ -30,6 +30,7 @@ from wavesweep.export.files import ONNX_FAILURE, ONNX_RECORD
 from wavesweep.inputs import input_digests
 from wavesweep.matching import match_bytes
 from wavesweep.notes import arm_notes, selection_notes, transform_notes
+from wavesweep.progress import telling
 from wavesweep.sensitivity import check_subject, curves_for, read_table
 from wavesweep.store.keys import trial_key
 from wavesweep.store.places import study_directory, trial_directory
@@ -56,12 +57,13 @@ def run_trial(settings: Settings) -> dict[str, Any]:
     subject = load_subject(settings)
     check_inputs(settings, subject)
     key = trial_key(settings, input_digests(settings))
-    return once_or_failure(
-        trial_directory(settings, key) / RESULT_FILE,
-        lambda directory: _compute(settings, subject, key, device, directory),
-        wait=settings.on_busy == "wait",
-        retry_failed=settings.retry_failed,
-    )
+    with telling(settings.progress):
+        return once_or_failure(
+            trial_directory(settings, key) / RESULT_FILE,
+            lambda directory: _compute(settings, subject, key, device, directory),
+            wait=settings.on_busy == "wait",
+            retry_failed=settings.retry_failed,
+        )
 
 
 def objective(record: dict[str, Any]) -> float:

@@ -86,13 +86,12 @@ def locked(directory: Path, wait: bool = True) -> Iterator[None]:
     with storing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         lock = FileLock(directory / ".lock")
-        busy = f"{directory.name} is being computed by another process"
         try:
             lock.acquire(timeout=_SILENT_SECONDS if wait else 0)
         except Timeout:
             if not wait:
-                raise BusyError(busy) from None
-            tell(f"{busy}; waiting for it ({directory})")
+                raise BusyError(f"{directory.name} is being computed by another process") from None
+            tell(f"another process works on {directory}; waiting for it")
             lock.acquire()
     try:
         yield
