@@ -64,9 +64,10 @@ def measure_lines(
     values = [None] if panel is None else list(dict.fromkeys(table[panel]))
     panels = figure.subplots(1, len(values), sharey=True, squeeze=False)[0]
     looks = looks_of(table[series])
+    solid = None if dash is None else min(table[dash])  # of all panels, some of which may lack it
     for axes, value in zip(panels, values, strict=True):
         part = table if panel is None else table[table[panel] == value]
-        _draw(axes, part, x.column, (series, dash), measure, looks, label)
+        _draw(axes, part, x.column, (series, dash, solid), measure, looks, label)
         before = kind.factor * found.before.get(f"{measure}_mean", float("nan"))
         if pd.notna(before):
             name = "before pruning" if axes is panels[0] else None
@@ -103,25 +104,24 @@ def _draw(
     axes: Axes,
     table: pd.DataFrame,
     x: str,
-    told_by: tuple[str, str | None],
+    told_by: tuple[str, str | None, Any],
     measure: str,
     looks: dict[Any, Look],
     label: Callable[["pd.Series[Any]"], str] | None,
 ) -> None:
-    series, dash = told_by
+    series, dash, solid = told_by
     factor = MEASURES[measure].factor
-    firsts = sorted(set(table[dash]))[:1] if dash else []
     # Settings that differ besides, as when a sweep was run with other overrides as well, are lines of their own.
     others = [name for name in table.columns if not name.endswith(("_mean", "_std")) and name not in (x, "seeds")]
     for _, line in table.groupby(others, dropna=False, sort=False):
         line = line.sort_values(x, kind="stable")
         first = line.iloc[0]
         style = looks[first[series]]
-        solid = dash is None or first[dash] in firsts
+        filled = dash is None or first[dash] == solid
         mean, deviation = factor * line[f"{measure}_mean"], factor * line[f"{measure}_std"].fillna(0.0)
         axes.plot(
             line[x], mean, color=style.color, marker=style.marker, linestyle=style.line if dash is None else
-            "-" if solid else (0, (2, 1.5)), markerfacecolor=style.color if solid else "white",
+            "-" if filled else (0, (2, 1.5)), markerfacecolor=style.color if filled else "white",
             label=value_text(first[series]) if label is None else label(first),
         )  # fmt: skip
         axes.fill_between(line[x], mean - deviation, mean + deviation, color=style.color, alpha=0.2, linewidth=0)

@@ -131,3 +131,20 @@ def test_files_of_densenet_stand_beside_the_count(tmp_path):
     assert ours["47 % and 8 bits: times smaller"] == "7.55 by that count, 5.50 as a file"
     assert set(ours) <= set(chosen.published)
     assert chosen.charts[0](one).figure is not None
+
+
+def test_lines_of_what_was_not_retrained_look_alike_in_every_panel(tmp_path):
+    settings = [("haar", "none"), ("haar", "iterative"), ("db2", "none")]
+    records = [
+        trial({"wavelet": wavelet, "level": 1, "retrain.name": name, X: percentile}, {"wavelet": 0.5}, 0)
+        for wavelet, name in settings
+        for percentile in (50.0, 80.0)
+    ]
+    chosen, found = write_study(tmp_path, "charter", records)
+    panels = chosen.charts[0](found).figure.axes
+    filled = [
+        {line.get_label(): line.get_markerfacecolor() != "white" for line in axes.lines if "level" in line.get_label()}
+        for axes in panels
+    ]
+    # db2, then haar.
+    assert filled == [{"level 1, before": False}, {"level 1, before": False, "level 1, after": True}]
