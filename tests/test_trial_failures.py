@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 from wavesweep import trial
 from wavesweep.config import LayersSettings, ModelSettings, PathsSettings, Recipe, Settings
 from wavesweep.errors import BusyError, SettingsError, TrialError
+from wavesweep.store import records
 from wavesweep.store.keys import trial_key
 from wavesweep.trial import run_trial
 
@@ -134,7 +136,7 @@ def held(directory):
     with subprocess.Popen([sys.executable, "-c", HOLD, str(directory)], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout.readline() == "held\n"
-            yield
+            yield process
         finally:
             process.kill()
 
@@ -148,6 +150,16 @@ def test_a_trial_that_another_process_computes_is_skipped_where_that_is_asked_fo
     record = run_trial(skipping)
     with held(directory_of(tiny)):
         assert run_trial(skipping)["seconds"] == record["seconds"]  # what is done needs no lock
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_who_waits_for_a_trial_is_told_so_where_progress_is_shown(tiny, shown, monkeypatch, capsys):
+    monkeypatch.setattr(records, "_SILENT_SECONDS", 0.1)
+    with held(directory_of(tiny)) as process:
+        threading.Timer(1.0, process.kill).start()
+        run_trial(replace(tiny, progress=shown))
+    line = f"another process works on {directory_of(tiny)}; waiting for it"
+    assert (line in capsys.readouterr().err.splitlines()) == shown
 
 
 def test_an_interrupted_trial_leaves_no_record_and_is_run_again(tiny, monkeypatch):

@@ -121,7 +121,9 @@ def _wrong_use(text: str) -> SettingsError | None:
     if "Config group override must be" in text:  # to model=null, model=3 or =3; names neither the group nor its options
         return _wrong_option(sys.argv[1:])
     if text.startswith("Only one of --run"):
-        return SettingsError.from_text(f"{text}; to look at the settings of a sweep leave --multirun (-m) out")
+        sweeps = bool({"-m", "--multirun"} & set(sys.argv))
+        remedy = "to look at the settings of a sweep leave --multirun (-m) out" if sweeps else "give one of them"
+        return SettingsError.from_text(f"{text}; {remedy}")
     return None
 
 

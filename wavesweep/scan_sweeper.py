@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from wavesweep.config import Settings
 from wavesweep.errors import SettingsError
 from wavesweep.inputs import input_digests
+from wavesweep.progress import telling
 from wavesweep.store.keys import trial_key
 from wavesweep.sweep import GridSweeper, check_ready
 
@@ -39,7 +40,9 @@ class SensitivitySweeper(GridSweeper):
             scans.setdefault(key, {})[percentile] = settings
         check_ready([next(iter(by_percentile.values())) for by_percentile in scans.values()])
         for by_percentile in scans.values():
-            scan(next(iter(by_percentile.values())), sorted(by_percentile))
+            settings = next(iter(by_percentile.values()))
+            with telling(settings.progress):
+                scan(settings, sorted(by_percentile))
 
 
 def _check_scan(settings: Settings) -> None:

@@ -24,6 +24,7 @@ from wavesweep.export.files import export_problems, lacks_export
 from wavesweep.inputs import input_digests
 from wavesweep.launch import LostError, Outcome, launch, stop_if_told
 from wavesweep.live import Live
+from wavesweep.progress import telling
 from wavesweep.store.keys import hash_of, trial_key
 from wavesweep.store.places import trial_directory
 from wavesweep.store.records import FAILURE_FILE, RESULT_FILE, check_writable, read_json, write_atomically, write_json
@@ -173,7 +174,8 @@ def check_ready(all_settings: Sequence[Settings]) -> None:
 
     for settings in all_settings:
         choose_device(settings.device)
-        check_inputs(settings, load_subject(settings))
+        with telling(settings.progress):
+            check_inputs(settings, load_subject(settings))
 
 
 def run_here(point: Point, on_busy: str) -> Outcome:

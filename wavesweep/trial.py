@@ -54,10 +54,10 @@ def run_trial(settings: Settings) -> dict[str, Any]:
     check(settings)
     check_writable(Path(settings.paths.outputs))
     device = choose_device(settings.device)
-    subject = load_subject(settings)
-    check_inputs(settings, subject)
-    key = trial_key(settings, input_digests(settings))
     with telling(settings.progress):
+        subject = load_subject(settings)
+        check_inputs(settings, subject)
+        key = trial_key(settings, input_digests(settings))
         return once_or_failure(
             trial_directory(settings, key) / RESULT_FILE,
             lambda directory: _compute(settings, subject, key, device, directory),

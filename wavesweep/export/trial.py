@@ -20,6 +20,7 @@ from wavesweep.export.files import ONNX_FAILURE, ONNX_FILE, ONNX_RECORD
 from wavesweep.export.network import INPUT, OPSET, OnnxNetwork, onnx_bytes
 from wavesweep.measure.cost import inference_ms
 from wavesweep.measure.quality import forward, quality_of
+from wavesweep.progress import telling
 from wavesweep.store.places import trial_directory
 from wavesweep.store.records import RESULT_FILE, once_or_failure, write_atomically
 
@@ -52,13 +53,14 @@ def export_trial(settings: Settings, record: Mapping[str, Any]) -> dict[str, Any
     directory = trial_directory(settings, record["key"])
     if not (directory / ONNX_FILE).exists():
         (directory / ONNX_RECORD).unlink(missing_ok=True)
-    return once_or_failure(
-        directory / ONNX_RECORD,
-        lambda directory: _compute(load_subject(settings), record["arms"][0]["arm_key"], directory),
-        wait=settings.on_busy == "wait",
-        retry_failed=settings.retry_failed,
-        failure_name=ONNX_FAILURE,
-    )
+    with telling(settings.progress):
+        return once_or_failure(
+            directory / ONNX_RECORD,
+            lambda directory: _compute(load_subject(settings), record["arms"][0]["arm_key"], directory),
+            wait=settings.on_busy == "wait",
+            retry_failed=settings.retry_failed,
+            failure_name=ONNX_FAILURE,
+        )
 
 
 def export_line(settings: Settings, key: str, exported: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ Nothing of Optuna is imported before a search begins, as every command loads thi
 
 from dataclasses import dataclass
 
+from wavesweep.progress import telling
 from wavesweep.sweep import GridSweeper
 
 
@@ -34,4 +35,5 @@ class SearchSweeper(GridSweeper):
         assert self.config is not None
         assert self.launcher is not None
         points = Points.parsed(self.hydra_context.config_loader, self.config, [*self._parse_config(), *arguments])
-        search(points, self.launcher)
+        with telling(points.base.progress):
+            search(points, self.launcher)

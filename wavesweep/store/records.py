@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -86,12 +86,13 @@ def locked(directory: Path, wait: bool = True) -> Iterator[None]:
     with storing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         lock = FileLock(directory / ".lock")
-        try:
+        with suppress(Timeout):
             lock.acquire(timeout=_SILENT_SECONDS if wait else 0)
-        except Timeout:
-            if not wait:
-                raise BusyError(f"{directory.name} is being computed by another process") from None
-            tell(f"another process works on {directory}; waiting for it")
+    if not lock.is_locked:
+        if not wait:
+            raise BusyError(f"{directory.name} is being computed by another process")
+        tell(f"another process works on {directory}; waiting for it")
+        with storing(directory):
             lock.acquire()
     try:
         yield
