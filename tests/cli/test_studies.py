@@ -8,12 +8,9 @@ import pandas as pd
 import pytest
 from command_line import QUICK, records, run
 from PIL import Image
-
-from analysis import command, study
+from study_pages import make_page
 
 pytestmark = pytest.mark.integration
-
-PAGE = f"{study.BEGIN}\n{study.END}\n"
 
 
 def write_fashion_mnist(data, train=120, test=40):
@@ -27,15 +24,6 @@ def write_fashion_mnist(data, train=120, test=40):
         for name, content in ((f"{part}-images-idx3-ubyte", images), (f"{part}-labels-idx1-ubyte", labels)):
             sizes = struct.pack(f">{1 + content.ndim}I", 0x0800 + content.ndim, *content.shape)
             (raw / name).write_bytes(sizes + content.tobytes())
-
-
-def make_page(monkeypatch, directory, name):
-    """The page that the tool makes of the records in `directory`."""
-    page = directory / f"{name}.md"
-    page.write_text(PAGE)
-    monkeypatch.setattr("sys.argv", ["study", name, str(directory / "outputs"), "--docs", str(directory)])
-    assert command.run(study.main) == 0
-    return page.read_text()
 
 
 def test_weight_vs_unit(tmp_path, forked, monkeypatch):
@@ -96,6 +84,35 @@ def test_charter(tmp_path, forked, monkeypatch):
     assert page.count("| wavelet | haar | 1 | 80 |") == page.count("| magnitude |") == 2  # before and after
     table = pd.read_csv(tmp_path / "outputs" / "analysis" / "studies" / "charter" / "table.csv")
     assert set(table["retrain.name"].dropna()) == {"none", "iterative"}
+
+
+def test_deep_compression_densenet(tmp_path, forked, monkeypatch):
+    small = ("dataset=digits", "model=fashion_cnn", "model.recipe.epochs=1", "seed=0")
+    retrain = ("retrain.epochs=3", "retrain.rounds=1", "retrain.learning_rate=0.001")
+    for more in (("threshold.percentile=40,90",), ("stage=coded", "threshold.percentile=65", "quantize.bits=7")):
+        outcome = forked.run(tmp_path, "-m", "experiment=deep_compression_densenet", *small, *retrain, *more)
+        assert outcome.status == 0, outcome.stderr
+    assert len(records(tmp_path)) == 6
+    page = make_page(monkeypatch, tmp_path, "deep_compression_densenet")
+    assert "| direct, 37.6 % of the network pruned: test accuracy, % | 66.03 | " in page
+    assert page.count("| iterative |") >= 3
+
+
+def test_do_wavelets_help_in_its_three_ways(tmp_path, forked, monkeypatch):
+    small = ("model=mlp", "dataset=digits", QUICK, "seed=0,1", "method=wavelet,magnitude")
+    grids = {
+        "do_wavelets_help": ("quantize.step=0.05,0.1", "quantize.images=64"),
+        "do_wavelets_help_gradual": ("retrain.epochs=2", "retrain.quantize_epochs=1", "threshold.percentile=80,95"),
+        "do_wavelets_help_rate": ("retrain.epochs=2", "retrain.rate_weight=0.5,2"),
+    }
+    for name, grid in grids.items():
+        outcome = forked.run(tmp_path, "-m", f"experiment={name}", *small, *grid)
+        assert outcome.status == 0, outcome.stderr
+    assert len(records(tmp_path)) == 3 * 8
+    page = make_page(monkeypatch, tmp_path, "do_wavelets_help")
+    for way in ("one shot", "pruned while retrained", "bits in the loss"):
+        assert f"| {way} | magnitude | 1 | 2 |" in page  # one size, two networks
+    assert len(list(tmp_path.glob("*.png"))) == page.count("![") == 2
 
 
 @pytest.mark.slow

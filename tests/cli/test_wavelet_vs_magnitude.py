@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from command_line import records, without_timings
 from PIL import Image
+from study_pages import make_page
 
 pytestmark = pytest.mark.integration
 
@@ -23,7 +24,7 @@ REDUCED = (
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory, forked):
-    """How the command ended, and its records by (compat, level)."""
+    """How the command ended, its records by (compat, level), and the directory that it ran in."""
     directory = tmp_path_factory.mktemp("study")
     generator = np.random.default_rng(0)
     for part, name, number in [(p, c, n) for p in ("train", "test") for c in ("one", "other") for n in range(20)]:
@@ -32,7 +33,7 @@ def ran(tmp_path_factory, forked):
         Image.fromarray(generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
     outcome = forked.run(directory, *REDUCED)
     found = {(r["settings"]["compat"], r["settings"]["level"]): r for r in records(directory).values()}
-    return outcome, found
+    return outcome, found, directory
 
 
 def layers_of(arm):
@@ -42,7 +43,7 @@ def layers_of(arm):
 
 
 def test_the_clamped_arm_equals_magnitude_layer_by_layer(ran):
-    outcome, found = ran
+    outcome, found, _ = ran
     assert outcome.status == 0, outcome.stderr
     assert len(found) == 4
     for level in (1, 5):
@@ -63,7 +64,7 @@ def test_the_clamped_arm_equals_magnitude_layer_by_layer(ran):
 
 
 def test_the_real_transform_keeps_as_many_coefficients_and_other_weights(ran):
-    _, found = ran
+    _, found, _ = ran
     wavelet, magnitude, _ = found["none", 5]["arms"]
     assert wavelet["kept_coefficients"] == magnitude["kept_coefficients"]
     assert max(level for layer in wavelet["layers"] for level in layer["levels"]) == 2
@@ -71,3 +72,10 @@ def test_the_real_transform_keeps_as_many_coefficients_and_other_weights(ran):
         assert layer["kept"] == twin["kept"]
         assert layer["error"] != twin["error"]
     assert not any(note.startswith("nothing was") for note in found["none", 5]["notes"])
+
+
+def test_its_page_shows_both_forms(ran, monkeypatch):
+    _, _, directory = ran
+    page = make_page(monkeypatch, directory, "wavelet_vs_magnitude")
+    assert "| bior4.4, level clamped, 47.8 % of the network pruned | 58.84 | " in page
+    assert page.count("![") == len(list(directory.glob("*.png"))) > 0
