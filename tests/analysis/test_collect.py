@@ -4,9 +4,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -16,20 +13,6 @@ from analysis.cache import refresh
 from analysis.collect import collect
 from analysis.columns import NEWEST_SCHEMA, TRIALS
 from wavesweep.trial import SCHEMA_VERSION
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def command(*arguments, script="collect", **options):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-m", f"analysis.{script}", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        **options,
-    )
 
 
 def row(collected, key, arm=0):
@@ -291,67 +274,6 @@ def test_without_writing_nothing_is_left_behind(tmp_path):
     write_records(tmp_path, 2)
     assert len(collect(tmp_path, write=False).trials) == 6
     assert not (tmp_path / "analysis").exists()
-
-
-def test_the_command_names_what_it_skips_and_ends_well(tmp_path):
-    keys = write_records(tmp_path, 3)
-    broken = tmp_path / "runs" / keys[1] / "result.json"
-    broken.write_text("{")
-    done = command(tmp_path)
-    assert done.returncode == 0
-    assert done.stderr == f"skipped {broken}: is not JSON\n"
-    assert done.stdout.startswith("2 trials, 6 rows: ")
-    assert done.stdout.splitlines()[-1] == "1 records were skipped, see above"
-    assert command(tmp_path).stderr == done.stderr
-
-
-@pytest.mark.parametrize("script", ["collect", "status"])
-def test_a_missing_directory_is_one_line(tmp_path, script):
-    done = command(tmp_path / "nowhere", script=script)
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: {tmp_path / 'nowhere'} does not exist; ")
-
-
-def test_a_directory_that_cannot_be_written_is_one_line(tmp_path):
-    write_records(tmp_path, 1)
-    (tmp_path / "analysis").write_text("a file in its place")
-    done = command(tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: cannot write")
-    assert len(done.stderr.splitlines()) == 1
-
-
-def test_a_missing_package_is_one_line(tmp_path):
-    code = (
-        "import sys; sys.modules['pyarrow'] = None; sys.argv = ['collect', sys.argv[1]]; import analysis.collect as c;"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code} from analysis.command import run; sys.exit(run(c.main))", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 2
-    assert done.stderr == "error: pyarrow is not installed: pip install 'wavesweep[analysis]'\n"
-
-
-def test_nothing_of_training_is_imported(tmp_path):
-    write_record(tmp_path, example())
-    code = (
-        "import sys, pathlib; from analysis.collect import collect; import analysis.status, analysis.pareto,"
-        " analysis.statistics; collect(pathlib.Path(sys.argv[1]));"
-        " print([name for name in ('torch', 'torchvision', 'hydra', 'sklearn', 'pywt') if name in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert done.stdout == "[]\n"
 
 
 def test_keys_of_synthetic_records_differ(tmp_path):

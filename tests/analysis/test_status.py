@@ -6,8 +6,8 @@ import sqlite3
 
 import optuna
 import pytest
+from analysis_command import command
 from records import example, write_failure, write_record, write_records
-from test_collect import command
 
 from analysis.status import lines, lock_is_held, status
 from wavesweep.store.records import locked

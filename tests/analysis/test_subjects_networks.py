@@ -20,8 +20,7 @@ def test_the_bars_of_the_network_before_are_means_of_networks_whatever_the_order
     accuracies = {f"baseline_{split}_accuracy": [0.5, 0.75, 1.0] for split in ("validation", "test")}
     sizes = {"dense_bytes": 4000, "baseline_gzip_bytes": [3000, 3200, 3500], "baseline_int8_bytes": None}
     rows = pd.DataFrame({"baseline_key": ["a", "a", "b"], **accuracies, **sizes})
-    dense, compressed = bars(
-        Subject("net", "data", rows.iloc[order]), []
-    )  # without int8 weights, which nobody measured
+    # Nobody measured the int8 weights, which have no bar.
+    dense, compressed = bars(Subject("net", "data", rows.iloc[order]), [])
     assert (dense.size, dense.validation, dense.test) == (4000, 0.8125, 0.8125)
     assert compressed.size == 3300
