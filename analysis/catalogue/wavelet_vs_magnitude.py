@@ -12,7 +12,8 @@ from analysis.charts.lines import Axis, measure_lines
 from analysis.charts.paired import paired_by_seed, paired_lines
 from analysis.evidence import MEASURES, Evidence
 from analysis.markdown import table_text
-from analysis.subjects import WAVELET_METHODS
+from analysis.statistics import Paired
+from analysis.subjects import WAVELET_METHODS, Subject
 
 _PRUNED = "threshold.percentile"
 _AXIS = Axis(_PRUNED, "pruned in each convolution (%)")
@@ -82,7 +83,33 @@ def _tables(found: Evidence) -> Sequence[str]:
     return [
         f"{found.subject.label}, test accuracy less that of magnitude pruning, paired by seed:",
         table_text(["", "pruned %", "seeds", "points", "95 % interval"], lines, words=1),
+        *_by_level(found.subject),
     ]
+
+
+def _by_level(subject: Subject) -> list[str]:
+    """The real transform's differences for each wavelet and level; nothing if only one level was asked for."""
+    rows = subject.singles
+    real = rows[rows["method"].isin(WAVELET_METHODS) & (rows["compat"] == "none")]
+    if real["level"].nunique() < 2:
+        return []
+    magnitude = rows[rows["method"] == "magnitude"]
+    percentiles = sorted(real[_PRUNED].unique())
+    lines = []
+    for (wavelet, level), part in real.groupby(["wavelet", "level"], sort=True):
+        differences = paired_by_seed(part, magnitude, _PRUNED)
+        lines.append([str(wavelet), str(level), *(_points(differences.get(at)) for at in percentiles)])
+    return [
+        f"{subject.label}, the same of the real transform at each level asked for, points ± half of the 95 % interval:",
+        table_text(["", "level", *(f"{at:g} %" for at in percentiles)], lines, words=2),
+    ]
+
+
+def _points(found: Paired | None) -> str:
+    if found is None:
+        return ""
+    half = "" if found.low is None else f" ± {found.mean - found.low:.2f}"
+    return f"{found.mean:+.2f}{half}"
 
 
 def _rank(forms: "pd.Series[Any]") -> "pd.Series[Any]":

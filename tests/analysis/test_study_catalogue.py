@@ -74,6 +74,17 @@ def test_the_clamped_form_differs_from_magnitude_by_nothing_and_the_real_one_wit
     assert all(chart(one).figure is not None for chart in chosen.charts)
 
 
+def test_every_level_of_the_real_transform_has_its_differences_and_the_clamped_form_has_none(wavelets):
+    chosen, one = wavelets
+    *_, heading, rows = chosen.tables(one)
+    assert "at each level" in heading
+    # At level 1 all seeds have 20 %: less 90, 91 and 92, and less 60, 61 and 62.
+    assert rows.splitlines()[2:] == [
+        "| bior4.4 | 1 | -71.00 ± 2.48 | -41.00 ± 2.48 |",
+        "| bior4.4 | 5 | +5.33 ± 1.43 | +5.33 ± 1.43 |",
+    ]
+
+
 def test_methods_without_a_wavelet_are_there_once_and_lower_levels_are_left_to_the_full_table(wavelets):
     chosen, one = wavelets
     assert len(one.table) == 10
