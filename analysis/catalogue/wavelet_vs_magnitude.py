@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.catalogue.study import Study
 from analysis.charts.chart import Chart
 from analysis.charts.lines import Axis, measure_lines
-from analysis.charts.paired import paired_by_seed, paired_lines
+from analysis.charts.paired import paired_in_trials, paired_lines
 from analysis.evidence import MEASURES, Evidence
 from analysis.markdown import table_text
 from analysis.statistics import Paired
@@ -28,6 +28,19 @@ def deepest(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[depths.isna() | (depths == depths.max())]
 
 
+def chosen(rows: pd.DataFrame) -> pd.DataFrame:
+    """The deepest level, and of arms without a wavelet one for each percentile: that of most zeros.
+
+    Such an arm keeps as many weights as its trial's wavelet keeps coefficients, and Haar has more coefficients than
+    there are weights where an axis has three points.
+    """
+    rows = deepest(rows)
+    sparsity = rows["weight_sparsity_mean" if "weight_sparsity_mean" in rows else "weight_sparsity"]
+    groups = [rows[name] for name in ("method", _PRUNED, "seed") if name in rows]
+    is_most = sparsity == sparsity.groupby(groups).transform("max")
+    return rows[rows["method"].isin(WAVELET_METHODS) | is_most]
+
+
 def form(row: "pd.Series[Any]") -> str:
     """What a method did: the published form of DWT pruning is told from the real one."""
     if row["method"] not in WAVELET_METHODS:
@@ -36,13 +49,13 @@ def form(row: "pd.Series[Any]") -> str:
 
 
 def _ours(found: Evidence) -> dict[str, str]:
-    table = deepest(found.table)
-    singles = deepest(found.subject.singles)
+    table = chosen(found.table)
+    singles = chosen(found.subject.singles)
     forms, single_forms = table.apply(form, axis=1), singles.apply(form, axis=1)
-    magnitude = singles[singles["method"] == "magnitude"]
+    magnitude = _magnitude(found.subject)
     ours = {}
     for name in dict.fromkeys(forms):
-        differences = paired_by_seed(singles[single_forms == name], magnitude, _PRUNED)
+        differences = paired_in_trials(singles[single_forms == name], magnitude, _PRUNED)
         for percentile, share in _PUBLISHED_PERCENTILES.items():
             row = table[(forms == name) & (table[_PRUNED] == percentile)]
             if len(row) != 1:
@@ -55,8 +68,13 @@ def _ours(found: Evidence) -> dict[str, str]:
     return ours
 
 
+def _magnitude(subject: Subject) -> pd.DataFrame:
+    """Magnitude pruning in every trial, of as many coefficients as the trial's wavelet keeps."""
+    return subject.rows[subject.rows["method"] == "magnitude"]
+
+
 def _curves(found: Evidence) -> Chart:
-    table = deepest(found.table)
+    table = chosen(found.table)
     # The clamped form last, so that it is drawn over magnitude and the two are seen to coincide.
     table = table.assign(form=table.apply(form, axis=1)).sort_values("form", key=_rank, kind="stable")
     shown = Evidence(found.subject, found.by, table, found.before)
@@ -64,7 +82,7 @@ def _curves(found: Evidence) -> Chart:
 
 
 def _differences(found: Evidence) -> Chart:
-    rows = deepest(found.subject.singles)
+    rows = chosen(found.subject.singles)
     rows = rows[rows["method"] != "random"]  # tens of points below all others
     title = "Wavelets less magnitude pruning, real and with the level clamped"
     return paired_lines(found, title, _AXIS, form, "magnitude", rows)
@@ -72,16 +90,15 @@ def _differences(found: Evidence) -> Chart:
 
 def _tables(found: Evidence) -> Sequence[str]:
     """By how much each form differs from magnitude pruning, at each percentile."""
-    rows = deepest(found.subject.singles)
-    forms = rows.apply(form, axis=1)
-    magnitude = rows[rows["method"] == "magnitude"]
+    rows = chosen(found.subject.singles)
+    forms, magnitude = rows.apply(form, axis=1), _magnitude(found.subject)
     lines = []
     for name in dict.fromkeys(forms[rows["method"] != "magnitude"]):
-        for percentile, found_there in paired_by_seed(rows[forms == name], magnitude, _PRUNED).items():
+        for percentile, found_there in paired_in_trials(rows[forms == name], magnitude, _PRUNED).items():
             ends = "" if found_there.low is None else f"{found_there.low:+.2f} to {found_there.high:+.2f}"
             lines.append([name, f"{percentile:g}", f"{found_there.n}", f"{found_there.mean:+.2f}", ends])
     return [
-        f"{found.subject.label}, test accuracy less that of magnitude pruning, paired by seed:",
+        f"{found.subject.label}, test accuracy less that of magnitude pruning, in the same trials:",
         table_text(["", "pruned %", "seeds", "points", "95 % interval"], lines, words=1),
         *_by_level(found.subject),
     ]
@@ -93,11 +110,11 @@ def _by_level(subject: Subject) -> list[str]:
     real = rows[rows["method"].isin(WAVELET_METHODS) & (rows["compat"] == "none")]
     if real["level"].nunique() < 2:
         return []
-    magnitude = rows[rows["method"] == "magnitude"]
+    magnitude = _magnitude(subject)
     percentiles = sorted(real[_PRUNED].unique())
     lines = []
     for (wavelet, level), part in real.groupby(["wavelet", "level"], sort=True):
-        differences = paired_by_seed(part, magnitude, _PRUNED)
+        differences = paired_in_trials(part, magnitude, _PRUNED)
         lines.append([str(wavelet), str(level), *(_points(differences.get(at)) for at in percentiles)])
     return [
         f"{subject.label}, the same of the real transform at each level asked for, points ± half of the 95 % interval:",
@@ -125,5 +142,5 @@ STUDY = Study(
     charts=(_curves, _differences),
     ours=_ours,
     tables=_tables,
-    shown=deepest,
+    shown=chosen,
 )

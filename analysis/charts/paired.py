@@ -1,4 +1,4 @@
-"""By how much methods differ from one of them at the same setting and seed: mean differences with their intervals."""
+"""By how much methods differ from one of them in the same trials: mean differences over seeds with their intervals."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,16 +12,15 @@ from analysis.statistics import Paired, paired
 from analysis.style import INK, new_figure
 
 
-def paired_by_seed(rows: pd.DataFrame, reference: pd.DataFrame, x: str) -> dict[float, Paired]:
-    """Points of test accuracy of `rows` less those of `reference`, paired by seed, for each value of `x`.
+def paired_in_trials(rows: pd.DataFrame, reference: pd.DataFrame, x: str) -> dict[float, Paired]:
+    """Points of test accuracy of `rows` less those of `reference` in the same trial, for each value of `x`.
 
     Args:
         rows: one for each value of `x` and seed.
-        reference: likewise; an arm that several trials share is there several times and counts once.
+        reference: one for each trial: an arm that several trials share is in all of them.
         x: a setting.
     """
-    other = reference.drop_duplicates([x, "seed"])[[x, "seed", "test_accuracy"]]
-    pairs = rows.merge(other, on=[x, "seed"], suffixes=("", "_other"))
+    pairs = rows.merge(reference[["key", "test_accuracy"]], on="key", suffixes=("", "_other"))
     points = 100 * (pairs["test_accuracy"] - pairs["test_accuracy_other"])
     return {float(value): paired(part.to_numpy()) for value, part in points.groupby(pairs[x])}
 
@@ -41,7 +40,7 @@ def paired_lines(
         title: of the chart.
         x: the setting along the axis.
         form: what the line of a row is called.
-        reference: the method that the others are compared with.
+        reference: the method that the others are compared with, each in its own trial.
         rows: those of `found.subject.singles` that are compared.
     """
     name = f"difference_{x.column}".replace(".", "_")
@@ -53,9 +52,9 @@ def paired_lines(
     figure = new_figure(title, caption(found.subject, "test split", shown, [rows["seed"].nunique()]), height=3.4)
     axes = figure.subplots()
     axes.axhline(0, color=INK, linewidth=1)
-    looks = looks_of(others["form"])
+    looks, every = looks_of(others["form"]), found.subject.rows
     for number, (text, part) in enumerate(others.groupby("form", sort=False)):
-        differences = paired_by_seed(part, rows[rows["method"] == reference], x.column)
+        differences = paired_in_trials(part, every[every["method"] == reference], x.column)
         means = [difference.mean for difference in differences.values()]
         halves = [
             0.0 if difference.high is None else difference.high - difference.mean for difference in differences.values()

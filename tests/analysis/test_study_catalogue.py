@@ -10,7 +10,7 @@ from analysis import study
 from analysis.catalogue.all import STUDIES
 from analysis.catalogue.deep_compression_densenet import _SHARES, SIZES, counted_ratio
 from analysis.catalogue.wavelet_vs_magnitude import deepest
-from analysis.charts.paired import paired_by_seed
+from analysis.charts.paired import paired_in_trials
 from analysis.evidence import evidence
 
 X = "threshold.percentile"
@@ -100,10 +100,11 @@ def test_the_deepest_level_is_max():
     assert deepest(table)["level"].tolist() == ["max", "-"]
 
 
-def test_differences_are_paired_by_seed_and_shared_arms_count_once():
-    rows = pd.DataFrame({X: [50.0] * 3, "seed": [0, 1, 2], "test_accuracy": [0.5, 0.6, 0.7]})
-    reference = pd.DataFrame({X: [50.0] * 4, "seed": [2, 1, 1, 0], "test_accuracy": [0.6, 0.5, 0.5, 0.5]})
-    found = paired_by_seed(rows, reference, X)[50.0]
+def test_differences_are_those_in_the_same_trial():
+    rows = pd.DataFrame({X: [50.0] * 3, "key": ["a", "b", "c"], "test_accuracy": [0.5, 0.6, 0.7]})
+    # That of trial d keeps another number of weights.
+    reference = pd.DataFrame({"key": ["c", "d", "b", "a"], "test_accuracy": [0.6, 0.1, 0.5, 0.5]})
+    found = paired_in_trials(rows, reference, X)[50.0]
     assert found.n == 3
     assert found.mean == pytest.approx(20 / 3)
     assert found.low < 0 < found.high
