@@ -12,6 +12,8 @@ from wavesweep.store.keys import differences, hash_of
 
 # Raise when an arm of the same specification would give another result than before.
 ARM_VERSION = 7
+# Likewise of an arm that is retrained.
+RETRAINING_VERSION = 2
 
 
 def arm_key(spec: ArmSpec, baseline_key: str, coding: Coding) -> str:
@@ -62,6 +64,7 @@ def _content(spec: ArmSpec, baseline_key: str, coding: Coding) -> dict[str, Any]
             {
                 "retrain": deciding_retraining(coding.retrain, coding.quantize.is_trainable),
                 "order_seed": coding.seed,
+                "retraining_version": RETRAINING_VERSION,
             }
             if coding.retrain.name != "none"
             else {}

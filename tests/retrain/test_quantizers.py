@@ -70,11 +70,23 @@ def test_also_when_the_steps_have_been_trained(seed, factor, per):
         coded.reconstruction.steps, exact if len(coded.reconstruction.steps) > 1 else exact[0], rtol=6e-4
     )
     forward = quantizer(tensor.coefficients, tensor.mask).detach().double()
-    # The file's steps have four digits, so a symbol differs where a coefficient lies that near to a tie.
-    scaled = tensor.coefficients.double() / quantizer.steps().detach().double()
-    near_tie = (scaled.abs() % 1 - 0.5).abs() < 1e-3 * scaled.abs() + 1e-6
-    assert torch.allclose(forward[~near_tie], coefficients_of(coded)[~near_tie], rtol=1e-3)
-    assert int(near_tie.sum()) < 10
+    # The steps have four digits in the file, the symbols are those that were trained.
+    assert torch.allclose(forward, coefficients_of(coded), rtol=1e-3)
+    assert torch.count_nonzero(forward) == np.count_nonzero(coded.symbols)
+
+
+def test_coefficients_at_the_edge_of_the_zero_bin_have_the_symbols_that_were_trained():
+    """Where the bits are in the loss hundreds lie there."""
+    tensor = tensors("magnitude")[2]
+    step = 0.0123449  # in the file 0.01234, or 1.0004 times less
+    near = 0.5 * step * (1 + 1e-4 * torch.linspace(-1, 1, tensor.mask.numel()))
+    tensor = replace(tensor, coefficients=near, mask=torch.ones_like(tensor.mask))
+    quantizer = StepQuantizer(tensor.bands, [step], exact=False)
+    coded = quantizer.coded(tensor)
+    assert coded.reconstruction.steps == (0.01234,)
+    forward = quantizer(tensor.coefficients, tensor.mask).detach()
+    assert 0 < int(torch.count_nonzero(forward)) < forward.numel()
+    assert np.array_equal(forward.numpy() != 0, coded.symbols != 0)
 
 
 @settings(deadline=None, max_examples=40)

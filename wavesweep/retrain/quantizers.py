@@ -57,10 +57,14 @@ class StepQuantizer(Quantizer):
         return cast(Tensor, quantized)
 
     def coded(self, tensor: PrunedTensor) -> CodedTensor:
-        """The coded form, with steps of four significant digits."""
+        """The coded form: the symbols of `forward`, and steps of four significant digits.
+
+        Symbols are those of the steps that were trained, not of the shortened ones: where the bits are in the loss they
+        draw coefficients to the edge of the zero bin, so that a slightly wider step would make zeros of hundreds.
+        """
         short = [short_number(step) for step in self.log_steps.detach().double().exp().tolist()]
-        each = short if len(short) == 1 else np.repeat(short, self.sizes)
-        scaled = tensor.coefficients.double() / torch.as_tensor(each, dtype=torch.float64)
+        with torch.no_grad():
+            scaled = tensor.coefficients / self.steps().to(tensor.coefficients)
         symbols = self._symbols(scaled, tensor.mask).numpy().astype(np.int32)
         return as_coded(tensor, symbols, Steps((short[0],) if len(set(short)) == 1 else tuple(short)))
 
