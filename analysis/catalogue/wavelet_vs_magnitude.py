@@ -28,7 +28,7 @@ def deepest(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[depths.isna() | (depths == depths.max())]
 
 
-def chosen(rows: pd.DataFrame) -> pd.DataFrame:
+def as_shown(rows: pd.DataFrame) -> pd.DataFrame:
     """The deepest level, and of arms without a wavelet one for each percentile: that of most zeros.
 
     Such an arm keeps as many weights as its trial's wavelet keeps coefficients, and Haar has more coefficients than
@@ -38,7 +38,11 @@ def chosen(rows: pd.DataFrame) -> pd.DataFrame:
     sparsity = rows["weight_sparsity_mean" if "weight_sparsity_mean" in rows else "weight_sparsity"]
     groups = [rows[name] for name in ("method", _PRUNED, "seed") if name in rows]
     is_most = sparsity == sparsity.groupby(groups).transform("max")
-    return rows[rows["method"].isin(WAVELET_METHODS) | is_most]
+    is_wavelet = rows["method"].isin(WAVELET_METHODS)
+    # Of what is left no row needs to say to which trial it belongs.
+    named = [name for name in ("compat", "wavelet", "level") if name in rows]
+    rows = rows.assign(**{name: rows[name].astype(object).where(is_wavelet, "-") for name in named})
+    return rows[is_wavelet | is_most]
 
 
 def form(row: "pd.Series[Any]") -> str:
@@ -49,8 +53,8 @@ def form(row: "pd.Series[Any]") -> str:
 
 
 def _ours(found: Evidence) -> dict[str, str]:
-    table = chosen(found.table)
-    singles = chosen(found.subject.singles)
+    table = as_shown(found.table)
+    singles = as_shown(found.subject.singles)
     forms, single_forms = table.apply(form, axis=1), singles.apply(form, axis=1)
     magnitude = _magnitude(found.subject)
     ours = {}
@@ -74,7 +78,7 @@ def _magnitude(subject: Subject) -> pd.DataFrame:
 
 
 def _curves(found: Evidence) -> Chart:
-    table = chosen(found.table)
+    table = as_shown(found.table)
     # The clamped form last, so that it is drawn over magnitude and the two are seen to coincide.
     table = table.assign(form=table.apply(form, axis=1)).sort_values("form", key=_rank, kind="stable")
     shown = Evidence(found.subject, found.by, table, found.before)
@@ -82,7 +86,7 @@ def _curves(found: Evidence) -> Chart:
 
 
 def _differences(found: Evidence) -> Chart:
-    rows = chosen(found.subject.singles)
+    rows = as_shown(found.subject.singles)
     rows = rows[rows["method"] != "random"]  # tens of points below all others
     title = "Wavelets less magnitude pruning, real and with the level clamped"
     return paired_lines(found, title, _AXIS, form, "magnitude", rows)
@@ -90,7 +94,7 @@ def _differences(found: Evidence) -> Chart:
 
 def _tables(found: Evidence) -> Sequence[str]:
     """By how much each form differs from magnitude pruning, at each percentile."""
-    rows = chosen(found.subject.singles)
+    rows = as_shown(found.subject.singles)
     forms, magnitude = rows.apply(form, axis=1), _magnitude(found.subject)
     lines = []
     for name in dict.fromkeys(forms[rows["method"] != "magnitude"]):
@@ -142,5 +146,5 @@ STUDY = Study(
     charts=(_curves, _differences),
     ours=_ours,
     tables=_tables,
-    shown=chosen,
+    shown=as_shown,
 )

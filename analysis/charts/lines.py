@@ -84,7 +84,7 @@ def measure_lines(
         axes.set_xlabel(x.label)
     panels[0].set_ylabel(kind.heading.replace(" %", " (%)"))
     handles = {name: handle for axes in panels for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
-    columns = 7 if sum(map(len, handles)) < 70 else 4  # as many as the width of the page holds
+    columns = 7 if sum(6 + len(name) for name in handles) < 100 else 4  # as many as the width of the page holds
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), columns),
                   handlelength=2.8)  # fmt: skip
     name = f"{measure}_by_{x.column.rpartition('.')[2]}"

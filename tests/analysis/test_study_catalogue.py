@@ -9,7 +9,7 @@ from records import example, write_record
 from analysis import study
 from analysis.catalogue.all import STUDIES
 from analysis.catalogue.deep_compression_densenet import _SHARES, SIZES, counted_ratio
-from analysis.catalogue.wavelet_vs_magnitude import deepest
+from analysis.catalogue.wavelet_vs_magnitude import as_shown, deepest
 from analysis.charts.paired import paired_in_trials
 from analysis.evidence import evidence
 
@@ -160,3 +160,19 @@ def test_lines_of_what_was_not_retrained_look_alike_in_every_panel(tmp_path):
     ]
     # db2, then haar.
     assert filled == [{"level 1, before": False}, {"level 1, before": False, "level 1, after": True}]
+
+
+def test_arms_of_a_wavelet_with_more_coefficients_than_weights_are_left_to_the_full_table():
+    table = pd.DataFrame(
+        {
+            "method": ["wavelet", "magnitude", "magnitude", "magnitude"],
+            "wavelet": ["haar", "(haar)", "(bior2.2)", "(bior2.2)"],
+            "level": ["5", "(1)", "(4)", "(5)"],
+            "compat": ["none", "(none)", "(none)", "(none)"],
+            X: [50.0, 50.0, 50.0, 90.0],
+            "weight_sparsity_mean": [0.1, 0.499, 0.5, 0.9],
+        }
+    )
+    shown = as_shown(table)
+    assert shown.index.tolist() == [0, 2, 3]
+    assert shown[["wavelet", "level", "compat"]].to_numpy().tolist() == [["haar", "5", "none"], ["-"] * 3, ["-"] * 3]
