@@ -206,7 +206,6 @@ def deciding_retraining(settings: RetrainSettings, quantizes: bool = True) -> di
         "step": ("rate",),
         "rate_weight": ("rate",),
         "group_weight": ("rate",),
-        "ema_decay": ("rate",),
     }
     return {key: value for key, value in found.items() if settings.name in only.get(key, (settings.name,))}
 

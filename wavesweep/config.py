@@ -151,9 +151,6 @@ class RetrainSettings:
     group_weight: float = _setting(
         0.0, "must be a number >= 0 (rate only: penalty on units and inputs that are not empty)"
     )
-    ema_decay: float = _setting(
-        0.0, "must be a number >= 0 and below 1 (rate only: averages the weights over about 1 / (1 - it) steps)"
-    )
 
 
 @dataclass

@@ -56,7 +56,6 @@ LOOSE = {
         "threshold": ALL,
         "quantize": QuantizeSettings(other="quantized", per="band"),
     },
-    "rate, averaged": {"retrain": replace(RATE, ema_decay=0.9), "threshold": ALL},
     "finetune, rate-distortion": {"retrain": RetrainSettings("finetune", epochs=2), **RDO},
 }
 COLUMNS = ["method", "epoch", "round", "quantized", "sparsity", "validation_loss", "validation_accuracy", "loss"]

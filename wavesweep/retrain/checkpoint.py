@@ -18,15 +18,14 @@ class Checkpoint(TypedDict):
     """A retraining after an epoch: the network and what trains it, the curve so far, and the best epoch.
 
     `unmeasured` is loss and seconds of the last epoch, which `curve` does not have yet. `quantizers` are coded tensors
-    in the form that the last epochs started from, `scale` that of their steps; `averages` are moving averages of the
-    network's weights, if there are any; `best` is validation accuracy, number and state dict.
+    in the form that the last epochs started from, `scale` that of their steps; `best` is validation accuracy, number
+    and state dict.
     """
 
     network: dict[str, Any]
     scale: float
     quantizers: list[Any]
     optimizers: list[dict[str, Any]]
-    averages: list[Tensor]
     curve: list[dict[str, Any]]
     unmeasured: tuple[float, float]
     best: tuple[float, int, dict[str, Tensor]] | None

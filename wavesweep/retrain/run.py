@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,6 @@ from wavesweep.errors import TrialError
 from wavesweep.measure.quality import evaluate
 from wavesweep.models.train import epoch_batches, make_optimizer, outputs_of, rate_factor, set_learning_rate
 from wavesweep.progress import Meter
-from wavesweep.retrain.average import WeightAverage
 from wavesweep.retrain.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from wavesweep.retrain.domain import Coefficients, plain_tensor
 from wavesweep.retrain.interface import Coder, Retrained, Start, Training
@@ -78,8 +76,6 @@ class Run:
         if settings.name == "rate":
             self._coefficients.quantize([coder.first_quantizer(t, settings.step) for t in self._coefficients.pruned()])
             self._penalty = RatePenalty(self._coefficients, settings.rate_weight, settings.group_weight)
-        averages = self._penalty is not None and settings.ema_decay > 0
-        self._average = WeightAverage(self._network, settings.ema_decay) if averages else None
         self._optimizers: list[torch.optim.Optimizer] = []
         # Validation accuracy, number and the network's state of the best epoch.
         self._best: tuple[float, int, dict[str, Tensor]] | None = None
@@ -114,8 +110,7 @@ class Run:
         if self._unmeasured is None:
             return ""
         number, (loss, seconds), started = len(self._curve), self._unmeasured, time.perf_counter()
-        with nullcontext() if self._average is None else self._average.in_place():
-            row = {"epoch": number + 1, **self._measure(number), "loss": loss}
+        row = {"epoch": number + 1, **self._measure(number), "loss": loss}
         row["seconds"] = seconds + time.perf_counter() - started
         self._curve.append(row)
         self._unmeasured = None
@@ -166,8 +161,6 @@ class Run:
             loss.backward()  # type: ignore[no-untyped-call]
             for optimizer in self._optimizers:
                 optimizer.step()
-            if self._average is not None:
-                self._average.update()
             batches += 1
             meter.advance(len(batch.labels))
         if number + 1 == len(self.epochs) or self.epochs[number + 1].quantized:
@@ -255,7 +248,6 @@ class Run:
             "scale": self._start_scale,
             "quantizers": [coded_as_plain(coded) for coded in self._starts],
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
-            "averages": [] if self._average is None else self._average.saved(),
             "curve": self._curve,
             "unmeasured": self._unmeasured,
             "best": self._best,
@@ -275,8 +267,6 @@ class Run:
             self._starts = tuple(coded_from_plain(*pair) for pair in zip(saved["quantizers"], tensors, strict=True))
             self._attach_quantizers()
         self._network.load_state_dict(saved["network"])
-        if self._average is not None:
-            self._average.load(saved["averages"])
         self._optimizers = self._make_optimizers() if saved["optimizers"] else []
         for optimizer, found in zip(self._optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(found)
