@@ -38,6 +38,7 @@ NUMBERS = {
     "retrain.rate_weight": ([0, 1.0, 1e3], [-0.1, NAN, INFINITY]),
     "retrain.step": ([1e-9, 100.0], [0, -1.0, NAN, INFINITY]),
     "retrain.group_weight": ([0, 1.0], [-0.1, NAN, INFINITY]),
+    "retrain.freeze_epochs": ([0, 9], [-1]),
     "search.n_trials": ([1, 10_000], [0, -1]),
     "dataset.resize": ([None, 32, 256], [31, 0, -1]),
     "search.n_jobs": ([None, 1, 64], [0, -1]),

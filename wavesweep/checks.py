@@ -195,6 +195,7 @@ def _check_retrain(settings: Settings) -> None:
     _number("retrain.rate_weight", retrain.rate_weight, retrain.rate_weight >= 0)
     _number("retrain.step", retrain.step, retrain.step > 0)
     _number("retrain.group_weight", retrain.group_weight, retrain.group_weight >= 0)
+    _number("retrain.freeze_epochs", retrain.freeze_epochs, retrain.freeze_epochs >= 0)
     quantize = settings.quantize
     if retrain.name != "none":
         timeline(retrain, settings.model.recipe, quantize.is_trainable)  # are there epochs enough?

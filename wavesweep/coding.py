@@ -206,6 +206,7 @@ def deciding_retraining(settings: RetrainSettings, quantizes: bool = True) -> di
         "step": ("rate",),
         "rate_weight": ("rate",),
         "group_weight": ("rate",),
+        "freeze_epochs": ("rate",),
     }
     return {key: value for key, value in found.items() if settings.name in only.get(key, (settings.name,))}
 

@@ -151,6 +151,9 @@ class RetrainSettings:
     group_weight: float = _setting(
         0.0, "must be a number >= 0 (rate only: penalty on units and inputs that are not empty)"
     )
+    freeze_epochs: int = _setting(
+        0, "must be an integer >= 0 and below retrain.epochs (rate only: last epochs, in which zeros stay as they are)"
+    )
 
 
 @dataclass

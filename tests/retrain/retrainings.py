@@ -56,6 +56,7 @@ LOOSE = {
         "threshold": ALL,
         "quantize": QuantizeSettings(other="quantized", per="band"),
     },
+    "rate, frozen": {"retrain": replace(RATE, epochs=4, freeze_epochs=2), "threshold": ALL},
     "finetune, rate-distortion": {"retrain": RetrainSettings("finetune", epochs=2), **RDO},
 }
 COLUMNS = ["method", "epoch", "round", "quantized", "sparsity", "validation_loss", "validation_accuracy", "loss"]

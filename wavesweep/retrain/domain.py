@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 from wavesweep.compression.arm import ArmSpec, PrunedTensor, build_basis, relative_error
 from wavesweep.compression.basis import Basis
 from wavesweep.memory_format import memory_format_of
-from wavesweep.retrain.quantizers import Quantizer
+from wavesweep.retrain.quantizers import Quantizer, StepQuantizer
 
 
 class Synthesis(nn.Module):
@@ -107,6 +107,20 @@ class Coefficients:
         with torch.no_grad():
             for latent, synthesis in zip(self.latents, self.syntheses, strict=True):
                 latent.mul_(synthesis.mask)
+
+    def freeze_zeros(self) -> None:
+        """Prune what is quantised to zero; from now on nothing else becomes zero."""
+        with torch.no_grad():
+            for latent, synthesis in zip(self.latents, self.syntheses, strict=True):
+                synthesis.mask.mul_(synthesis.coefficients(latent) != 0)
+        self.zero_pruned()
+        self.keep_nonzero()
+
+    def keep_nonzero(self) -> None:
+        """From now on quantisers with steps round nothing to zero that is not pruned."""
+        for synthesis in self.syntheses:
+            if isinstance(synthesis.quantizer, StepQuantizer):
+                synthesis.quantizer.exact = True
 
     def forget_pruned(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
         """Zero what optimizers remember of pruned coefficients, which changes no result.

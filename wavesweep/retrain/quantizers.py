@@ -51,7 +51,7 @@ class StepQuantizer(Quantizer):
     def forward(self, coefficients: Tensor, mask: Tensor) -> Tensor:
         """Quantised coefficients; those in units of their steps are remembered in `scaled`."""
         quantized, scaled = _Rounded.apply(
-            coefficients, self.log_steps.exp(), self.sizes, lambda scaled: self._symbols(scaled, mask)
+            coefficients, self.log_steps.exp(), self.sizes, lambda scaled: self.symbols(scaled, mask)
         )
         self.scaled = scaled if torch.is_grad_enabled() else None
         return cast(Tensor, quantized)
@@ -65,10 +65,11 @@ class StepQuantizer(Quantizer):
         short = [short_number(step) for step in self.log_steps.detach().double().exp().tolist()]
         with torch.no_grad():
             scaled = tensor.coefficients / self.steps().to(tensor.coefficients)
-        symbols = self._symbols(scaled, tensor.mask).numpy().astype(np.int32)
+        symbols = self.symbols(scaled, tensor.mask).numpy().astype(np.int32)
         return as_coded(tensor, symbols, Steps((short[0],) if len(set(short)) == 1 else tuple(short)))
 
-    def _symbols(self, scaled: Tensor, mask: Tensor) -> Tensor:
+    def symbols(self, scaled: Tensor, mask: Tensor) -> Tensor:
+        """The multiples, as numbers, of coefficients that are given in units of their steps."""
         if not self.exact and self.dead_zone <= 1:
             return torch.round(scaled).clamp_(-LARGEST, LARGEST)  # what is pruned is zero before
         sizes = scaled.abs()

@@ -10,7 +10,7 @@ empty.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -84,9 +84,12 @@ class RatePenalty:
         self._tables = []
         with torch.no_grad():
             for latent, synthesis in zip(self._coefficients.latents, self._coefficients.syntheses, strict=True):
-                assert isinstance(synthesis.quantizer, StepQuantizer)
-                scaled = latent * synthesis.mask / synthesis.quantizer.steps()
-                self._tables.append(bit_table(torch.round(scaled), synthesis.basis.bands))
+                quantizer = synthesis.quantizer
+                assert isinstance(quantizer, StepQuantizer)
+                symbols = quantizer.symbols(latent * synthesis.mask / quantizer.steps(), synthesis.mask)
+                table = bit_table(symbols, synthesis.basis.bands)
+                # What cannot become zero has nothing to gain from being smaller than a step.
+                self._tables.append(replace(table, first=torch.zeros_like(table.first)) if quantizer.exact else table)
 
     def priors(self) -> list[tuple[Prior, ...]]:
         """What is known of each tensor's bands, for the coder."""

@@ -131,6 +131,9 @@ class Run:
             self._attach_quantizers()
         if epoch.fresh:
             self._optimizers = self._make_optimizers()
+        if epoch.frozen and not self.epochs[number - 1].frozen:
+            self._coefficients.freeze_zeros()
+            self._coefficients.forget_pruned(self._optimizers)
 
     def train(self, number: int, images: Tensor | StoredImages, labels: Tensor, meter: Meter) -> float:
         """One epoch of steps; returns the mean loss."""
@@ -211,6 +214,8 @@ class Run:
         self._network.load_state_dict(self._best[2])
         count = len(self._pruned.tensors)
         tensors = self._coefficients.pruned()[:count]
+        if self._penalty is not None:  # zeros that were frozen are the rate's; what pruning kept is as before
+            tensors = tuple(replace(t, mask=old.mask) for t, old in zip(tensors, self._pruned.tensors, strict=True))
         kept = self._masks.kept([tensor.mask for tensor in tensors])
         pruned = replace(self._pruned, tensors=tensors, kept=tuple(kept))
         accuracy = None if one_shot is None else one_shot.accuracy
@@ -267,6 +272,8 @@ class Run:
             self._starts = tuple(coded_from_plain(*pair) for pair in zip(saved["quantizers"], tensors, strict=True))
             self._attach_quantizers()
         self._network.load_state_dict(saved["network"])
+        if self.epochs[len(self._curve)].frozen:  # the epoch that was trained last; its masks are the network's
+            self._coefficients.keep_nonzero()
         self._optimizers = self._make_optimizers() if saved["optimizers"] else []
         for optimizer, found in zip(self._optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(found)

@@ -16,7 +16,7 @@ class Epoch:
 
     `round` counts prunings of `iterative` and `rewind`. `rate_scale` times the recipe's schedule between the shares
     `begin` and `end` of it is the learning rate. A `fresh` epoch begins with a new optimizer, a `rewound` one with
-    early weights.
+    early weights. In a `frozen` one coefficients that are zero stay zero, and no others become zero.
     """
 
     round: int
@@ -26,6 +26,7 @@ class Epoch:
     quantized: bool = False
     fresh: bool = False
     rewound: bool = False
+    frozen: bool = False
 
 
 def retraining_recipe(settings: RetrainSettings, baseline: Recipe) -> Recipe:
@@ -86,7 +87,16 @@ def timeline(settings: RetrainSettings, baseline: Recipe, quantizes: bool) -> tu
         begin, end = place / quantized, (place + 1) / quantized
         epochs.append(Epoch(rounds - 1, begin, end, _QUANTIZED_RATE, quantized=True, fresh=place == 0))
     if settings.name == "rate":
-        epochs = [replace(epoch, quantized=True) for epoch in epochs]
+        frozen = settings.freeze_epochs
+        if frozen >= len(epochs):
+            raise SettingsError(
+                "retrain.freeze_epochs",
+                frozen,
+                f"must be below the {len(epochs)} epochs of retrain.epochs",
+                "lower it, or raise retrain.epochs",
+            )
+        first_frozen = len(epochs) - frozen
+        epochs = [replace(epoch, quantized=True, frozen=place >= first_frozen) for place, epoch in enumerate(epochs)]
     return tuple(epochs)
 
 
