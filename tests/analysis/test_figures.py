@@ -1,14 +1,12 @@
 """The charts as data: what is drawn is what the table says, and every chart says what it shows."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from analysis_command import command
 from records import example, write_record, write_records
 
 from analysis.charts import heatmap, history, layers, pareto, sizes, training
@@ -19,7 +17,6 @@ from analysis.figures import all_charts, charts_of
 from analysis.style import LOOKS, encoded, styled
 from analysis.subjects import describe, subjects
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
     "accuracy_bytes",
     "accuracy_sparsity",
@@ -288,7 +285,7 @@ def test_hostile_names_are_text(tmp_path):
 
 def test_the_command_writes_svg_and_png(tmp_path):
     write_records(tmp_path, 2, seeds=1)
-    done = run("figures", tmp_path)
+    done = command(tmp_path, script="figures")
     assert done.returncode == 0, done.stderr
     assert "left out mlp-digits_learning_curves: no trial was retrained" in done.stdout
     written = sorted(path.name for path in (tmp_path / "analysis" / "figures").iterdir())
@@ -298,23 +295,13 @@ def test_the_command_writes_svg_and_png(tmp_path):
 
 @pytest.mark.parametrize("script", ["figures", "report"])
 def test_errors_are_one_line(tmp_path, script):
-    absent = run(script, tmp_path / "absent")
-    empty = run(script, tmp_path)
+    absent = command(tmp_path / "absent", script=script)
+    empty = command(tmp_path, script=script)
     for done in (absent, empty):
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1
         assert str(tmp_path) in done.stderr
         assert "python -m wavesweep" in done.stderr
-
-
-def run(script, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", f"analysis.{script}", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_style_does_not_leak(charts):

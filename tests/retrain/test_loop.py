@@ -324,6 +324,7 @@ def test_what_plays_no_part_for_a_kind_is_not_in_the_arms_key():
         "rewind_epoch": ({"rewind_epoch": 2}, {"rewind"}),
         "quantize_epochs": ({"quantize_epochs": 1}, {"finetune", "iterative", "gradual", "rewind"}),
         "rate_weight": ({"rate_weight": 2.0}, {"rate"}),
+        "freeze_epochs": ({"freeze_epochs": 2}, {"rate"}),
         "learning_rate": ({"learning_rate": 0.5}, set(plain)),
     }
     for change, kinds in parts.values():
@@ -333,42 +334,3 @@ def test_what_plays_no_part_for_a_kind_is_not_in_the_arms_key():
             if deciding_retraining(replace(kind, **change)) != deciding_retraining(kind)
         }
         assert differ == kinds
-
-
-def test_in_frozen_epochs_what_is_zero_stays_zero_and_nothing_else_becomes_zero(outputs, monkeypatch):
-    symbols = []
-    coded = Run._coded
-
-    def remembered(run):
-        found = coded(run)
-        symbols.append([tensor.symbols.copy() for tensor in found])
-        return found
-
-    monkeypatch.setattr(Run, "_coded", remembered)
-    frozen = replace(RATE, epochs=6, freeze_epochs=3, rate_weight=3.0)
-    record = run_trial(settings_of(outputs, retrain=frozen, threshold=ALL))
-    patterns = [[part != 0 for part in epoch] for epoch in symbols]
-    assert len(symbols) == 6
-    assert any((one != two).any() for one, two in zip(patterns[1], patterns[2], strict=True))
-    for epoch in (3, 4, 5):  # what it was at the end of the third one
-        for one, two in zip(patterns[2], patterns[epoch], strict=True):
-            assert np.array_equal(one, two)
-    # Training goes on.
-    assert any((one != two).any() for one, two in zip(symbols[3], symbols[5], strict=True))
-    curve = arm_of(record)["retraining"]["curve"]
-    assert len({row["sparsity"] for row in curve[2:]}) == 1
-    assert len({row["sparsity"] for row in curve[:3]}) == 3
-    arm = arm_of(record)
-    assert arm["nonzero_coefficients"] < arm["kept_coefficients"] == arm["total_coefficients"]
-
-
-def test_frozen_epochs_are_fewer_than_all(outputs):
-    for epochs in (2, 3):
-        with pytest.raises(SettingsError, match=r"retrain\.freeze_epochs"):
-            run_trial(settings_of(outputs, retrain=replace(RATE, epochs=2, freeze_epochs=epochs), threshold=ALL))
-
-
-def test_frozen_epochs_are_no_part_of_the_key_of_other_retrainings():
-    for name in ("finetune", "gradual"):
-        assert deciding_retraining(RetrainSettings(name, freeze_epochs=3)) == deciding_retraining(RetrainSettings(name))
-    assert deciding_retraining(replace(RATE, freeze_epochs=2)) != deciding_retraining(RATE)
