@@ -19,7 +19,7 @@ from wavesweep.compose import Composer, explain, settings_from
 from wavesweep.config import LAYOUTS, METHODS, Settings, config_directory
 from wavesweep.errors import SettingsError
 
-GROUPS = ("model", "dataset", "method", "threshold")
+GROUPS = ("model", "dataset", "method", "threshold", "retrain", "quantize", "codec", "stage")
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((config_directory() / group).glob("*.yaml"))]
 
 

@@ -22,7 +22,7 @@ from wavesweep.compression.layers import TensorPlan
 from wavesweep.compression.quantize import quantize
 from wavesweep.compression.rate_distortion import quantize_rate_distortion
 from wavesweep.compression.symbols import CodedTensor, Symbols
-from wavesweep.config import CodecSettings, QuantizeSettings, RetrainSettings, ThresholdSettings
+from wavesweep.config import RETRAININGS, CodecSettings, QuantizeSettings, RetrainSettings, ThresholdSettings
 from wavesweep.retrain.interface import Places, Retrained, Start, Training
 from wavesweep.retrain.loop import retrain
 from wavesweep.retrain.quantizers import Quantizer, first_quantizer, trained_quantizer
@@ -191,9 +191,8 @@ def deciding_threshold(spec: ArmSpec) -> ThresholdSettings:
     )
 
 
-def deciding_retraining(settings: RetrainSettings, quantizes: bool = True) -> dict[str, Any]:
-    """The settings of a retraining without what plays no part for its kind; `quantizes`: it trains the quantiser."""
-    found = differences(settings)
+def retrainings_with(key: str, settings: RetrainSettings, quantizes: bool = True) -> tuple[str, ...]:
+    """The kinds of retraining in which `retrain.<key>` plays a part; `quantizes`: they train the quantiser."""
     fixed = ("finetune", "iterative", "gradual", "rate")
     only = {
         "epochs": fixed,
@@ -208,7 +207,17 @@ def deciding_retraining(settings: RetrainSettings, quantizes: bool = True) -> di
         "group_weight": ("rate",),
         "freeze_epochs": ("rate",),
     }
-    return {key: value for key, value in found.items() if settings.name in only.get(key, (settings.name,))}
+    return only.get(key, RETRAININGS[1:])
+
+
+def deciding_retraining(settings: RetrainSettings, quantizes: bool = True) -> dict[str, Any]:
+    """The settings of a retraining without what plays no part for its kind; `quantizes`: it trains the quantiser."""
+    found = differences(settings)
+    return {
+        key: value
+        for key, value in found.items()
+        if key == "name" or settings.name in retrainings_with(key, settings, quantizes)
+    }
 
 
 def _made_by(spec: ArmSpec, coding: Coding) -> dict[str, Any]:

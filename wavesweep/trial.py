@@ -29,7 +29,7 @@ from wavesweep.errors import BusyError, SettingsError, TrialError
 from wavesweep.export.files import ONNX_FAILURE, ONNX_RECORD
 from wavesweep.inputs import input_digests
 from wavesweep.matching import match_bytes
-from wavesweep.notes import arm_notes, selection_notes, transform_notes
+from wavesweep.notes import arm_notes, idle_notes, selection_notes, transform_notes
 from wavesweep.progress import telling
 from wavesweep.sensitivity import check_subject, curves_for, read_table
 from wavesweep.store.keys import trial_key
@@ -155,7 +155,7 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
         write_atomically(directory / "config.yaml", _as_yaml(settings))
         plans, not_pruned = plan_pruned(subject.model, settings, subject.dataset.input_shape)
         notes = selection_notes([plan.name for plan in (*plans, *not_pruned)], settings.layers)
-        notes += transform_notes(plans, settings)
+        notes += [*idle_notes(settings), *transform_notes(plans, settings)]
         for note in notes:
             _log.info(note)
         baseline = obtain_baseline(settings, subject, device)

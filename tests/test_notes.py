@@ -1,0 +1,132 @@
+"""Notes on settings that were given and play no part, against what they do to a file."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from wavesweep.codec.container import read_container
+from wavesweep.coding import Coding, Network, code_arm
+from wavesweep.compression.arm import ArmSpec
+from wavesweep.compression.importance import LayerImportance
+from wavesweep.compression.layers import plan_tensors
+from wavesweep.config import (
+    CodecSettings,
+    LayerOverride,
+    LayersSettings,
+    QuantizeSettings,
+    RetrainSettings,
+    Settings,
+    ThresholdSettings,
+)
+from wavesweep.notes import idle_notes
+
+# Correlated inputs, of which a few images give another estimate than all of them.
+IMAGES = torch.randn(256, 24, generator=torch.Generator().manual_seed(1)).cumsum(1).double()
+QUANTIZERS = {
+    "none": QuantizeSettings("none"),
+    "kmeans": QuantizeSettings("kmeans"),
+    "uniform": QuantizeSettings(bits=4),
+    "with a step": QuantizeSettings(step=0.02),
+    "rdo": QuantizeSettings(step=0.8, importance="second_order", rate_weight=0.1, other="quantized"),
+}
+# Values that show in the file wherever the setting plays a part.
+CHANGES = {
+    "step": 0.05,
+    "bits": 3,
+    "dead_zone": 4.0,
+    "per": "band",
+    "atom_norm": True,
+    "damping": 9.0,
+    "images": 64,
+    "coefficients": "float32",
+    "other_bits": 3,
+}
+THRESHOLDS = {
+    "percentile": ThresholdSettings(),
+    "energy": ThresholdSettings("energy"),
+    "absolute": ThresholdSettings("absolute"),
+    "universal": ThresholdSettings("universal"),
+}
+
+
+def coded(settings):
+    """The file of a small network, without the settings that its header keeps."""
+    model = nn.Sequential(nn.Linear(24, 20), nn.Tanh(), nn.Linear(20, 6))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+
+    def importance(names, state):
+        inputs = IMAGES[: settings.quantize.images].numpy()
+        moment = inputs.T @ inputs / len(inputs)
+        found = {"0.weight": LayerImportance(moment, np.eye(20)), "2.weight": LayerImportance(np.eye(20), np.eye(6))}
+        return {name: found[name] for name in names}
+
+    plans = tuple(plan for plan in plan_tensors(model, settings, (24,)) if plan.pruned)
+    spec = ArmSpec("wavelet", plans, settings.boundary, settings.threshold, 0)
+    network = Network(model, model.state_dict(), importance, lambda state: 1.0, lambda places: None)
+    content = code_arm(spec, Coding(RetrainSettings(), settings.quantize, CodecSettings(), 0), network).content
+    _, header, streams = read_container(content)
+    return {key: value for key, value in header.items() if key != "made_by"}, streams
+
+
+def quantized_by(quantize):
+    """Nothing is pruned, so that there are small coefficients as well."""
+    return Settings(quantize=quantize, threshold=ThresholdSettings(percentile=0.0))
+
+
+@cache
+def coded_by(name):
+    return coded(quantized_by(QUANTIZERS[name]))
+
+
+@pytest.mark.parametrize("key", CHANGES)
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_a_setting_of_the_quantiser_is_noted_where_it_changes_no_file(name, key):
+    settings = quantized_by(replace(QUANTIZERS[name], **{key: CHANGES[key]}))
+    noted = [note for note in idle_notes(settings) if note.startswith(f"quantize.{key}: {CHANGES[key]!r} plays")]
+    assert bool(noted) == (coded(settings) == coded_by(name))
+
+
+@pytest.mark.parametrize(("key", "value"), [("percentile", 60.0), ("energy", 0.5), ("value", 0.5)])
+@pytest.mark.parametrize("rule", THRESHOLDS)
+def test_a_number_of_another_rule_is_noted_and_changes_no_file(rule, key, value):
+    base = Settings(threshold=THRESHOLDS[rule])
+    settings = replace(base, threshold=replace(base.threshold, **{key: value}))
+    assert bool(idle_notes(settings)) == (coded(settings) == coded(base))
+
+
+@pytest.mark.parametrize("change", [{"percentile": 10.0}, {"bits": 3}])
+@pytest.mark.parametrize("rule", THRESHOLDS)
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_a_layers_own_number_is_noted_where_it_changes_no_file(name, rule, change):
+    base = Settings(threshold=THRESHOLDS[rule], quantize=QUANTIZERS[name])
+    settings = replace(base, layers=LayersSettings(overrides=[LayerOverride("0*", **change)]))
+    assert bool(idle_notes(settings)) == (coded(settings) == coded(base))
+
+
+def test_defaults_and_settings_that_play_a_part_are_not_noted():
+    assert idle_notes(Settings()) == []
+    retrain = RetrainSettings("iterative", epochs=6, rounds=2, quantize_epochs=1, learning_rate=0.1)
+    assert idle_notes(Settings(retrain=retrain)) == []
+
+
+def test_settings_of_another_retraining_are_noted_with_what_they_need():
+    retrain = RetrainSettings("gradual", freeze_epochs=2, rounds=3, ramp=0.5, quantize_epochs=1)
+    assert idle_notes(Settings(retrain=retrain)) == [
+        "retrain.rounds: 3 plays no part, it needs retrain=iterative or rewind",
+        "retrain.freeze_epochs: 2 plays no part, it needs retrain=rate",
+    ]
+    assert idle_notes(Settings(retrain=retrain, quantize=QUANTIZERS["rdo"]))[1] == (
+        "retrain.quantize_epochs: 1 plays no part, it needs quantize=uniform or kmeans"
+    )
+    forgotten = RetrainSettings(epochs=20, learning_rate=0.1)
+    assert idle_notes(Settings(retrain=forgotten)) == [
+        "retrain.epochs: 20 plays no part, it needs retrain=finetune, iterative, gradual or rate",
+        "retrain.learning_rate: 0.1 plays no part, it needs a retrain that is not none",
+    ]
