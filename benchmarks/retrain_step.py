@@ -20,10 +20,10 @@ from wavesweep.compression.arm import ArmSpec, prune
 from wavesweep.config import Recipe, Settings, ThresholdSettings
 from wavesweep.models.train import batch_loss, make_optimizer
 from wavesweep.models.zoo import build_model, with_channels_last
+from wavesweep.prepare import plan_pruned
 from wavesweep.retrain.domain import Coefficients
 from wavesweep.retrain.quantizers import first_quantizer
 from wavesweep.retrain.rate import REFRESH_STEPS, RatePenalty
-from wavesweep.trial import plan_pruned
 
 NETWORKS = {"lenet5": (1, 28, 28), "resnet20": (3, 32, 32)}
 # Steps per turn.

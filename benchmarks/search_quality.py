@@ -37,8 +37,8 @@ from wavesweep.compose import settings_from
 from wavesweep.compression.arm import ArmSpec
 from wavesweep.config import Settings
 from wavesweep.pareto import hypervolume
+from wavesweep.prepare import plan_pruned
 from wavesweep.store.keys import trial_key
-from wavesweep.trial import plan_pruned
 
 SUBJECT = ("model=lenet300", "dataset=mnist")
 SEEDS = range(5)

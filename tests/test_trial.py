@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wavesweep import baseline, coding, trial
+from wavesweep import baseline, coding, prepare, trial
 from wavesweep.config import (
     METHODS,
     LayerOverride,
@@ -300,4 +300,4 @@ def test_a_network_without_gradients_cannot_be_trained(tmp_path, changes, key):
     model = replace(MODEL, recipe=replace(MODEL.recipe, **changes))
     settings = tiny(tmp_path, model=model, retrain=RetrainSettings(name="finetune"))
     with pytest.raises(SettingsError, match=f"^{key}: needs parameters with gradients, and the network has none"):
-        trial.check_inputs(settings, replace(subject, model=frozen))
+        prepare.check_inputs(settings, replace(subject, model=frozen))

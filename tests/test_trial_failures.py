@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from wavesweep import trial
+from wavesweep import prepare, trial
 from wavesweep.config import LayersSettings, ModelSettings, PathsSettings, Recipe, Settings
 from wavesweep.errors import BusyError, SettingsError, TrialError
 from wavesweep.store import records
@@ -212,9 +212,9 @@ def test_cuda_is_refused_where_there_is_none(tiny, monkeypatch):
     with pytest.raises(SettingsError) as raised:
         run_trial(replace(tiny, device="cuda"))
     assert str(raised.value) == "device=cuda: no CUDA device is available; use device=cpu or device=auto"
-    assert trial.choose_device("auto") == trial.choose_device("cpu") == torch.device("cpu")
+    assert prepare.choose_device("auto") == prepare.choose_device("cpu") == torch.device("cpu")
 
 
 def test_cuda_is_taken_where_there_is_one_unless_the_cpu_is_asked_for(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert [trial.choose_device(name).type for name in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+    assert [prepare.choose_device(name).type for name in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]

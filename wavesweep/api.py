@@ -24,10 +24,10 @@ from wavesweep.config import Settings, config_directory
 from wavesweep.data.splits import Dataset, Split
 from wavesweep.errors import SettingsError
 from wavesweep.models.zoo import give_logits
+from wavesweep.prepare import choose_device, plan_pruned
 from wavesweep.retrain.interface import Places, Training
 from wavesweep.sensitivity import curves_for, read_table
 from wavesweep.store.records import write_atomically
-from wavesweep.trial import choose_device, plan_pruned
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from wavesweep.coding import code_arm
 from wavesweep.compression.arm import ArmSpec
 from wavesweep.config import Settings
 from wavesweep.errors import BusyError
+from wavesweep.prepare import choose_device, plan_pruned
 from wavesweep.progress import Meter
 from wavesweep.sensitivity import table_csv
 from wavesweep.store.keys import hash_of
 from wavesweep.store.records import once, read_json, write_atomically
-from wavesweep.trial import choose_device, plan_pruned
 
 
 def scan(settings: Settings, percentiles: Sequence[float]) -> None:

@@ -170,7 +170,7 @@ def check_ready(all_settings: Sequence[Settings]) -> None:
     """
     # PyTorch takes seconds to import; a sweep that has all its records does without.
     from wavesweep.baseline import load_subject
-    from wavesweep.trial import check_inputs, choose_device
+    from wavesweep.prepare import check_inputs, choose_device
 
     for settings in all_settings:
         choose_device(settings.device)

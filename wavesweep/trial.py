@@ -14,24 +14,23 @@ from typing import Any
 
 import torch
 import yaml
-from torch import nn
 
 from wavesweep.arm_keys import rule_number
 from wavesweep.arms import MODEL_FILE, Bench, arm_directory, make_bench, obtain_arm
 from wavesweep.baseline import Subject, load_subject, obtain_baseline
 from wavesweep.checks import check
 from wavesweep.compression.arm import METHODS, ArmSpec
-from wavesweep.compression.layers import TensorPlan, plan_tensors, transforms_nothing
 from wavesweep.config import Settings
 from wavesweep.csv_files import curves_csv, layers_csv
 from wavesweep.early import EarlyStop, read_early_stop
-from wavesweep.errors import BusyError, SettingsError, TrialError
+from wavesweep.errors import BusyError
 from wavesweep.export.files import ONNX_FAILURE, ONNX_RECORD
 from wavesweep.inputs import input_digests
 from wavesweep.matching import match_bytes
 from wavesweep.notes import arm_notes, idle_notes, selection_notes, transform_notes
+from wavesweep.prepare import check_inputs, choose_device, plan_pruned
 from wavesweep.progress import telling
-from wavesweep.sensitivity import check_subject, curves_for, read_table
+from wavesweep.sensitivity import curves_for, read_table
 from wavesweep.store.keys import trial_key
 from wavesweep.store.places import study_directory, trial_directory
 from wavesweep.store.records import RESULT_FILE, check_writable, once_or_failure, storing, write_atomically
@@ -69,77 +68,6 @@ def run_trial(settings: Settings) -> dict[str, Any]:
 def objective(record: dict[str, Any]) -> float:
     """What a search maximises: the validation accuracy of the main arm."""
     return float(record["arms"][0]["validation"]["accuracy"])
-
-
-def plan_pruned(
-    model: nn.Module, settings: Settings, input_shape: Sequence[int]
-) -> tuple[list[TensorPlan], list[TensorPlan]]:
-    """The tensors that are pruned, and all others with the reason why not.
-
-    Raises:
-        TrialError: nothing would be pruned, or (but for `compat=clamped_level`) nothing transformed; the message says
-            what to change.
-    """
-    plans = plan_tensors(model, settings, input_shape)
-    pruned = [plan for plan in plans if plan.pruned]
-    if not pruned:
-        raise TrialError("no tensor is selected for pruning; change layers.types, layers.include or layers.exclude")
-    has_levels = METHODS[settings.method.name].basis in ("wavelet", "shuffled")
-    if has_levels and settings.compat == "none" and transforms_nothing(pruned):
-        longest = max((plan.view[axis] for plan in pruned for axis in plan.axes), default=0)
-        raise TrialError(
-            f"wavelet {settings.wavelet} at level {settings.level} with layout {settings.layout} transforms nothing: "
-            f"its longest axis has {longest} values, too short for one level; use a shorter wavelet (wavelet=haar), "
-            "another layout (layout=channel or layout=flat), or method=magnitude"
-        )
-    return pruned, [plan for plan in plans if not plan.pruned]
-
-
-def check_inputs(settings: Settings, subject: Subject) -> None:
-    """Refuse what does not fit the data set, and a sensitivity table that cannot be used.
-
-    Raises:
-        SettingsError: a setting needs other data, or the table cannot be read, or is of another network.
-    """
-    dataset, retrain = subject.dataset, settings.retrain
-    for key, value, fits in (
-        ("model.recipe.augment", settings.model.recipe.augment, len(dataset.input_shape) == 3),
-        ("retrain.augment", retrain.augment, len(dataset.input_shape) == 3),
-        ("shrink", settings.shrink, not dataset.has_tokens),
-    ):
-        if value and not fits:
-            raise SettingsError(key, value, "is for images, not for the inputs of this data set", "set it to false")
-    if not any(parameter.requires_grad for parameter in subject.model.parameters()):
-        frozen = "needs parameters with gradients, and the network has none"
-        if settings.model.recipe.epochs:
-            raise SettingsError("model.recipe.epochs", settings.model.recipe.epochs, frozen, "unfreeze some")
-        if retrain.name != "none":
-            raise SettingsError("retrain.name", retrain.name, frozen, "unfreeze some")
-    if not len(dataset.train) and retrain.name != "none":
-        allowed = "needs training images, and dataset.path has no train/<class>/*"
-        raise SettingsError("retrain.name", retrain.name, allowed, "add them, or use retrain=none")
-    # A folder's images may not have been decoded yet: what is damaged is named now.
-    if retrain.name != "none":
-        _ = dataset.train.images[:1]
-    if settings.quantize.importance != "none":
-        _ = dataset.calibration.some(settings.quantize.images).images[:1]
-    if settings.threshold.allocation == "sensitivity":
-        table = read_table(settings.threshold.sensitivity or "")
-        check_subject(table, settings)
-        plans = plan_tensors(subject.model, settings, subject.dataset.input_shape)
-        curves_for(table, [plan for plan in plans if plan.pruned])
-
-
-def choose_device(name: str) -> torch.device:
-    """The device that `device` names; `auto` takes CUDA where there is one.
-
-    Raises:
-        SettingsError: CUDA is asked for and absent.
-    """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise SettingsError("device", name, "no CUDA device is available", "use device=cpu or device=auto")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
 def _early_stop(settings: Settings) -> EarlyStop | None:

@@ -13,7 +13,7 @@ from wavesweep.config import DatasetSettings, ModelSettings, Recipe, RetrainSett
 from wavesweep.data.datasets import forget, load_dataset
 from wavesweep.errors import SettingsError
 from wavesweep.inputs import input_digests
-from wavesweep.trial import check_inputs
+from wavesweep.prepare import check_inputs
 
 HERE = f"{__name__}."
 CPU = torch.device("cpu")

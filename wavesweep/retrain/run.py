@@ -13,26 +13,24 @@ import torch
 from torch import Tensor
 
 from wavesweep.compression.symbols import CodedTensor
-from wavesweep.config import Recipe, RetrainSettings
+from wavesweep.config import RetrainSettings
 from wavesweep.data.splits import StoredImages
 from wavesweep.errors import TrialError
 from wavesweep.measure.quality import evaluate
-from wavesweep.models.train import epoch_batches, make_optimizer, outputs_of, rate_factor, set_learning_rate
+from wavesweep.models.train import epoch_batches, outputs_of, rate_factor
 from wavesweep.progress import Meter
 from wavesweep.retrain.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from wavesweep.retrain.domain import Coefficients, plain_tensor
 from wavesweep.retrain.interface import Coder, Retrained, Start, Training
 from wavesweep.retrain.loss import Teacher, distilled_loss
 from wavesweep.retrain.masks import MaskSchedule
+from wavesweep.retrain.optimizers import make_optimizers, set_rates
 from wavesweep.retrain.quantizers import coded_as_plain, coded_from_plain
 from wavesweep.retrain.rate import REFRESH_STEPS, RatePenalty
 from wavesweep.retrain.timeline import retraining_recipe, timeline
 
 # How often per epoch masks are chosen anew while they change.
 _MASKS_PER_EPOCH = 20
-# Learning rate of steps (of their logarithm) and codebooks, which are trained by Adam: where a quantiser is trained at
-# the end, and where it is trained all along.
-_QUANTIZER_RATE, _RATE_QUANTIZER_RATE = 1e-3, 3e-3
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ class Run:
             self._start_scale = self._coder.scale
             self._attach_quantizers()
         if epoch.fresh:
-            self._optimizers = self._make_optimizers()
+            self._optimizers = make_optimizers(self._network, self._coefficients, self._recipe)
         if epoch.frozen and not self.epochs[number - 1].frozen:
             self._coefficients.freeze_zeros()
             self._coefficients.forget_pruned(self._optimizers)
@@ -138,7 +136,6 @@ class Run:
     def train(self, number: int, images: Tensor | StoredImages, labels: Tensor, meter: Meter) -> float:
         """One epoch of steps; returns the mean loss."""
         epoch, recipe, training = self.epochs[number], self._recipe, self._training
-        quantizer_rate = _QUANTIZER_RATE if self._penalty is None else _RATE_QUANTIZER_RATE
         self._network.train()
         total, batches, masks_chosen = torch.zeros((), dtype=torch.float64, device=training.device), 0, 1
         for batch in epoch_batches(images, labels, recipe, training.seed, number):
@@ -147,8 +144,8 @@ class Run:
                 self._choose_masks(number, batch.share)
             progress = epoch.begin + (epoch.end - epoch.begin) * batch.share
             factor = epoch.rate_scale * rate_factor(recipe.schedule, progress)
-            for optimizer, rate in zip(self._optimizers, (recipe.learning_rate, quantizer_rate), strict=False):
-                set_learning_rate(optimizer, rate * factor)
+            set_rates(self._optimizers, recipe, factor, self._penalty is not None)
+            for optimizer in self._optimizers:
                 optimizer.zero_grad(set_to_none=True)
             inputs = training.dataset.normalise(batch.images)
             taught = None if self._teacher is None else self._teacher.outputs(batch, inputs)
@@ -274,7 +271,9 @@ class Run:
         self._network.load_state_dict(saved["network"])
         if self.epochs[len(self._curve)].frozen:  # the epoch that was trained last; its masks are the network's
             self._coefficients.keep_nonzero()
-        self._optimizers = self._make_optimizers() if saved["optimizers"] else []
+        self._optimizers = (
+            make_optimizers(self._network, self._coefficients, self._recipe) if saved["optimizers"] else []
+        )
         for optimizer, found in zip(self._optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(found)
         return True
@@ -297,20 +296,6 @@ class Run:
     def _attach_quantizers(self) -> None:
         tensors = self._coefficients.pruned()
         self._coefficients.quantize([self._coder.quantizer(c, t) for c, t in zip(self._starts, tensors, strict=True)])
-
-    def _make_optimizers(self) -> list[torch.optim.Optimizer]:
-        of_quantizers = {
-            id(parameter)
-            for synthesis in self._coefficients.syntheses
-            if synthesis.quantizer is not None
-            for parameter in synthesis.quantizer.parameters()
-        }
-        every = [parameter for parameter in self._network.parameters() if parameter.requires_grad]
-        weights = make_optimizer([p for p in every if id(p) not in of_quantizers], self._recipe, fused=True)
-        if not of_quantizers:
-            return [weights]
-        recipe = Recipe(optimizer="adam", learning_rate=_QUANTIZER_RATE)
-        return [weights, make_optimizer([p for p in every if id(p) in of_quantizers], recipe, fused=True)]
 
     def _coded(self) -> tuple[CodedTensor, ...]:
         tensors = self._coefficients.pruned()
