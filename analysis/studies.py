@@ -13,6 +13,13 @@ from wavesweep.errors import StoreError
 from wavesweep.store.records import read_json
 
 _SQLITE = "sqlite:///"
+# Why a trial did not end that Optuna has as failed; its point is tried again.
+_INTERRUPTED = ("interrupted", "its process ended")
+_STATES = """
+    SELECT CASE WHEN trial_id IN (SELECT trial_id FROM trial_user_attributes WHERE "key" = 'crash')
+           THEN 'interrupted' ELSE state END AS kind, COUNT(*)
+    FROM trials JOIN studies USING (study_id) WHERE study_name = ? GROUP BY kind
+"""
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,8 @@ class Study:
     Attributes:
         name: of the study.
         wanted: the number of trials it is to have, if it says.
-        states: number of trials by state (`complete`, `running`, `pruned`, `fail`, `waiting`).
+        states: number of trials by state (`complete`, `running`, `pruned`, `fail`, `waiting`; `interrupted` for those
+            that a Ctrl-C or a crash ended, which Optuna has as failed).
         problem: why they cannot be counted, or None.
     """
 
@@ -69,7 +77,10 @@ def trial_states(storage: str, name: str, directory: Path) -> dict[str, int]:
         LookupError: the storage is not there, or does not have the study; the message says which.
     """
     if not storage.startswith(_SQLITE):
-        states = [(row.get("state") or "").lower() for row in _history(directory / "history.csv")]
+        rows = _history(directory / "history.csv")
+        states = [
+            "interrupted" if row.get("reason") in _INTERRUPTED else (row.get("state") or "").lower() for row in rows
+        ]
         if not states:
             raise LookupError(f"no history.csv yet; its storage is {storage.partition(':')[0] or 'not named'}")
         return dict(Counter(states))
@@ -79,13 +90,12 @@ def trial_states(storage: str, name: str, directory: Path) -> dict[str, int]:
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise LookupError(f"its storage {text} does not exist")
-    query = "SELECT state, COUNT(*) FROM trials JOIN studies USING (study_id) WHERE study_name = ? GROUP BY state"
     try:
         connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=5)
         try:
             if not connection.execute("SELECT 1 FROM studies WHERE study_name = ?", (name,)).fetchone():
                 raise LookupError(f"its storage {text} has no study of this name")
-            return {str(state).lower(): int(count) for state, count in connection.execute(query, (name,))}
+            return {str(state).lower(): int(count) for state, count in connection.execute(_STATES, (name,))}
         finally:
             connection.close()
     except sqlite3.Error as error:

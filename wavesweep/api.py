@@ -1,5 +1,6 @@
 """What the command line does, for a notebook: compress a network, save it, load it again."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from wavesweep.compression.importance import LayerImportance, layer_importance
 from wavesweep.config import Settings, config_directory
 from wavesweep.data.splits import Dataset, Split
 from wavesweep.errors import SettingsError
+from wavesweep.idle import idle_notes
 from wavesweep.models.zoo import give_logits
 from wavesweep.prepare import choose_device, plan_pruned
 from wavesweep.retrain.interface import Places, Training
@@ -60,7 +62,8 @@ def compress(
     Args:
         model: the network.
         overrides: settings as on the command line, e.g. ["wavelet=haar", "threshold.percentile=90"]; those of data,
-            model and records play no part, but for model.recipe: what retrain.* leaves open is taken from there.
+            model, comparison, export and records play no part, but for model.recipe: what retrain.* leaves open is
+            taken from there. Of others that play no part a warning tells.
         input_shape: (channels, height, width), for a first linear layer that is to be seen as an image, and for
             shrink=true.
         images: normalised training images, shape (count, channels, height, width), or tokens as int64, shape
@@ -72,7 +75,11 @@ def compress(
         SettingsError: a setting is wrong, or needs data that is not given.
         TrialError: nothing would be transformed, or a weight is not finite.
     """
+    if isinstance(overrides, str):
+        raise SettingsError("overrides", overrides, "must be a list of settings", f"give [{overrides!r}]")
     settings = _settings(overrides)
+    for note in idle_notes(replace(settings, compare=[], compare_match="coefficients")):
+        warnings.warn(note, stacklevel=2)
     network = give_logits(deepcopy(model))
     state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     if settings.shrink and input_shape:

@@ -5,7 +5,13 @@ from typing import Any
 
 import pywt
 
-from wavesweep.coding import Coding, deciding_retraining, deciding_threshold
+from wavesweep.coding import (
+    Coding,
+    deciding_quantization,
+    deciding_retraining,
+    deciding_threshold,
+    has_bands,
+)
 from wavesweep.compression.arm import METHODS, ArmSpec
 from wavesweep.compression.layers import TensorPlan
 from wavesweep.store.keys import differences, hash_of
@@ -56,7 +62,7 @@ def _content(spec: ArmSpec, baseline_key: str, coding: Coding) -> dict[str, Any]
         "boundary": spec.boundary if uses_wavelet else None,
         "seed": spec.seed if seeded else None,
         "scope": spec.threshold.scope,
-        "quantize": differences(coding.quantize),
+        "quantize": differences(deciding_quantization(coding.quantize, has_bands(spec))),
         "codec": coding.codec.name,
         "step_scale": spec.step_scale,
         "images_seed": coding.seed if coding.quantize.importance != "none" else None,

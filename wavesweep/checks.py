@@ -28,6 +28,7 @@ from wavesweep.config import (
     SCHEDULES,
     SEARCHES,
     THRESHOLD_RULES,
+    DatasetSettings,
     LayersSettings,
     ModelSettings,
     QuantizeSettings,
@@ -64,10 +65,7 @@ def check(settings: Settings) -> None:
     _check_layers(settings.layers)
     _check_search(settings.search)
     _check_model(settings.model)
-    if settings.dataset.name == "custom" and settings.dataset.target is None:
-        raise SettingsError(
-            "dataset.target", None, _text("dataset.target"), "set it to a function that returns the data"
-        )
+    _check_dataset(settings.dataset)
     recipe = settings.model.recipe
     _member("model.recipe.optimizer", recipe.optimizer, OPTIMIZERS)
     _member("model.recipe.schedule", recipe.schedule, SCHEDULES)
@@ -78,12 +76,6 @@ def check(settings: Settings) -> None:
     is_trained = settings.model.checkpoint or settings.model.weights
     _number("model.recipe.epochs", recipe.epochs, recipe.epochs >= (0 if is_trained else 1))
     _number("model.recipe.batch_size", recipe.batch_size, recipe.batch_size >= 1)
-    dataset = settings.dataset
-    _number("dataset.validation_fraction", dataset.validation_fraction, 0 < dataset.validation_fraction < 1)
-    _number("dataset.image_size", dataset.image_size, dataset.image_size >= 1)
-    if dataset.resize is not None:
-        _number("dataset.resize", dataset.resize, dataset.resize >= dataset.image_size)
-    _number("dataset.channels", dataset.channels, dataset.channels in (1, 3))
     _number("seed", settings.seed, 0 <= settings.seed < 1 << 32)
     if not settings.paths.outputs:
         raise SettingsError("paths.outputs", "", _text("paths.outputs"))
@@ -94,8 +86,26 @@ def check(settings: Settings) -> None:
         check_onnx_packages()
 
 
+def _check_dataset(dataset: DatasetSettings) -> None:
+    if dataset.name == "custom" and dataset.target is None:
+        raise SettingsError(
+            "dataset.target", None, _text("dataset.target"), "set it to a function that returns the data"
+        )
+    # Another data set, used without a word, would be taken for the user's own.
+    for key, value, name in (("target", dataset.target, "custom"), ("path", dataset.path, "image_folder")):
+        if value is not None and dataset.name != name:
+            raise SettingsError(f"dataset.{key}", value, f"is for dataset={name}", "choose that, or leave it out")
+    _number("dataset.validation_fraction", dataset.validation_fraction, 0 < dataset.validation_fraction < 1)
+    _number("dataset.image_size", dataset.image_size, dataset.image_size >= 1)
+    if dataset.resize is not None:
+        _number("dataset.resize", dataset.resize, dataset.resize >= dataset.image_size)
+    _number("dataset.channels", dataset.channels, dataset.channels in (1, 3))
+
+
 def _check_model(model: ModelSettings) -> None:
     _named("model.source", model.source, MODEL_SOURCES)
+    if model.target is not None and (model.name != "custom" or model.source != "zoo"):
+        raise SettingsError("model.target", model.target, "is for model=custom", "choose that, or leave it out")
     if model.name == "custom" and model.source == "zoo" and model.target is None:
         raise SettingsError("model.target", None, _text("model.target"), "set it to a function that returns the model")
     if model.weights is None:

@@ -20,7 +20,7 @@ from wavesweep.compression.basis import Band, BasisSpec, identity_basis
 from wavesweep.compression.importance import LayerImportance
 from wavesweep.compression.layers import TensorPlan
 from wavesweep.compression.quantize import quantize
-from wavesweep.compression.rate_distortion import quantize_rate_distortion
+from wavesweep.compression.rate_distortion import WEIGHED_DEAD_ZONE, quantize_rate_distortion
 from wavesweep.compression.symbols import CodedTensor, Symbols
 from wavesweep.config import RETRAININGS, CodecSettings, QuantizeSettings, RetrainSettings, ThresholdSettings
 from wavesweep.retrain.interface import Places, Retrained, Start, Training
@@ -220,9 +220,35 @@ def deciding_retraining(settings: RetrainSettings, quantizes: bool = True) -> di
     }
 
 
+def deciding_quantization(settings: QuantizeSettings, has_bands: bool) -> QuantizeSettings:
+    """The quantiser's settings without what plays no part; `has_bands`: some tensor has more than one subband."""
+    uniform, unused = settings.name == "uniform", QuantizeSettings()
+    rounds = uniform and settings.is_trainable  # otherwise bits are weighed, which begins with a zero bin of its own
+    plays = {
+        "step": uniform,
+        "bits": settings.name == "kmeans" or (uniform and settings.step is None),
+        "dead_zone": rounds or (uniform and settings.dead_zone > WEIGHED_DEAD_ZONE),
+        "per": uniform and settings.step is None and has_bands,
+        "atom_norm": rounds and has_bands,
+        "damping": settings.importance != "none",
+        "images": settings.importance != "none",
+        "coefficients": settings.name == "none",
+        "other_bits": settings.other == "quantized",
+    }
+    return replace(settings, **{key: getattr(unused, key) for key, part in plays.items() if not part})
+
+
+def has_bands(spec: ArmSpec) -> bool:
+    """Whether the arm's basis has more than one subband for some tensor."""
+    return METHODS[spec.method].basis in ("wavelet", "shuffled") and any(any(plan.levels) for plan in spec.plans)
+
+
 def _made_by(spec: ArmSpec, coding: Coding) -> dict[str, Any]:
-    """What made a file, as its header keeps it: only what the arm's key knows, so that equal arms are equal files."""
-    rule = {"kept": list(spec.kept)} if spec.kept is not None else {"threshold": differences(deciding_threshold(spec))}
+    """What made a file, as its header keeps it: only what decides it, so that equal arms are equal files."""
+    threshold = deciding_threshold(spec)
+    if prunes_nothing(threshold) and all(plan.percentile is None for plan in spec.plans):
+        threshold = ThresholdSettings(percentile=0.0)
+    rule = {"kept": list(spec.kept)} if spec.kept is not None else {"threshold": differences(threshold)}
     return {
         "wavesweep": version("wavesweep"),
         "method": spec.method,
@@ -232,10 +258,15 @@ def _made_by(spec: ArmSpec, coding: Coding) -> dict[str, Any]:
             if coding.retrain.name == "none"
             else {"retrain": deciding_retraining(coding.retrain, coding.quantize.is_trainable)}
         ),
-        "quantize": differences(coding.quantize),
+        "quantize": differences(deciding_quantization(coding.quantize, has_bands(spec))),
         "seed": spec.seed,
         **({"shrink": True} if coding.shrink else {}),
     }
+
+
+def prunes_nothing(threshold: ThresholdSettings) -> bool:
+    """Whether the rule keeps all coefficients, whatever they are, so that no other setting of it matters."""
+    return threshold.rule == "percentile" and threshold.percentile == 0
 
 
 def _rates(bands: Sequence[Band], symbols: Sequence[Symbols]) -> list[npt.NDArray[np.float64]]:

@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from wavesweep.config import Settings, allowed_text
+from wavesweep.config import LayerOverride, Settings, allowed_text
 from wavesweep.errors import SettingsError
 
 # What to install for a launcher that is not among this package's dependencies.
@@ -149,6 +149,10 @@ def _full_key(key: str, cause: BaseException | None) -> str:
 
 
 def _unknown_key(key: str) -> SettingsError:
+    if key.startswith(("layers.overrides.", "layers.overrides[")):
+        names = [entry.name for entry in fields(LayerOverride)]
+        text = f"{key}: there is no such key; an override has {', '.join(names)}"
+        return SettingsError.from_text(text, key)
     close = difflib.get_close_matches(key, _known_keys(Settings), n=1)
     hint = f"did you mean {close[0]}?" if close else "see --help for all keys"
     return SettingsError.from_text(f"{key}: there is no such key; {hint}", key)

@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from wavesweep.config import Settings
+from wavesweep.config import PLAYS_NO_PART, Settings
+from wavesweep.store.keys import differences
 
 Entry = tuple[Mapping[str, str], Mapping[str, Any]]
 
@@ -72,11 +73,25 @@ def print_trials(entries: Sequence[Entry], settings: Settings) -> None:
     console.print(table)
     for line in seed_means(entries):
         console.print(line, highlight=False, soft_wrap=True)
+    for note in [*_notes(entries), *_search_notes(settings)]:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     if len(entries) == 1 and "arms" in entries[0][1]:
         record = entries[0][1]
-        for note in record["notes"]:
-            console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
         console.print(f"record: {settings.paths.outputs}/runs/{record['key']}/result.json", soft_wrap=True)
+
+
+def _notes(entries: Sequence[Entry]) -> list[str]:
+    """Those of a single trial; of several only settings that play a part in none of them."""
+    found: list[list[str]] = [record["notes"] for _, record in entries if "arms" in record]
+    if len(entries) == 1 or not found:
+        return [note for notes in found for note in notes]
+    return [note for note in found[0] if PLAYS_NO_PART in note and all(note in notes for notes in found)]
+
+
+def _search_notes(settings: Settings) -> list[str]:
+    """Settings of a search where there is none; in no record, since a search is not what a trial is."""
+    given = {} if settings.search.name != "none" else differences(settings.search)
+    return [f"search.{key}: {value!r} {PLAYS_NO_PART}, it needs search=pareto" for key, value in given.items()]
 
 
 def seed_means(entries: Sequence[Entry]) -> list[str]:

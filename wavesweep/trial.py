@@ -25,9 +25,10 @@ from wavesweep.csv_files import curves_csv, layers_csv
 from wavesweep.early import EarlyStop, read_early_stop
 from wavesweep.errors import BusyError
 from wavesweep.export.files import ONNX_FAILURE, ONNX_RECORD
+from wavesweep.idle import idle_notes
 from wavesweep.inputs import input_digests
 from wavesweep.matching import match_bytes
-from wavesweep.notes import arm_notes, idle_notes, selection_notes, transform_notes
+from wavesweep.notes import arm_notes, selection_notes, transform_notes
 from wavesweep.prepare import check_inputs, choose_device, plan_pruned
 from wavesweep.progress import telling
 from wavesweep.sensitivity import curves_for, read_table

@@ -1,5 +1,6 @@
 """Learning curves of retraining."""
 
+import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from analysis.subjects import Subject, describe
 
 _NAME, _TITLE = "learning_curves", "Learning curves of retraining"
 _SETTINGS = 3  # a panel each
+_WIDTH = 110  # characters of all titles side by side
 
 
 def retrained(subject: Subject) -> pd.DataFrame:
@@ -37,9 +39,11 @@ def curves(subject: Subject, outputs: Path) -> Chart:
     seeds = [table["key"].nunique() for _, table in found]
     of = f"the best {len(found)} of {len(rows)} retrained settings" if len(rows) > 1 else "the retrained setting"
     shown = f"{of}" + ("; thick lines are means over seeds, thin ones single seeds" if max(seeds) > 1 else "")
-    figure = new_figure(_TITLE, caption(subject, "validation split", shown, seeds), height=4.0)
+    titles = [_title(row, table, subject, len(found)) for row, table in found]
+    lines = max(title.count("\n") + 1 for title in titles)
+    figure = new_figure(_TITLE, caption(subject, "validation split", shown, seeds), height=3.7 + 0.13 * lines)
     panels = figure.subplots(2, len(found), sharex="col", sharey="row", height_ratios=[2, 1], squeeze=False)
-    for column, (row, table) in enumerate(found):
+    for column, (_, table) in enumerate(found):
         above, below = panels[:, column]
         for method in in_order(table["method"]):
             part, style = table[table["method"] == method], look(method)
@@ -55,11 +59,16 @@ def curves(subject: Subject, outputs: Path) -> Chart:
                 )  # fmt: skip
         above.axhline(100 * subject.baseline["validation"], color=INK, linewidth=1, linestyle=(0, (4, 2)),
                       label="baseline" if column == 0 else None)  # fmt: skip
-        words = describe(row, subject.varying).replace(", ", ",\n", 1)
-        above.set_title(f"{words}\n{plural(table['key'].nunique(), 'seed')}", loc="left", fontsize=8, color=FAINT)
+        above.set_title(titles[column], loc="left", fontsize=8, color=FAINT)
         below.set_xlabel("epoch of retraining")
         below.xaxis.get_major_locator().set_params(integer=True)
     panels[0, 0].set_ylabel("validation accuracy (%)")
     panels[1, 0].set_ylabel("sparsity (%)")
     figure.legend(loc="outside lower center", ncols=8)
     return Chart(_NAME, _TITLE, figure, f"Retraining of {subject.label}: accuracy and sparsity per epoch.")
+
+
+def _title(row: pd.Series, table: pd.DataFrame, subject: Subject, panels: int) -> str:
+    """A panel's settings, in lines that are no wider than the panel, and how many seeds it shows."""
+    words = textwrap.wrap(describe(row, subject.varying), _WIDTH // panels)
+    return "\n".join([*words, plural(table["key"].nunique(), "seed")])

@@ -311,3 +311,24 @@ def test_style_does_not_leak(charts):
     with styled():
         assert matplotlib.rcParams["svg.fonttype"] == "none"
     assert dict(matplotlib.rcParams) == before
+
+
+def test_titles_of_learning_curves_stay_within_their_panels(tmp_path):
+    several = {
+        "retrain.epochs": (4, 30),
+        "retrain.rounds": (2, 3),
+        "retrain.ramp": (0.7, 0.25),
+        "quantize.bits": (8, 5),
+    }
+    for number, kind in enumerate(("finetune", "iterative", "gradual", "rewind")):
+        changes = {key: values[(number + shift) % 2] for shift, (key, values) in enumerate(several.items())}
+        record = example({"retrain.name": kind, "retrain.quantize_epochs": number, **changes})
+        write_record(tmp_path, record)
+        write_curves(tmp_path, record["key"])
+    (subject,) = subjects(collect(tmp_path).trials)
+    with styled():
+        figure = training.curves(subject, tmp_path).figure
+    encoded(figure, "png")  # lays it out, and warns where axes vanish
+    for axes in figure.axes[:3]:
+        assert axes._left_title.get_text().count("\n") > 2
+        assert axes.get_window_extent().width > 0.25 * figure.bbox.width

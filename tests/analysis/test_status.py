@@ -80,6 +80,18 @@ def test_studies_are_counted_by_state(tmp_path):
     assert found.line() == "first: 2 complete, 1 fail, 1 pruned, 1 running, of 8"
 
 
+def test_a_trial_that_was_interrupted_has_not_failed(tmp_path):
+    directory = describe(tmp_path, "first", f"sqlite:///{tmp_path}/studies/first/study.db")
+    study = optuna.create_study(storage=f"sqlite:///{directory}/study.db", study_name="first")
+    for reason in ({"crash": "interrupted"}, {"crash": "its process ended"}, {"error": "loss is NaN"}):
+        study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL, user_attrs=reason))
+    assert status(tmp_path).studies[0].states == {"fail": 1, "interrupted": 2}
+    describe(tmp_path, "first", "postgresql://host/db")
+    rows = "0,aa,fail,interrupted\n1,bb,fail,its process ended\n2,cc,fail,loss is NaN\n"
+    (directory / "history.csv").write_text(f"number,key,state,reason\n{rows}")
+    assert status(tmp_path).studies[0].states == {"fail": 1, "interrupted": 2}
+
+
 def test_studies_elsewhere_are_counted_from_their_history_and_their_passwords_not_shown(tmp_path):
     directory = describe(tmp_path, "remote", "postgresql://me:secret@host/db")
     (problem,) = status(tmp_path).studies

@@ -64,6 +64,18 @@ WRONG = {
         ["dataset.path=nosuch", "train/<class>"],
     ),
     "custom model without a target": (["model=custom"], ["model.target", "package.module.factory"]),
+    "target of a model that is not custom": (
+        ["model.target=own.build"],
+        ["model.target=own.build", "is for model=custom"],
+    ),
+    "target of data that are not custom": (
+        ["dataset.target=own.data"],
+        ["dataset.target=own.data", "is for dataset=custom"],
+    ),
+    "path of data that are no folder": (
+        ["dataset.path=photos"],
+        ["dataset.path=photos", "is for dataset=image_folder"],
+    ),
     "custom model that is nowhere": (
         ["model=custom", "model.target=nosuch.make", "model.recipe.epochs=1"],
         ["model.target=nosuch.make", "cannot be imported"],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file, save_model
 from torch import nn
 
 from wavesweep.config import ModelSettings
@@ -150,6 +150,28 @@ def test_checkpoints_are_loaded(tmp_path, write, name):
     write(trained.state_dict(), tmp_path / name)
     load_checkpoint(model, str(tmp_path / name))
     assert_same_tensors(model, trained)
+
+
+class Tied(nn.Module):
+    """A layer under two names, and another of the same shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.other = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.second = self.first
+
+
+def test_a_checkpoint_needs_only_one_of_tied_tensors(tmp_path):
+    trained, model = Tied(), Tied()
+    save_model(trained, str(tmp_path / "m.safetensors"))
+    assert len(load_file(tmp_path / "m.safetensors")) == 4 < len(trained.state_dict())
+    load_checkpoint(model, str(tmp_path / "m.safetensors"))
+    assert_same_tensors(model, trained)
+    assert model.second.weight is model.first.weight
+    state = {name: value for name, value in trained.state_dict().items() if not name.startswith("other")}
+    torch.save(state, tmp_path / "m.pt")
+    with pytest.raises(SettingsError, match=r"\(missing: other\.bias, other\.weight\)"):
+        load_checkpoint(model, str(tmp_path / "m.pt"))
 
 
 @pytest.mark.parametrize(

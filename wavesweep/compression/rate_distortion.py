@@ -26,6 +26,8 @@ Array = npt.NDArray[np.float64]
 # Bands and their symbols to the probability that each symbol is not zero: the coder's model, given from outside.
 RateModel = Callable[[Sequence[Band], Sequence[Symbols]], list[Array]]
 _ROUNDS = 3
+# Least zero bin, in steps, of the symbols by which it begins.
+WEIGHED_DEAD_ZONE = 1.3
 _BLOCK = 64
 _LARGEST_CANDIDATE = 1 << 20
 _TABLE = 256
@@ -54,7 +56,7 @@ def quantize_rate_distortion(
     if not sensitivity > 0:  # the outputs do not depend on this layer
         return as_coded(tensor, np.zeros(values.shape, np.int32), Steps((short_number(base),)))
     step, price = short_number(base / np.sqrt(sensitivity)), settings.rate_weight * base**2
-    symbols = round_to_step(values, step, max(settings.dead_zone, 1.3)).astype(np.int64) * free
+    symbols = round_to_step(values, step, max(settings.dead_zone, WEIGHED_DEAD_ZONE)).astype(np.int64) * free
     for number in range(_ROUNDS):
         found = rates(tensor.bands, [symbols[band.slice].reshape(band.shape).astype(np.int32) for band in tensor.bands])
         likely = np.concatenate([probability.reshape(-1) for probability in found])

@@ -3,7 +3,7 @@
 import pickle
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -102,6 +102,7 @@ def load_checkpoint(model: nn.Module, path: str) -> None:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise SettingsError(key, path, "must hold a state dict: names and tensors")
     own = model.state_dict()
+    state = {**state, **_tied(own, state)}
     missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     wrong = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
     if missing or extra or wrong:
@@ -112,6 +113,16 @@ def load_checkpoint(model: nn.Module, path: str) -> None:
         if not bool(torch.isfinite(state[name]).all()):
             raise SettingsError(key, path, f"tensor {name} holds NaN or infinity", "give another checkpoint")
     model.load_state_dict(state)
+
+
+def _tied(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a checkpoint lacks since it is tied to what it has: `safetensors.torch.save_model` stores one of them."""
+    places = {(own[name].data_ptr(), own[name].shape): state[name] for name in own.keys() & state.keys()}
+    return {
+        name: places[place]
+        for name, tensor in own.items()
+        if name not in state and tensor.numel() and (place := (tensor.data_ptr(), tensor.shape)) in places
+    }
 
 
 def mlp(input_shape: Sequence[int], classes: int, hidden: Sequence[int] = (256, 128), bias: bool = True) -> nn.Module:

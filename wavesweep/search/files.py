@@ -17,7 +17,7 @@ from wavesweep.search.study import SharedStudy
 from wavesweep.search.summary import Summary, best_trials, front_json, history_csv
 from wavesweep.store.records import write_atomically, write_json
 
-HISTORY_FILE = "history.csv"
+HISTORY_FILE, BEST_FILE = "history.csv", "best.yaml"
 
 
 def write_study_json(directory: Path, url: str, base: Settings) -> None:
@@ -46,7 +46,7 @@ def write_results(study: SharedStudy, points: Points, objectives: Sequence[Objec
     write_atomically(directory / HISTORY_FILE, history_csv(trials, options.objectives))
     chosen = best[-1].trial or (summary.front[0] if summary.front else None)
     if chosen is not None:
-        write_atomically(directory / "best.yaml", best_yaml(points.settings(chosen.params), chosen, directory))
+        write_atomically(directory / BEST_FILE, best_yaml(points.settings(chosen.params), chosen, directory))
     return summary
 
 

@@ -25,7 +25,7 @@ from wavesweep.interrupt import held_back, interrupted
 from wavesweep.launch import LostError, Outcome, jobs_at_once, launch, stop_if_told
 from wavesweep.live import Live
 from wavesweep.objectives import Objective, limits_of, objectives_of, violations
-from wavesweep.search.files import HISTORY_FILE, rerun_command, write_results, write_study_json
+from wavesweep.search.files import BEST_FILE, HISTORY_FILE, rerun_command, write_results, write_study_json
 from wavesweep.search.points import Points
 from wavesweep.search.samplers import make_sampler, points_of, unvisited, visited
 from wavesweep.search.space import text_of
@@ -291,7 +291,9 @@ class _Process:
         ):
             parts += [f"{number} {text}"] if number else []
         print(f"{counts.ended} of {wanted} trials: {', '.join(parts)}")
-        print(f"study: {study.directory}   rerun the best: {rerun_command(study.directory)}")
+        has_best = (study.directory / BEST_FILE).exists()  # not before the first trial has ended
+        rerun = f"   rerun the best: {rerun_command(study.directory)}" if has_best else ""
+        print(f"study: {study.directory}{rerun}")
 
 
 def _print_progress(counts: Counts, wanted: int, done: int, seconds: float, summary: Summary) -> None:

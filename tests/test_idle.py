@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from wavesweep.codec.container import read_container
+from wavesweep.arm_keys import arm_key
 from wavesweep.coding import Coding, Network, code_arm
 from wavesweep.compression.arm import ArmSpec
 from wavesweep.compression.importance import LayerImportance
@@ -17,12 +17,15 @@ from wavesweep.config import (
     CodecSettings,
     LayerOverride,
     LayersSettings,
+    MethodSettings,
+    ModelSettings,
     QuantizeSettings,
+    Recipe,
     RetrainSettings,
     Settings,
     ThresholdSettings,
 )
-from wavesweep.notes import idle_notes
+from wavesweep.idle import idle_notes
 
 # Correlated inputs, of which a few images give another estimate than all of them.
 IMAGES = torch.randn(256, 24, generator=torch.Generator().manual_seed(1)).cumsum(1).double()
@@ -53,8 +56,8 @@ THRESHOLDS = {
 }
 
 
-def coded(settings):
-    """The file of a small network, without the settings that its header keeps."""
+def coded(settings, method="wavelet"):
+    """The arm's key, and the file of a small network."""
     model = nn.Sequential(nn.Linear(24, 20), nn.Tanh(), nn.Linear(20, 6))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -68,11 +71,10 @@ def coded(settings):
         return {name: found[name] for name in names}
 
     plans = tuple(plan for plan in plan_tensors(model, settings, (24,)) if plan.pruned)
-    spec = ArmSpec("wavelet", plans, settings.boundary, settings.threshold, 0)
+    spec = ArmSpec(method, plans, settings.boundary, settings.threshold, 0)
+    coding = Coding(RetrainSettings(), settings.quantize, CodecSettings(), 0)
     network = Network(model, model.state_dict(), importance, lambda state: 1.0, lambda places: None)
-    content = code_arm(spec, Coding(RetrainSettings(), settings.quantize, CodecSettings(), 0), network).content
-    _, header, streams = read_container(content)
-    return {key: value for key, value in header.items() if key != "made_by"}, streams
+    return arm_key(spec, "baseline", coding), code_arm(spec, coding, network).content
 
 
 def quantized_by(quantize):
@@ -101,19 +103,63 @@ def test_a_number_of_another_rule_is_noted_and_changes_no_file(rule, key, value)
     assert bool(idle_notes(settings)) == (coded(settings) == coded(base))
 
 
+@pytest.mark.parametrize(
+    "change", [{"scope": "global"}, {"shrinkage": "soft"}, {"atom_norm": True}, {"allocation": "erk"}]
+)
+@pytest.mark.parametrize("percentile", [0.0, 60.0])
+def test_how_much_is_pruned_of_nothing_is_noted_and_changes_no_file(percentile, change):
+    base = Settings(threshold=ThresholdSettings(percentile=percentile))
+    settings = replace(base, threshold=replace(base.threshold, **change))
+    assert bool(idle_notes(settings)) == (coded(settings)[1] == coded(base)[1]) == (not percentile)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"quantize": QuantizeSettings(per="band")},
+        {"quantize": QuantizeSettings(atom_norm=True)},
+        {"threshold": ThresholdSettings(atom_norm=True)},
+        {"wavelet": "haar"},
+        {"level": 1},
+        {"boundary": "zero"},
+    ],
+)
+@pytest.mark.parametrize("method", ["wavelet", "magnitude"])
+def test_settings_of_wavelets_are_noted_where_no_arm_has_one(method, change):
+    base = Settings(method=MethodSettings(method), compare=["random"])
+    settings = replace(base, **change)
+    is_same = coded(settings, method) == coded(base, method)
+    assert bool(idle_notes(settings)) == is_same == (method == "magnitude")
+    assert idle_notes(replace(settings, compare=["shuffled"])) == []
+
+
 @pytest.mark.parametrize("change", [{"percentile": 10.0}, {"bits": 3}])
 @pytest.mark.parametrize("rule", THRESHOLDS)
 @pytest.mark.parametrize("name", QUANTIZERS)
 def test_a_layers_own_number_is_noted_where_it_changes_no_file(name, rule, change):
     base = Settings(threshold=THRESHOLDS[rule], quantize=QUANTIZERS[name])
     settings = replace(base, layers=LayersSettings(overrides=[LayerOverride("0*", **change)]))
-    assert bool(idle_notes(settings)) == (coded(settings) == coded(base))
+    assert bool(idle_notes(settings)) == (coded(settings)[1] == coded(base)[1])
 
 
 def test_defaults_and_settings_that_play_a_part_are_not_noted():
     assert idle_notes(Settings()) == []
     retrain = RetrainSettings("iterative", epochs=6, rounds=2, quantize_epochs=1, learning_rate=0.1)
     assert idle_notes(Settings(retrain=retrain)) == []
+
+
+def test_controls_that_are_none_and_a_momentum_of_adam_are_noted():
+    assert idle_notes(Settings(method=MethodSettings("magnitude"))) == []  # the default is nobody's choice
+    assert idle_notes(Settings(compare=["wavelet", "dct"])) == [
+        "compare: 'wavelet' plays no part, it needs another method than the main one"
+    ]
+    assert idle_notes(Settings(compare=[], compare_match="bytes")) == [
+        "compare_match: 'bytes' plays no part, it needs a method to compare with"
+    ]
+    model = ModelSettings(recipe=Recipe(momentum=0.5))
+    note = "model.recipe.momentum: 0.5 plays no part, it needs model.recipe.optimizer=sgd"
+    assert idle_notes(Settings(model=model)) == [note]
+    assert idle_notes(Settings(model=model, retrain=RetrainSettings("finetune", optimizer="sgd"))) == []
 
 
 def test_settings_of_another_retraining_are_noted_with_what_they_need():
