@@ -1,5 +1,6 @@
 """What the command line does, for a notebook: compress a network, save it, load it again."""
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -175,7 +176,10 @@ def _settings(overrides: Sequence[str]) -> Settings:
         with initialize_config_dir(str(config_directory())):
             settings = settings_from(compose("config", list(overrides)))
     except (HydraException, OmegaConfBaseException) as error:
-        raise SettingsError.from_text(explain(error)) from None
+        text = explain(error)
+        if found := re.match(r"(\S+): several values need a sweep", text):  # whose command line is of no use here
+            text = f"{found[1]}: must be one value; call compress for each"
+        raise SettingsError.from_text(text) from None
     finally:
         GlobalHydra.instance().hydra = others
     check(settings)

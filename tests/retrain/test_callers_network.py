@@ -123,3 +123,5 @@ def test_a_setting_that_plays_no_part_is_warned_of_and_a_text_is_no_list():
     assert warned.content == wavesweep.compress(model, ["wavelet=haar", "level=1"]).content
     with pytest.raises(SettingsError, match=r"^overrides=wavelet=haar: must be a list of settings; give \["):
         wavesweep.compress(model, "wavelet=haar")
+    with pytest.raises(SettingsError, match=r"^wavelet=haar,db2: must be one value; call"):
+        wavesweep.compress(model, ["wavelet=haar,db2"])
