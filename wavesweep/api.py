@@ -79,7 +79,9 @@ def compress(
     if isinstance(overrides, str):
         raise SettingsError("overrides", overrides, "must be a list of settings", f"give [{overrides!r}]")
     settings = _settings(overrides)
-    for note in idle_notes(replace(settings, compare=[], compare_match="coefficients")):
+    # A loop over methods may give all of them the settings of wavelets, as a trial gives them to its controls.
+    also = ["wavelet"] if settings.method.name != "wavelet" else []
+    for note in idle_notes(replace(settings, compare=also, compare_match="coefficients")):
         warnings.warn(note, stacklevel=2)
     network = give_logits(deepcopy(model))
     state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}

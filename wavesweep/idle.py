@@ -105,7 +105,9 @@ def _of_quantization(settings: Settings) -> Idle:
     quantize = settings.quantize
     decided = differences(deciding_quantization(quantize, _uses_wavelet(settings)))
     for key, value in differences(quantize).items():
-        if key not in decided:
+        # quantize=rdo brings its images along, also where importance is taken from it.
+        brought = key == "images" and not quantize.is_trainable
+        if key not in decided and not brought:
             yield f"quantize.{key}", value, _QUANTIZE_NEEDS[key]
     uses_bits = quantize.name == "kmeans" or (quantize.name == "uniform" and quantize.step is None)
     for override in settings.layers.overrides:
