@@ -76,7 +76,7 @@ def test_what_is_not_removed_says_why(forked, tmp_path):
     ]
     assert found["unit"]["notes"] == []
     assert found["magnitude"]["arms"][0]["shrunk"]["removed"] == {}
-    assert found["magnitude"]["notes"] == ["magnitude: no unit could be removed, see shrunk.kept_because"]
+    assert found["magnitude"]["notes"] == ["magnitude: no unit could be removed, none is all zero"]
 
 
 def test_the_same_command_again_computes_nothing(forked, outputs):
