@@ -226,7 +226,7 @@ def deciding_quantization(settings: QuantizeSettings, has_bands: bool) -> Quanti
     rounds = uniform and settings.is_trainable  # otherwise bits are weighed, which begins with a zero bin of its own
     plays = {
         "step": uniform,
-        "bits": settings.name == "kmeans" or (uniform and settings.step is None),
+        "bits": settings.uses_bits,
         "dead_zone": rounds or (uniform and settings.dead_zone > WEIGHED_DEAD_ZONE),
         "per": uniform and settings.step is None and has_bands,
         "atom_norm": rounds and has_bands,

@@ -185,6 +185,11 @@ class QuantizeSettings:
     other_bits: int = _setting(8, "must be an integer from 2 to 16 (quantize.other=quantized only)")
 
     @property
+    def uses_bits(self) -> bool:
+        """Whether `bits`, or those of a layer, decide anything."""
+        return self.name == "kmeans" or (self.name == "uniform" and self.step is None)
+
+    @property
     def is_trainable(self) -> bool:
         """Whether retraining can train this quantiser: not one that weighs bits against what each symbol does."""
         return not self.rate_weight and self.importance == "none"

@@ -109,9 +109,8 @@ def _of_quantization(settings: Settings) -> Idle:
         brought = key == "images" and not quantize.is_trainable
         if key not in decided and not brought:
             yield f"quantize.{key}", value, _QUANTIZE_NEEDS[key]
-    uses_bits = quantize.name == "kmeans" or (quantize.name == "uniform" and quantize.step is None)
     for override in settings.layers.overrides:
-        if override.bits is not None and not uses_bits:
+        if override.bits is not None and not quantize.uses_bits:
             yield f"layers.overrides[match={override.match}].bits", override.bits, _QUANTIZE_NEEDS["bits"]
 
 

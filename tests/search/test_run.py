@@ -10,6 +10,7 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
+from analysis.studies import studies, trial_states
 from wavesweep.app import config_directory, register
 from wavesweep.baseline import load_subject
 from wavesweep.errors import GivenUpError, StoreError, TrialError
@@ -76,6 +77,13 @@ def history(tmp_path):
         return list(csv.DictReader(file))
 
 
+def counted(tmp_path):
+    """What `analysis.status` counts, from the database and from the history alone."""
+    (study,) = studies(tmp_path / "outputs" / "studies")
+    directory = tmp_path / "outputs" / "studies" / study.name
+    return dict(study.states), trial_states("postgresql://elsewhere", study.name, directory)
+
+
 def here(points):
     search(points, BasicLauncher())
 
@@ -91,6 +99,7 @@ def test_trials_whose_worker_died_are_run_again(points, launched, tmp_path, caps
     assert [row["state"] for row in rows] == ["fail", "fail", *["complete"] * 4]
     assert [row["reason"] for row in rows] == [*["its process ended"] * 2, *[""] * 4]
     assert len({row["key"] for row in rows if row["state"] == "complete"}) == 4
+    assert counted(tmp_path) == ({"complete": 4, "interrupted": 2},) * 2
 
 
 def test_a_search_whose_workers_always_die_ends_and_can_go_on(points, launched, tmp_path, capsys):
@@ -132,6 +141,7 @@ def test_a_full_disk_ends_the_search_and_leaves_no_trial_running(points, tmp_pat
     here(points(2))
     states = [row["state"] for row in history(tmp_path)]
     assert sorted(states) == ["complete", "complete", "fail", "fail"]
+    assert counted(tmp_path) == ({"complete": 2, "interrupted": 2},) * 2
 
 
 def test_the_files_of_a_point_are_in_its_key(points, tmp_path):
