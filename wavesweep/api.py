@@ -85,6 +85,7 @@ def compress(
         warnings.warn(note, stacklevel=2)
     network = give_logits(deepcopy(model))
     state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    _check_types(model, settings)
     if settings.shrink and input_shape:
         _check_inputs(torch.zeros(1, *input_shape), network, "input_shape")
     if validation is not None and (not isinstance(validation, tuple | list) or len(validation) != 2):
@@ -102,7 +103,8 @@ def compress(
             raise SettingsError("quantize.importance", "second_order", "needs images", "give compress(images=...)")
         scratch = deepcopy(network)
         scratch.load_state_dict(dict(state))
-        return layer_importance(scratch, names, images[: settings.quantize.images].clone(), settings.seed)
+        sample = images[: settings.quantize.images].clone().to(next(scratch.parameters()).device)
+        return layer_importance(scratch, names, sample, settings.seed)
 
     def accuracy(state: Mapping[str, Tensor]) -> float:
         raise SettingsError("quantize.max_drop", settings.quantize.max_drop, "needs a data set", "use the command line")
@@ -123,6 +125,8 @@ def compress(
             raise SettingsError(
                 "retrain.name", settings.retrain.name, "needs parameters with gradients", "unfreeze some"
             )
+        if settings.retrain.augment and images.dim() != 4:
+            raise SettingsError("retrain.augment", True, "needs images, of shape (count, channels, height, width)")
         # The images are normalised already, so their mean is taken as 0 and their standard deviation as 1.
         data = Dataset(Split(images, labels), held_out, held_out, classes, torch.zeros(()), torch.ones(()))
         device = choose_device(settings.device)
@@ -139,6 +143,18 @@ def compress(
     coding = Coding(settings.retrain, settings.quantize, settings.codec, settings.seed, settings.shrink)
     known = Network(network, state, importance, accuracy, training, tuple(input_shape))
     return CompressedModel(code_arm(spec, coding, known).content)
+
+
+def _check_types(model: nn.Module, settings: Settings) -> None:
+    """Refuse parameters of types that cannot be coded, or not retrained."""
+    retrain = settings.retrain.name
+    allowed = (torch.float32,) if retrain != "none" else (torch.float32, torch.float64, torch.float16)
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype not in allowed:
+            names = ", ".join(str(kind).removeprefix("torch.") for kind in allowed)
+            what = "" if retrain == "none" else f" with retrain={retrain}"
+            kind = str(parameter.dtype).removeprefix("torch.")
+            raise SettingsError("model", f"{name} of {kind}", f"must be {names}{what}", "give compress(model.float())")
 
 
 def _check_inputs(inputs: Tensor, network: nn.Module, what: str) -> None:

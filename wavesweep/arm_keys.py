@@ -14,6 +14,7 @@ from wavesweep.coding import (
 )
 from wavesweep.compression.arm import METHODS, ArmSpec
 from wavesweep.compression.layers import TensorPlan
+from wavesweep.shrink.stored import FOLDED_BITS
 from wavesweep.store.keys import differences, hash_of
 
 # Raise when an arm of the same specification would give another result than before.
@@ -78,7 +79,7 @@ def _content(spec: ArmSpec, baseline_key: str, coding: Coding) -> dict[str, Any]
         "shrinkage": threshold.shrinkage,
         "atom_norm": threshold.atom_norm,
         **rule,
-        **({"shrink": True} if coding.shrink else {}),
+        **({"shrink": FOLDED_BITS if coding.quantize.other == "quantized" else True} if coding.shrink else {}),
     }
 
 

@@ -29,7 +29,7 @@ from wavesweep.compression.importance import LayerImportance, layer_importance
 from wavesweep.compression.symbols import Steps
 from wavesweep.config import Recipe, Settings
 from wavesweep.early import EarlyStop
-from wavesweep.errors import FileFormatError, GivenUpError
+from wavesweep.errors import FileFormatError, GivenUpError, TrialError
 from wavesweep.measure.alternatives import gzip_bytes
 from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates, parameters
 from wavesweep.measure.quality import evaluate
@@ -137,7 +137,11 @@ def obtain_arm(spec: ArmSpec, bench: Bench, wait: bool = True) -> dict[str, Any]
     def compute(_: Path) -> dict[str, Any]:
         return {"arm_key": key, **_compute(spec, bench, places)}
 
-    record = once(path, compute, wait=wait)
+    try:
+        record = once(path, compute, wait=wait)
+    except (GivenUpError, TrialError):  # its retraining is not gone on with
+        path.with_name(CHECKPOINT).unlink(missing_ok=True)
+        raise
     if not _is_intact(path.with_name(MODEL_FILE)):  # lost or damaged; the same one comes out again
         path.unlink(missing_ok=True)
         record = once(path, compute, wait=wait)

@@ -170,6 +170,16 @@ def test_every_basis_inverts_at_any_shape(shape, name, mode, data):
         assert_inverts(basis, shape)
 
 
+@pytest.mark.parametrize("kind", ["identity", "wavelet", "dct", "rotation", "shuffled"])
+def test_every_basis_is_in_float32_under_autocast(kind):
+    basis = bases_of((12, 10), (0, 1), (1, 1), "db2", "periodization")[kind]
+    signal = torch.randn(12, 10)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = basis.synthesise(basis.analyse(signal))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, signal, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["identity", "dct", "rotation", "shuffled"])
 def test_an_axis_longer_than_a_rotation_block_inverts(kind):
     shape = (ROTATION_BLOCK + 7, 2)

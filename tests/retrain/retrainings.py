@@ -3,9 +3,12 @@
 from dataclasses import replace
 
 import torch
+from torch import nn
 
+import wavesweep
 from wavesweep.codec.files import read
 from wavesweep.config import (
+    MethodSettings,
     ModelSettings,
     PathsSettings,
     QuantizeSettings,
@@ -59,6 +62,29 @@ LOOSE = {
     "rate, frozen": {"retrain": replace(RATE, epochs=4, freeze_epochs=2), "threshold": ALL},
     "finetune, rate-distortion": {"retrain": RetrainSettings("finetune", epochs=2), **RDO},
 }
+SHORT = RetrainSettings("gradual", epochs=2, quantize_epochs=1)
+# What a device other than the CPU must do as the CPU does.
+ON_DEVICES = (
+    KINDS
+    | LOOSE
+    | {
+        **{method: {"retrain": SHORT, "method": MethodSettings(method)} for method in ("dct", "rotation", "shuffled")},
+        "longer filters": {"retrain": SHORT, "wavelet": "bior2.2"},
+        "distilled": {"retrain": replace(SHORT, distillation=0.5)},
+        "units": {"retrain": replace(SHORT, name="finetune"), "method": MethodSettings("unit"), "shrink": True},
+        "convolutions": {
+            "retrain": replace(RATE, epochs=1),
+            "model": ModelSettings("resnet20", recipe=Recipe(epochs=1, batch_size=256)),
+        },
+    }
+)
+# The same for a network and data of a caller's.
+CALLERS = (
+    ["retrain=gradual", "retrain.epochs=2", "retrain.quantize_epochs=1"],
+    ["retrain=rate", "retrain.epochs=2"],
+    ["method=unit", "shrink=true", "retrain=finetune", "retrain.epochs=1", "retrain.quantize_epochs=0"],
+    ["quantize=rdo", "quantize.importance=second_order"],
+)
 COLUMNS = ["method", "epoch", "round", "quantized", "sparsity", "validation_loss", "validation_accuracy", "loss"]
 
 
@@ -67,6 +93,25 @@ def settings_of(outputs, compare=(), **changes):
         model=MODEL, compare=list(compare), paths=PathsSettings(outputs=str(outputs)), progress=False, device="cpu"
     )
     return replace(base, **changes)
+
+
+def compressed_of(overrides, device, device_of_data):
+    """The content of the file of a caller's network, which lies on one device, its data on another."""
+    generator = torch.Generator().manual_seed(1)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 3))
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.1, generator=generator)
+    labels = torch.randint(0, 3, (200,), generator=generator)
+    images = torch.randn(200, 1, 8, 8, generator=generator) + labels[:, None, None, None] - 1
+    images, labels = images.to(device_of_data), labels.to(device_of_data)
+    return wavesweep.compress(
+        model.to(device),
+        ["wavelet=haar", "progress=false", *overrides],
+        input_shape=(1, 8, 8),
+        images=images,
+        labels=labels,
+        validation=(images[:50], labels[:50]),
+    ).content
 
 
 def arm_of(record, number=0):

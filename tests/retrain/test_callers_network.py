@@ -125,3 +125,72 @@ def test_a_setting_that_plays_no_part_is_warned_of_and_a_text_is_no_list():
         wavesweep.compress(model, "wavelet=haar")
     with pytest.raises(SettingsError, match=r"^wavelet=haar,db2: must be one value; call"):
         wavesweep.compress(model, ["wavelet=haar,db2"])
+
+
+class SomeLayersAtATime(nn.Module):
+    """A layer that is left out at random while training, so that its first gradient may come late."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.middle, self.last = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 3)
+
+    def forward(self, inputs):
+        hidden = self.first(inputs.flatten(1)).relu()
+        if not self.training or torch.rand(()) < 0.5:
+            hidden = hidden + self.middle(hidden).relu()
+        return self.last(hidden)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_layers_that_are_left_out_at_random_are_retrained(optimizer, seed):
+    (images, labels), validation = labelled(256, 1), labelled(64, 2)
+    settings = ["method=magnitude", "retrain=finetune", "retrain.epochs=3", f"retrain.optimizer={optimizer}"]
+    compressed = wavesweep.compress(
+        SomeLayersAtATime(),
+        [*OVERRIDES[1:5], *settings, f"seed={seed}"],
+        images=images,
+        labels=labels,
+        validation=validation,
+    )
+    assert all(torch.isfinite(value).all() for value in compressed.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "overrides", "said"),
+    [
+        (
+            torch.bfloat16,
+            [],
+            r"^model=weight of bfloat16: must be float32, float64, float16; give compress\(model\.float",
+        ),
+        (torch.float64, ["retrain=finetune"], r"^model=weight of float64: must be float32 with retrain=finetune; give"),
+        (torch.float16, ["retrain=rate"], r"^model=weight of float16: must be float32 with retrain=rate; give"),
+    ],
+)
+def test_types_that_cannot_be_coded_or_retrained_are_refused(kind, overrides, said):
+    with pytest.raises(SettingsError, match=said):
+        wavesweep.compress(nn.Linear(16, 16).to(kind), ["wavelet=haar", *overrides])
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16])
+def test_other_types_are_pruned_and_keep_their_type(kind, tmp_path):
+    model = nn.Linear(16, 16).to(kind)
+    compressed = wavesweep.compress(model, ["wavelet=haar", "threshold.percentile=0", "quantize.bits=8"])
+    wavesweep.save(compressed, tmp_path / "model.wsz")
+    loaded = wavesweep.load(tmp_path / "model.wsz", nn.Linear(16, 16).to(kind))
+    assert loaded.weight.dtype == loaded.bias.dtype == kind
+    torch.testing.assert_close(loaded.weight, model.weight, rtol=0, atol=0.01)
+
+
+def test_only_images_are_augmented():
+    model, inputs, labels = nn.Linear(16, 3), torch.randn(20, 16), torch.zeros(20, dtype=torch.int64)
+    with pytest.raises(SettingsError, match=r"^retrain\.augment=True: needs images, of shape \(count, channels"):
+        wavesweep.compress(
+            model,
+            ["wavelet=haar", "retrain=finetune", "retrain.augment=true", "progress=false"],
+            images=inputs,
+            labels=labels,
+            validation=(inputs, labels),
+        )

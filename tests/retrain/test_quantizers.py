@@ -188,6 +188,15 @@ def test_a_first_quantizer_has_steps_of_so_many_deviations():
     assert not first_quantizer(nothing, 2.5, "layer").coded(nothing).symbols.any()
 
 
+@pytest.mark.parametrize("deviations", [0.25, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("value", [1.0, -0.3])
+def test_a_first_quantizer_keeps_values_that_are_all_alike(deviations, value):
+    tensor = tensors()[1]
+    alike = replace(tensor, coefficients=torch.full_like(tensor.coefficients, value))
+    quantizer = first_quantizer(alike, deviations, "layer")
+    assert quantizer(alike.coefficients, alike.mask).detach().numpy() == pytest.approx(value, rel=1e-5)
+
+
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_a_codebook_that_was_not_trained_gives_the_coded_tensor_again(bits):
     for tensor in tensors("dct"):

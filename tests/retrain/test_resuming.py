@@ -12,6 +12,8 @@ from torch import nn
 from wavesweep import trial
 from wavesweep.baseline import Subject, load_subject
 from wavesweep.config import PathsSettings, RetrainSettings
+from wavesweep.early import EarlyStop
+from wavesweep.errors import GivenUpError
 from wavesweep.progress import Meter
 from wavesweep.retrain.checkpoint import read_checkpoint
 from wavesweep.retrain.run import Run
@@ -129,3 +131,13 @@ def test_dropout_and_normalisation_in_a_resumed_retraining(tmp_path, monkeypatch
                         run_trial(where)
         contents.append(file_of(run_trial(where), tmp_path / str(interrupted)).read_bytes())
     assert contents[0] == contents[1]
+
+
+def test_a_retraining_that_is_given_up_leaves_no_checkpoint(tmp_path, monkeypatch):
+    settings = settings_of(tmp_path, retrain=RetrainSettings("finetune", epochs=3))
+    monkeypatch.setattr(trial, "_early_stop", lambda _: EarlyStop(50, "stored_bytes", ((1.0, 1.0),)))
+    monkeypatch.setattr(EarlyStop, "reason", lambda *_: "weak")
+    with pytest.raises(GivenUpError, match="weak"):
+        run_trial(settings)
+    assert list((tmp_path / "arms").glob("*/model.wsz"))  # it came to a file
+    assert not list((tmp_path / "arms").glob("*/*.pt"))

@@ -99,6 +99,22 @@ def test_weights_that_are_left_are_coded_as_before(name, overrides):
     assert len(state["fc1.bias"]) == len(left)
 
 
+@pytest.mark.parametrize("bits", [3, 8, 14])
+def test_quantised_biases_take_up_constants_without_a_new_error(bits, tmp_path):
+    model = trained("mlp")
+    zero_units(model, 0.5)
+    overrides = ["quantize.other=quantized", f"quantize.other_bits={bits}"]
+    full, small = compressed(model, ZOO["mlp"], *overrides)
+    wavesweep.save(small, tmp_path / "model.wsz")
+    loaded = wavesweep.load(tmp_path / "model.wsz", trained("mlp", seed=1))
+    assert parameters(loaded) < 0.9 * parameters(model)
+    images = torch.randn(64, *ZOO["mlp"], generator=torch.Generator().manual_seed(2))
+    zeroed = filled(trained("mlp"), full)
+    with torch.no_grad():
+        outputs, others = zeroed(images), loaded(images)
+    assert (outputs - others).abs().max() < 1e-3 * outputs.abs().max()
+
+
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in ("magnitude", "random", "unit")])
 def test_units_that_coefficients_mix_stay_and_say_why(method):
     model = trained("lenet300")

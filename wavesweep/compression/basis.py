@@ -192,6 +192,10 @@ def rotation_basis(shape: Sequence[int], axes: Sequence[int], seed: int, name: s
     seeds = [derived_seed(seed, "rotation", name, str(axis)) for axis in axes]
 
     def rotate(signal: Tensor, inverse: bool) -> Tensor:
+        with torch.autocast(signal.device.type, enabled=False):  # as precise as the other bases
+            return rotated(signal, inverse)
+
+    def rotated(signal: Tensor, inverse: bool) -> Tensor:
         for axis, axis_seed in zip(axes, seeds, strict=True):
             rows = signal.movedim(axis, 0)
             blocks = []

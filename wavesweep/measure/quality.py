@@ -32,7 +32,7 @@ def evaluate(model: nn.Module, dataset: Dataset, split: Split, name: str, device
         TrialError: the loss is not finite.
     """
     logits = forward(model, dataset, split, device)
-    quality = quality_of(logits, split.labels, dataset.classes)
+    quality = quality_of(logits, split.labels.cpu(), dataset.classes)
     if not math.isfinite(quality.loss):
         raise TrialError(f"the {name} loss is {quality.loss}; lower model.recipe.learning_rate or prune less")
     return asdict(quality)

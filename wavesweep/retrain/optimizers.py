@@ -24,6 +24,11 @@ def make_optimizers(network: nn.Module, coefficients: Coefficients, recipe: Reci
     }
     every = [parameter for parameter in network.parameters() if parameter.requires_grad]
     weights = make_optimizer([p for p in every if id(p) not in of_quantizers], recipe, fused=True)
+    if isinstance(weights, torch.optim.SGD) and recipe.momentum:
+        # From zeros the first step is the same, and PyTorch's fused step fails where only some parameters have had
+        # gradients before, as with layers that are left out at random.
+        for parameter in weights.param_groups[0]["params"]:
+            weights.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     if not of_quantizers:
         return [weights]
     of_steps = Recipe(optimizer="adam", learning_rate=_QUANTIZER_RATE)

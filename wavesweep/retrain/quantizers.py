@@ -115,7 +115,7 @@ def _of_each(steps: Tensor, sizes: list[int]) -> Tensor:
     if len(steps) == 1:
         return steps
     # With the size of the result, which a GPU would have to be asked for.
-    return torch.repeat_interleave(steps, torch.tensor(sizes, device=steps.device), output_size=sum(sizes))
+    return torch.repeat_interleave(steps, torch.tensor(sizes).to(steps.device), output_size=sum(sizes))
 
 
 def _sums_of_products(left: Tensor, right: Tensor, sizes: list[int]) -> Tensor:
@@ -164,9 +164,11 @@ def trained_quantizer(coded: CodedTensor, tensor: PrunedTensor, dead_zone: float
 def first_quantizer(tensor: PrunedTensor, deviations: float, per: str) -> StepQuantizer:
     """Steps of so many standard deviations of the tensor's coefficients, to train from: one, or one per band."""
     values = tensor.coefficients.double()
-    # Equal values, such as biases that are all zero, say nothing of how far apart those will be that are trained.
-    spread = float(values.std(correction=0)) or float(values.abs().mean()) or _STEP_OF_ZEROS
-    step = deviations * spread
+    step = deviations * float(values.std(correction=0))
+    if not step:
+        # Equal values, such as biases that are all zero, say nothing of how far apart those will be that are trained;
+        # scales that are all one must not begin as zeros, from which nothing is learned.
+        step = min(deviations, 1.0) * float(values.abs().mean()) or deviations * _STEP_OF_ZEROS
     count = len(tensor.bands) if per == "band" else 1
     return StepQuantizer(tensor.bands, [max(step, 1e-8)] * count, exact=False)
 

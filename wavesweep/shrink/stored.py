@@ -15,6 +15,10 @@ from wavesweep.compression.symbols import CodedTensor, Values
 from wavesweep.shrink.graph import Indices
 from wavesweep.shrink.units import Shrunk, shrink
 
+# Quantised biases that took up constants have so many bits at least: they were quantised once already, and are to add
+# nothing to that error. Outputs differ by some 1e-4 from those of the zeroed network, about as with float16.
+FOLDED_BITS = 12
+
 
 @dataclass(frozen=True)
 class ShrunkFile:
@@ -48,7 +52,7 @@ def shrink_stored(
     small = []
     for tensor in tensors:
         if tensor.name in found.folded:
-            small.append(other_tensor(tensor.name, found.state[tensor.name], other, bits))
+            small.append(other_tensor(tensor.name, found.state[tensor.name], other, max(bits, FOLDED_BITS)))
         else:
             small.append(_cut(tensor, found.kept.get(tensor.name, {})))
     full_shapes = {name: list(zeroed[name].shape) for name in found.kept}
