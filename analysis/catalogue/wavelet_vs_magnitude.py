@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.catalogue.study import Study
 from analysis.charts.chart import Chart
-from analysis.charts.lines import Axis, measure_lines
+from analysis.charts.lines import Axis, looks_of, measure_lines
 from analysis.charts.paired import paired_in_trials, paired_lines
 from analysis.evidence import MEASURES, Evidence
 from analysis.markdown import table_text
@@ -78,18 +78,22 @@ def _magnitude(subject: Subject) -> pd.DataFrame:
 
 
 def _curves(found: Evidence) -> Chart:
+    shown = Evidence(found.subject, found.by, _ranked(found), found.before)
+    return measure_lines(shown, "Pruning convolutions in the wavelet domain, by magnitude, at random", _AXIS, "form")
+
+
+def _ranked(found: Evidence) -> pd.DataFrame:
     table = as_shown(found.table)
     # The clamped form last, so that it is drawn over magnitude and the two are seen to coincide.
-    table = table.assign(form=table.apply(form, axis=1)).sort_values("form", key=_rank, kind="stable")
-    shown = Evidence(found.subject, found.by, table, found.before)
-    return measure_lines(shown, "Pruning convolutions in the wavelet domain, by magnitude, at random", _AXIS, "form")
+    return table.assign(form=table.apply(form, axis=1)).sort_values("form", key=_rank, kind="stable")
 
 
 def _differences(found: Evidence) -> Chart:
     rows = as_shown(found.subject.singles)
     rows = rows[rows["method"] != "random"]  # tens of points below all others
     title = "Wavelets less magnitude pruning, real and with the level clamped"
-    return paired_lines(found, title, _AXIS, form, "magnitude", rows)
+    looks = looks_of(_ranked(found)["form"])  # those of the other chart
+    return paired_lines(found, title, _AXIS, form, "magnitude", rows, looks)
 
 
 def _tables(found: Evidence) -> Sequence[str]:

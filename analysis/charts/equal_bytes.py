@@ -1,6 +1,5 @@
 """Accuracy against stored bytes, and differences at equal bytes with their intervals; a panel per retraining."""
 
-from itertools import pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -53,20 +52,22 @@ def difference_intervals(found: Evidence) -> Chart:
     for axes, stage in zip(panels, stages, strict=True):
         part = table[table["retraining"] == stage]
         methods = in_order(set(part["method"]) - {REFERENCE})
-        # Side by side, so that intervals at one size do not hide each other; those of one size stay together.
+        # The sizes in their order, each with its intervals side by side, so that these do not hide each other.
         sizes = sorted(set(part["stored_bytes"]))
-        gap = min((larger / smaller for smaller, larger in pairwise(sizes)), default=2.0)
-        apart = gap ** (0.6 / len(methods))
         for place, method in enumerate(methods):
             rows, style = part[part["method"] == method], look(method)
-            size = rows["stored_bytes"] * apart ** (place - (len(methods) - 1) / 2)
+            at = rows["stored_bytes"].map(sizes.index) + (place - (len(methods) - 1) / 2) * 0.6 / len(methods)
             mean, low, high = (100 * rows[name].astype(float) for name in ("mean", "low", "high"))
             axes.errorbar(
-                size, mean, yerr=[mean - low, high - mean], fmt=style.marker, color=style.color, elinewidth=1.2,
+                at, mean, yerr=[mean - low, high - mean], fmt=style.marker, color=style.color, elinewidth=1.2,
                 capsize=2.5, label=method,
             )  # fmt: skip
         axes.axhline(0, color=FAINT, linewidth=1)
-        _bytes_axis(axes, STAGES[stage])
+        axes.set_xticks(range(len(sizes)), [readable_bytes(size) for size in sizes])
+        axes.set_xlim(-0.5, len(sizes) - 0.5)
+        axes.grid(visible=False, axis="x")
+        axes.set_xlabel("stored bytes")
+        axes.set_title(STAGES[stage], loc="left", fontsize=8.5, color=FAINT)
     panels[0].set_ylabel("difference (points)")
     _legend(figure, panels)
     text = f"Test accuracy of {found.subject.label}: wavelet minus each other method at equal bytes, with intervals."

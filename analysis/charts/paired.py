@@ -1,15 +1,15 @@
 """By how much methods differ from one of them in the same trials: mean differences over seeds with their intervals."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from analysis.charts.chart import Chart, caption, left_out
-from analysis.charts.lines import Axis, looks_of
+from analysis.charts.lines import Axis
 from analysis.evidence import Evidence
 from analysis.statistics import Paired, paired
-from analysis.style import INK, new_figure
+from analysis.style import INK, Look, new_figure
 
 
 def paired_in_trials(rows: pd.DataFrame, reference: pd.DataFrame, x: str) -> dict[float, Paired]:
@@ -32,6 +32,7 @@ def paired_lines(
     form: Callable[["pd.Series[Any]"], str],
     reference: str,
     rows: pd.DataFrame,
+    looks: Mapping[Any, Look],
 ) -> Chart:
     """Lines of the mean difference from `reference` over `x`, with 95 % t-intervals over seeds.
 
@@ -42,6 +43,7 @@ def paired_lines(
         form: what the line of a row is called.
         reference: the method that the others are compared with, each in its own trial.
         rows: those of `found.subject.singles` that are compared.
+        looks: how each line is drawn.
     """
     name = f"difference_{x.column}".replace(".", "_")
     forms = rows.assign(form=rows.apply(form, axis=1))
@@ -52,8 +54,8 @@ def paired_lines(
     figure = new_figure(title, caption(found.subject, "test split", shown, [rows["seed"].nunique()]), height=3.4)
     axes = figure.subplots()
     axes.axhline(0, color=INK, linewidth=1)
-    looks, every = looks_of(others["form"]), found.subject.rows
-    for number, (text, part) in enumerate(others.groupby("form", sort=False)):
+    every, lines = found.subject.rows, list(others.groupby("form", sort=False))
+    for number, (text, part) in enumerate(lines):
         differences = paired_in_trials(part, every[every["method"] == reference], x.column)
         means = [difference.mean for difference in differences.values()]
         halves = [
@@ -61,10 +63,10 @@ def paired_lines(
         ]
         style = looks[text]
         # Side by side, so that intervals do not hide each other.
-        places = [value + 0.5 * number for value in differences]
+        places = [value + 0.5 * (number - (len(lines) - 1) / 2) for value in differences]
         axes.errorbar(places, means, halves, color=style.color, marker=style.marker, linestyle=style.line, capsize=3,
                       label=str(text))  # fmt: skip
     axes.set_xlabel(x.label)
     axes.set_ylabel(f"test accuracy less {reference} (points)")
-    figure.legend(loc="outside lower center", ncols=3, handlelength=2.8)
+    figure.legend(loc="outside lower center", ncols=4, handlelength=2.8)
     return Chart(name, title, figure, f"Difference in test accuracy of {found.subject.label} against {x.label}.")
