@@ -1,7 +1,6 @@
 """A user's own transformer on their own tokens, from the command line."""
 
 import sys
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -145,8 +144,6 @@ def test_what_does_not_fit_is_one_line(trial, forked, settings, message):
     assert len(outcome.stderr.splitlines()) == 1
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
 def test_a_network_of_hugging_face_is_taken_by_its_logits(tmp_path, forked):
     outcome = forked.run(write(tmp_path), "model.target=own_code.bert", *LINE, "retrain=finetune", "retrain.epochs=3")
     assert outcome.status == 0, outcome.stderr
