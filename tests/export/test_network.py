@@ -28,6 +28,19 @@ class OwnTokens(nn.Module):
         return self.classes(self.embedding(tokens).mean(1))
 
 
+class OwnEncoder(nn.Module):
+    """A transformer's encoder of sequences of five tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.classes = nn.Embedding(20, 8), nn.Linear(8, 4)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+
+    def forward(self, tokens):
+        return self.classes(self.encoder(self.embedding(tokens)).mean(1))
+
+
 class DependsOnValues(nn.Sequential):
     def forward(self, images):
         logits = super().forward(images)
@@ -64,6 +77,7 @@ NETWORKS = {
     "lenet5": (lambda: lenet5((1, 28, 28), 10), (1, 28, 28), torch.float32),
     "residual blocks": (lambda: cifar_resnet(8, 3, 10), (3, 16, 16), torch.float32),
     "tokens": (OwnTokens, (5,), torch.int64),
+    "attention": (OwnEncoder, (5,), torch.int64),
 }
 
 
