@@ -18,7 +18,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import yaml
 
-from analysis.columns import FAILURES, SETTINGS, TRIALS, UnfitError
+from analysis.columns import FAILURES, NEWEST_SCHEMA, SETTINGS, TRIALS, UnfitError
 from analysis.rows import failure_reason, failure_row, setting_values, trial_rows
 from wavesweep.export.files import ONNX_RECORD
 from wavesweep.store.records import FAILURE_FILE, write_atomically
@@ -37,7 +37,7 @@ ARROW_TYPES = {
 }
 # What a cached row depends on besides its record: rows of other columns or defaults are not used. Raise the number
 # when rows come to be made otherwise from the same columns.
-_FINGERPRINT = hashlib.sha256(repr((2, TRIALS, SETTINGS)).encode()).hexdigest()
+_FINGERPRINT = hashlib.sha256(repr((2, NEWEST_SCHEMA, TRIALS, SETTINGS)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,8 @@ def _read(run: Path, entry: Entry, rows: list[tuple[Any, ...]]) -> Entry | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return replace(entry, skipped=f"cannot be read ({error.strerror})")
+        # Of no time that a file has: it is tried again, as rights or a disk may be back without a change of the file.
+        return replace(entry, written_ns=-1, skipped=f"cannot be read ({error.strerror})")
     except UnfitError as error:
         return replace(entry, skipped=str(error))
     rows += new

@@ -76,4 +76,4 @@ def _table(path: Path) -> pd.DataFrame | None:
 
 def _layers_of(record: dict[str, Any] | None) -> pd.DataFrame:
     arms = record["arms"] if record else []
-    return pd.DataFrame([{"method": arm["method"], **layer} for arm in arms for layer in arm["layers"]])
+    return pd.DataFrame([{"method": arm["method"], **layer} for arm in arms for layer in arm.get("layers", [])])

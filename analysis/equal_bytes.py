@@ -29,8 +29,8 @@ def sizes_compared(subject: Subject, retraining: str) -> list[int]:
     """
     rows = subject.singles
     rows = rows[(rows["method"] == REFERENCE) & (rows["retrain.name"] == retraining)]
-    medians = sorted(rows.groupby("setting")["stored_bytes"].median())
-    return [round(sqrt(smaller * larger)) for smaller, larger in pairwise(medians)]
+    medians = sorted(set(rows.groupby("setting")["stored_bytes"].median()))
+    return sorted({round(sqrt(smaller * larger)) for smaller, larger in pairwise(medians)})
 
 
 def reached(subject: Subject) -> pd.DataFrame:

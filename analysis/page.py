@@ -21,6 +21,7 @@ _INTEGERS = ("seed", "setting", "stored_bytes", "quantize.bits")
 # Digits after the point; more than a reader can use.
 _NUMBERS = {
     "threshold.percentile": 4,
+    "quantize.step": 6,
     "validation_accuracy": 5,
     "test_accuracy": 5,
     "accuracy_drop": 3,
@@ -75,7 +76,8 @@ def page_data(subjects: Iterable[Subject], outputs: Path) -> dict[str, Any]:
     """All that the page's script needs.
 
     `rows` are the arms (those that several trials share once), `trials` have their settings, command and `arms`
-    (numbers of rows), `layers` the layers of each row, `texts` what the numbers of text columns stand for.
+    (numbers of rows), and accuracies and size of the network `before`; `layers` are the layers of each row, `texts`
+    what the numbers of text columns stand for.
     """
     subjects = list(subjects)
     rows = pd.concat(
@@ -123,19 +125,28 @@ def _trials(
     found: list[dict[str, Any]] = []
     layers_of: dict[int, Any] = {}
     for number, subject in enumerate(subjects):
-        arms = subject.rows.sort_values(["key", "arm"]).groupby("key", sort=True)["arm_key"].agg(list)
-        for key, arm_keys in arms.items():
+        ordered = subject.rows.sort_values(["key", "arm"])
+        first = ordered.drop_duplicates("key").set_index("key")
+        for key, arm_keys in ordered.groupby("key", sort=True)["arm_key"].agg(list).items():
+            # Of equal settings and seed under several keys, as after a checkpoint was overwritten, one has rows.
+            known = [own.get((key, arm), place.get(arm)) for arm in arm_keys]
+            if known[0] is None:
+                continue
             record = read_record(outputs, str(key)) or {}
             settings = record.get("settings") or {}
-            trial = {"key": key, "subject": number, "arms": [own.get((key, arm), place[arm]) for arm in arm_keys]}
+            trial = {"key": key, "subject": number, "arms": [row for row in known if row is not None]}
+            before = first.loc[key]
+            trial["before"] = [_rounded(before[f"baseline_{split}_accuracy"], 5) for split in ("validation", "test")]
+            trial["before"].append(int(before["dense_bytes"]))
             trial["settings"] = {name: _setting(value) for name, value in differences(settings).items()}
             trial["notes"] = [str(note) for note in record.get("notes") or []]
             try:
                 trial["command"] = command(settings) if settings else "the record cannot be read any more"
             except UnknownSettingsError as error:
                 trial["command"] = f"not known: {error}"
-            for row, arm in zip(trial["arms"], record.get("arms") or [], strict=False):
-                layers_of.setdefault(row, arm["layers"])
+            for row, arm in zip(known, record.get("arms") or [], strict=False):
+                if row is not None:
+                    layers_of.setdefault(row, arm.get("layers") or [])
             found.append(trial)
     complete = sum(map(len, layers_of.values())) <= _LAYER_ROWS
     layers = _Layers(texts, [0], {name: [] for name in _LAYER_COLUMNS})
@@ -150,8 +161,6 @@ def _subject(subject: Subject) -> dict[str, Any]:
         "dataset": subject.dataset,
         "seeds": subject.seeds,
         "baseline": _rounded(subject.baseline["validation"], 5),
-        "baselineTest": _rounded(subject.baseline["test"], 5),
-        "denseBytes": int(subject.rows["dense_bytes"].iloc[0]),
     }
 
 

@@ -90,7 +90,8 @@ def _tried(subject: "Subject") -> str:
     wavelets = sorted(set(main.loc[main["method"].isin(WAVELET_METHODS), "wavelet"]))
     parts = [f"{plural(subject.trials, 'trial')} over {plural(subject.seeds, 'seed')}"]
     if wavelets:
-        levels = sorted(set(main["level"]), key=lambda level: (len(str(level)), str(level)))
+        of_wavelets = main.loc[main["method"].isin(WAVELET_METHODS), "level"]
+        levels = sorted(set(of_wavelets), key=lambda level: (len(str(level)), str(level)))
         parts.append(f"{_listed(wavelets, 'wavelet')} at {_listed(levels, 'level')}")
     percentiles = main.loc[main["threshold.rule"] == "percentile", "threshold.percentile"]
     if len(percentiles):

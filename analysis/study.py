@@ -137,6 +137,8 @@ def _write(study: "Study", rows: "pd.DataFrame", found: "list[Evidence]", direct
             else:
                 charts[name] = chart
     made = markdown(study, found, {name: chart.text for name, chart in charts.items()})
+    # Before anything is written: a page without its marks is refused.
+    new_page = None if page is None else in_page(page.read_text(encoding="utf-8"), made, page).encode()
     write_atomically(directory / "records.csv", records(rows, study.name).to_csv(index=False).encode())
     write_atomically(directory / "table.csv", full_table(found).to_csv(index=False).encode())
     write_atomically(directory / "table.md", made.encode())
@@ -147,9 +149,9 @@ def _write(study: "Study", rows: "pd.DataFrame", found: "list[Evidence]", direct
             write_atomically(directory / f"{name}.{kind}", content)
             if page is not None and kind == "png":
                 write_atomically(page.with_name(f"{name}.png"), content)
-    if page is not None:
+    if page is not None and new_page is not None:
         write_atomically(page.with_suffix(".csv"), (directory / "records.csv").read_bytes())
-        write_atomically(page, in_page(page.read_text(encoding="utf-8"), made, page).encode())
+        write_atomically(page, new_page)
     trials, seeds = rows["key"].nunique(), rows["seed"].nunique()
     print(f"{study.name}: {trials} trials, {seeds} seeds, {len(charts)} charts: {directory}")
     if page is not None:

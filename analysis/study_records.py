@@ -75,8 +75,14 @@ def read_records(path: Path, study: str) -> pd.DataFrame:
         if values.isna().any() or (values.dtype == np.float64 and not np.isfinite(values).all()):
             raise _unfit(path, f"has a row without {name}")
     rows = rows.drop_duplicates(["key", "arm"], ignore_index=True)
+    if not rows["is_main"].any():
+        raise _unfit(path, "has no row of a main arm (is_main)")
     for row in rows[rows["is_main"]].to_dict("records"):
-        if not has_its_key(row):
+        try:
+            is_known = has_its_key(row)
+        except (ValueError, TypeError, AttributeError):  # a cell that is no list, or not of its setting's type
+            is_known = False
+        if not is_known:
             raise _unfit(
                 path, f"has a trial {row['key']} whose settings have another key: of another version, or changed"
             )

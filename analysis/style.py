@@ -130,7 +130,7 @@ def encoded(figure: Figure, kind: str) -> bytes:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Where to label a logarithmic axis: round numbers, two at least, none too near the one before."""
+    """Where to label a logarithmic axis: round numbers, two or more if it is long enough, none too near the last."""
     width, powers = math.log(high / low), range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
     shown: list[float] = []
     for tenths, enough in _ROUND_TENTHS:

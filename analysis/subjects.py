@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,7 @@ from analysis.columns import DATASET_IDENTITY, MODEL_IDENTITY, SETTINGS
 # What is shown by the last part of its path, and what is not worth a word.
 _PATHS, _SILENT = ("model.checkpoint", "dataset.path"), (None, "zoo", "{}")
 # Settings that are no part of what is averaged over seeds; `method` says which row of the methods an arm is.
+_LONGEST_SLUG = 120
 _NOT_GROUPED = frozenset({"seed", "method.name", "compare"})
 _MEASURES = (
     "validation_accuracy",
@@ -56,8 +58,9 @@ class Subject:
 
     @property
     def slug(self) -> str:
-        """As in file names."""
-        return re.sub(r"[^A-Za-z0-9.]+", "-", f"{self.model} {self.dataset}").strip("-.").lower() or "subject"
+        """As in file names, of which many systems allow 255 bytes."""
+        name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{self.model} {self.dataset}").strip("-.").lower() or "subject"
+        return name if len(name) <= _LONGEST_SLUG else f"{name[:_LONGEST_SLUG]}-{sha256(name.encode()).hexdigest()[:8]}"
 
     @cached_property
     def means(self) -> pd.DataFrame:
@@ -108,7 +111,7 @@ def networks_before(rows: pd.DataFrame, column: str) -> "pd.Series[Any]":
 
 def subjects(trials: pd.DataFrame) -> list[Subject]:
     """The subjects of the collected table, the one of most trials first."""
-    found = []
+    every = []
     for identity, rows in trials.groupby([*MODEL_IDENTITY, *DATASET_IDENTITY], dropna=False, sort=True):
         values = dict(
             zip(
@@ -117,7 +120,13 @@ def subjects(trials: pd.DataFrame) -> list[Subject]:
                 strict=True,
             )
         )
-        found.append(Subject(_named(values, MODEL_IDENTITY), _named(values, DATASET_IDENTITY), rows))
+        every.append((values, rows))
+    names = [_names(values, whole_paths=False) for values, _ in every]
+    found = [
+        # Files of one name in several folders are told by their whole paths.
+        Subject(*(name if names.count(name) == 1 else _names(values, whole_paths=True)), rows)
+        for name, (values, rows) in zip(names, every, strict=True)
+    ]
     return sorted(found, key=lambda subject: (-subject.trials, subject.label))
 
 
@@ -198,10 +207,15 @@ def _is_new(means: pd.DataFrame) -> list[bool]:
     return new
 
 
-def _named(values: Mapping[str, Any], names: Sequence[str]) -> str:
+def _names(values: Mapping[str, Any], whole_paths: bool) -> tuple[str, str]:
+    return _named(values, MODEL_IDENTITY, whole_paths), _named(values, DATASET_IDENTITY, whole_paths)
+
+
+def _named(values: Mapping[str, Any], names: Sequence[str], whole_paths: bool) -> str:
     """The first of the names' values, and in parentheses what else tells it from others."""
     first, *others = names
-    details = [last_part(values[name]) if name in _PATHS and values[name] else values[name] for name in others]
+    is_short = {name: name in _PATHS and values[name] and not whole_paths for name in others}
+    details = [last_part(values[name]) if is_short[name] else values[name] for name in others]
     told = [str(detail) for detail in details if detail not in _SILENT]
     return f"{values[first]} ({', '.join(told)})" if told else str(values[first])
 

@@ -8,7 +8,6 @@ from analysis.catalogue.study import Study
 from analysis.charts.chart import Chart
 from analysis.charts.lines import Axis, Mark, measure_lines
 from analysis.evidence import Evidence
-from wavesweep.pareto import knee
 
 # Points of accuracy by which a curve may lie below the network before pruning and still be flat.
 FLAT_POINTS = 1.0
@@ -53,8 +52,10 @@ def lost_at(pruned: Sequence[float], accuracies: Sequence[float], before: float,
 
 
 def knee_at(pruned: Sequence[float], accuracies: Sequence[float]) -> float:
-    """The share pruned at the point farthest above the line between the curve's ends, both axes from 0 to 1."""
-    return float(pruned[knee(np.column_stack([pruned, accuracies]), (True, True))])
+    """The share pruned at the point farthest above the line between the curve's ends; the lowest of several."""
+    rise = np.asarray(pruned) - pruned[0]
+    line = accuracies[0] + (accuracies[-1] - accuracies[0]) * rise / max(float(rise[-1]), 1e-12)
+    return float(pruned[int(np.argmax(np.round(np.asarray(accuracies) - line, 9)))])
 
 
 def _ours(found: Evidence) -> dict[str, str]:

@@ -11,6 +11,9 @@ from analysis.equal_bytes import REFERENCE, STAGES, differences_at_sizes
 from analysis.evidence import Evidence
 from analysis.style import FAINT, in_order, log_ticks, look, new_figure
 
+# Of the axis of bytes: its end in its beginning.
+_LEAST_SPAN = 1.1
+
 
 def accuracy_curves(found: Evidence) -> Chart:
     """A line per method: means over seeds of test accuracy and of stored bytes, with bands of one deviation."""
@@ -76,6 +79,9 @@ def difference_intervals(found: Evidence) -> Chart:
 
 def _bytes_axis(axes: Axes, title: str) -> None:
     axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    if high < _LEAST_SPAN * low:  # files of nearly one size: wide enough for round numbers
+        axes.set_xlim(low / _LEAST_SPAN, high * _LEAST_SPAN)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: readable_bytes(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xticks(log_ticks(*axes.get_xlim()))

@@ -78,10 +78,9 @@ def of_study(name: str, table: pd.DataFrame, subject: Subject | None) -> Chart:
     maximize = [not _LESS_IS_BETTER.search(objective) for objective in objectives]
     failed = int((~np.isfinite(values)).any(axis=1).sum())
     shown = f"{plural(len(table), 'trial')} of the study, {failed} without a value; objectives: {', '.join(objectives)}"
-    seeds = "" if subject is None else f" · {plural(subject.seeds, 'seed')}"
     where = "several networks" if subject is None else subject.label
     has_volume = len(objectives) == 2
-    figure = new_figure(title, f"{where} · validation split{seeds} · {shown}",
+    figure = new_figure(title, f"{where} · validation split · {shown}",
                         height=1.0 + 1.2 * (len(objectives) + has_volume))  # fmt: skip
     panels = figure.subplots(len(objectives) + has_volume, 1, sharex=True, squeeze=False)[:, 0]
     number = table["number"].to_numpy()

@@ -40,6 +40,8 @@ def per_layer(subject: Subject, choice: Choice, outputs: Path) -> Chart:
         shown += "; no sensitivity scan was recorded (experiment=sensitivity makes one)"
     else:
         scanned = scan.iloc[0]
+        same = ["method", "wavelet", "level"]  # of several scans the first, by its key
+        scan = scan[(scan[same].astype(str) == scanned[same].astype(str)).all(axis=1)]
         shown += (
             f"; sensitivity: {scanned['method']} {scanned['wavelet']} level {scanned['level']}, each tensor pruned "
             f"alone, {plural(scan['seed'].nunique(), 'seed')}"

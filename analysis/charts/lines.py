@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.charts.chart import Chart, caption
+from analysis.charts.chart import Chart, caption, left_out
 from analysis.evidence import MEASURES, Evidence
 from analysis.style import FAINT, INK, LOOKS, Look, in_order, look, new_figure
 from analysis.subjects import value_text
@@ -55,7 +55,9 @@ def measure_lines(
         label: from a row to its line's name in the legend; the value of `series` if None.
         marks: published figures, as vertical lines in the colour of their series.
     """
-    table, kind = found.table, MEASURES[measure]
+    table, kind, name = found.table, MEASURES[measure], f"{measure}_by_{x.column.rpartition('.')[2]}"
+    if table.empty:
+        return left_out(name, title, "there are no trials that it shows")
     split = f"{measure.partition('_')[0]} split"
     spread = "; bands are one standard deviation over seeds" if table["seeds"].max() > 1 else ""
     shown = f"means over seeds{spread}" if spread else "one network"
@@ -70,8 +72,8 @@ def measure_lines(
         _draw(axes, part, x.column, (series, dash, solid), measure, looks, label)
         before = kind.factor * found.before.get(f"{measure}_mean", float("nan"))
         if pd.notna(before):
-            name = "before pruning" if axes is panels[0] else None
-            axes.axhline(before, color=INK, linewidth=1, linestyle=(0, (4, 2)), zorder=1, label=name)
+            text = "before pruning" if axes is panels[0] else None
+            axes.axhline(before, color=INK, linewidth=1, linestyle=(0, (4, 2)), zorder=1, label=text)
         for mark in marks:
             colour = looks[mark.series].color if mark.series in looks else FAINT
             axes.axvline(mark.x, color=colour, linewidth=1, linestyle=(0, (1, 1.5)))
@@ -87,17 +89,17 @@ def measure_lines(
     columns = 7 if sum(6 + len(name) for name in handles) < 100 else 4  # as many as the width of the page holds
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), columns),
                   handlelength=2.8)  # fmt: skip
-    name = f"{measure}_by_{x.column.rpartition('.')[2]}"
     return Chart(name, title, figure, f"{kind.heading} of {found.subject.label} against {x.label}.")
 
 
 def looks_of(values: "pd.Series[Any]") -> dict[Any, Look]:
-    """A look for each value: a method has its own, other values have those of the methods in turn."""
+    """A look for each value: a method has its own, other values have those of the others in turn."""
     distinct = list(dict.fromkeys(values))
     if all(value in LOOKS for value in distinct):
         return {name: look(name) for name in in_order(distinct)}
-    every = list(LOOKS.values())
-    return {value: every[place % len(every)] for place, value in enumerate(distinct)}
+    free = [style for name, style in LOOKS.items() if name not in distinct] or list(LOOKS.values())
+    others = {value: free[place % len(free)] for place, value in enumerate(v for v in distinct if v not in LOOKS)}
+    return {value: others.get(value) or look(value) for value in distinct}
 
 
 def _draw(

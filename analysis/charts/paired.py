@@ -15,14 +15,17 @@ from analysis.style import INK, Look, new_figure
 def paired_in_trials(rows: pd.DataFrame, reference: pd.DataFrame, x: str) -> dict[float, Paired]:
     """Points of test accuracy of `rows` less those of `reference` in the same trial, for each value of `x`.
 
+    Trials of one seed start from the same network: where there are several, as of other quantisers, their mean counts.
+
     Args:
-        rows: one for each value of `x` and seed.
+        rows: of one form, one or more for each value of `x` and seed.
         reference: one for each trial: an arm that several trials share is in all of them.
         x: a setting.
     """
     pairs = rows.merge(reference[["key", "test_accuracy"]], on="key", suffixes=("", "_other"))
     points = 100 * (pairs["test_accuracy"] - pairs["test_accuracy_other"])
-    return {float(value): paired(part.to_numpy()) for value, part in points.groupby(pairs[x])}
+    of_seeds = points.groupby([pairs[x], pairs["seed"]]).mean()
+    return {float(value): paired(part.to_numpy()) for value, part in of_seeds.groupby(level=0)}
 
 
 def paired_lines(

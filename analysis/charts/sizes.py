@@ -84,7 +84,7 @@ def before_after(subject: Subject, chosen: list[Choice]) -> Chart:
         ratio = "" if bar.size == dense else f"  {dense / bar.size:.1f}×"
         left.annotate(f"{readable_bytes(bar.size)}{ratio}", (bar.size, place), xytext=(4, 0),
                       textcoords="offset points", va="center", fontsize=8)  # fmt: skip
-    left.set_xlim(0, dense * 1.22)
+    left.set_xlim(0, max(bar.size for bar in rows) * 1.22)
     left.xaxis.set_major_formatter(lambda value, _: readable_bytes(value) if value else "0")
     left.xaxis.set_major_locator(MaxNLocator(4))
     left.set_xlabel("size (× smaller than float32)")

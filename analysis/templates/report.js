@@ -94,7 +94,9 @@
     parts.push(rule === "percentile" ? `${rows["threshold.percentile"][row]} % pruned` : rule);
     if (text("retrain.name", row) !== "none") parts.push(`retrain ${text("retrain.name", row)}`);
     const quantizer = text("quantize.name", row);
-    parts.push(quantizer === "none" ? "not quantised" : `${quantizer}, ${rows["quantize.bits"][row]} bits`);
+    const step = rows["quantize.step"][row];
+    const finely = step === null ? `${rows["quantize.bits"][row]} bits` : `step ${step}`;
+    parts.push(quantizer === "none" ? "not quantised" : `${quantizer}, ${finely}`);
     return parts.join(", ");
   }
   function points(shown, cost) {
@@ -260,7 +262,7 @@
       ...others.flatMap((row) => [element("a", String(rows.seed[row]), { href: `#trial-${data.trials[rows.trial[row]].key}` }), " "]));
     byId("trial-command").textContent = trial.command;
     byId("trial-arms").replaceChildren(tableRow(["method", ...RESULTS.map(([title]) => title)], 1, "th"),
-      tableRow(["(before)", (100 * of.baseline).toFixed(2), "", (100 * of.baselineTest).toFixed(2), whole(of.denseBytes), "1.0",
+      tableRow(["(before)", (100 * trial.before[0]).toFixed(2), "", (100 * trial.before[1]).toFixed(2), whole(trial.before[2]), "1.0",
         ...RESULTS.slice(5).map(() => "")], 1),
       ...trial.arms.map((row) => tableRow([text("method", row), ...RESULTS.map((column) => cell(column, row))], 1)));
     byId("trial-notes").replaceChildren(...trial.notes.map((note) => element("li", note)));

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from records import example, key_of, set_dotted, write_failure, write_record, wr
 from analysis.cache import refresh
 from analysis.collect import collect
 from analysis.columns import NEWEST_SCHEMA, TRIALS
+from analysis.subjects import subjects
 from wavesweep.trial import SCHEMA_VERSION
 
 
@@ -279,3 +281,41 @@ def test_without_writing_nothing_is_left_behind(tmp_path):
 def test_keys_of_synthetic_records_differ(tmp_path):
     assert len(set(write_records(tmp_path, 40, seeds=2))) == 40
     assert key_of({"a": 1}) != key_of({"a": 2})
+
+
+def test_a_record_that_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
+    records = [example(), example({"seed": 1})]
+    paths = [write_record(tmp_path, record) for record in records]
+
+    def denied(path, original=Path.read_bytes):
+        if path == paths[1]:
+            raise PermissionError(13, "Permission denied")
+        return original(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", denied)
+        for _ in range(2):
+            collected = collect(tmp_path)
+            assert [skipped.reason for skipped in collected.skipped] == ["cannot be read (Permission denied)"]
+    assert set(collect(tmp_path).trials["key"]) == {record["key"] for record in records}
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path):
+    for path in ("/one/photos", "/two/photos", "/two/others"):
+        write_record(tmp_path, example({"dataset.name": "image_folder", "dataset.path": path}))
+    found = subjects(collect(tmp_path).trials)
+    assert {one.dataset for one in found} == {
+        "image_folder (/one/photos)",
+        "image_folder (/two/photos)",
+        "image_folder (others)",
+    }
+    assert len({one.slug for one in found}) == 3
+
+
+def test_long_names_are_cut_and_stay_apart(tmp_path):
+    for end in "ab":
+        arguments = {f"argument_{number}": number for number in range(30)} | {"last": end}
+        write_record(tmp_path, example({"model.name": "custom", "model.arguments": arguments}))
+    slugs = {one.slug for one in subjects(collect(tmp_path).trials)}
+    assert len(slugs) == 2
+    assert all(len(slug) < 150 for slug in slugs)

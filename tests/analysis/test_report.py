@@ -284,3 +284,22 @@ def test_five_thousand_trials_are_small_and_fast(tmp_path):
             assert opened.external() == []
             opened.page.close()
     assert min(times) < 3.0
+
+
+def test_equal_settings_under_two_keys_and_arms_without_layers_are_in_the_page(tmp_path):
+    first, second = example(key="a" * 16), example(key="b" * 16)  # as after a checkpoint was overwritten in its place
+    for arm in second["arms"]:
+        arm["arm_key"] = f"other-{arm['arm_key']}"
+    del first["arms"][1]["layers"]
+    for record in (first, second):
+        write_record(tmp_path, record)
+    collected = collect(tmp_path)
+    data = page_data(subjects(collected.trials), tmp_path)
+    (trial,) = data["trials"]
+    assert trial["key"] == "a" * 16
+    assert trial["arms"] == [0, 1, 2]
+    baseline = first["baseline"]
+    assert trial["before"] == pytest.approx(
+        [baseline["validation"]["accuracy"], baseline["test"]["accuracy"], first["arms"][0]["dense_bytes"]], abs=1e-5
+    )
+    assert len(data["layers"]["start"]) == 4

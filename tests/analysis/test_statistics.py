@@ -174,3 +174,12 @@ def test_importance_of_settings_in_step_with_missing_values_or_without_effect(tm
     assert found["quantize.step"] > 0.95
     assert (setting_importance(rows, "dense_bytes") == 0).all()
     assert setting_importance(rows.head(3)).empty
+
+
+@pytest.mark.parametrize("right", [9_801, 123, 5_000])
+def test_equal_differences_of_rounded_accuracies_have_no_p(right):
+    # 61 of 10,000 images more, each time: equal but for the last bits.
+    differences = [(right + offset + 61) / 10_000 - (right + offset) / 10_000 for offset in (0, 7, 113)]
+    found = paired(differences)
+    assert found.t_test_p is None
+    assert found.low == found.mean == found.high == pytest.approx(0.0061)

@@ -101,13 +101,19 @@ def test_the_deepest_level_is_max():
 
 
 def test_differences_are_those_in_the_same_trial():
-    rows = pd.DataFrame({X: [50.0] * 3, "key": ["a", "b", "c"], "test_accuracy": [0.5, 0.6, 0.7]})
+    rows = pd.DataFrame({X: [50.0] * 3, "key": list("abc"), "seed": [0, 1, 2], "test_accuracy": [0.5, 0.6, 0.7]})
     # That of trial d keeps another number of weights.
     reference = pd.DataFrame({"key": ["c", "d", "b", "a"], "test_accuracy": [0.6, 0.1, 0.5, 0.5]})
     found = paired_in_trials(rows, reference, X)[50.0]
     assert found.n == 3
     assert found.mean == pytest.approx(20 / 3)
     assert found.low < 0 < found.high
+    # Another quantiser of the same networks makes no more of them.
+    again = pd.concat([rows, rows.assign(key=["d", "e", "f"], test_accuracy=[0.1, 0.2, 0.3])])
+    others = pd.concat([reference, pd.DataFrame({"key": ["e", "f"], "test_accuracy": [0.0, 0.0]})])
+    found = paired_in_trials(again, others, X)[50.0]
+    assert found.n == 3
+    assert found.mean == pytest.approx((0 + (10 + 20) / 2 + (10 + 30) / 2) / 3)
 
 
 def test_the_published_sizes_of_densenet_follow_from_its_count():

@@ -128,6 +128,8 @@ def changed(table, name, value):
         (lambda table: table.assign(colour="red"), "has a column colour, which this version does not know"),
         (lambda table: table.drop(columns="threshold.percentile"), "whose settings have another key"),
         (lambda table: changed(table, "seed", 7), "whose settings have another key"),
+        (lambda table: table.assign(compare="[magnitude"), "whose settings have another key"),
+        (lambda table: table.assign(is_main=False), "has no row of a main arm"),
         (lambda table: changed(table, "key", None), "has a row without key"),
         (lambda table: changed(table, "is_main", None), "has a row without is_main"),
         (lambda table: changed(table, "test_accuracy", float("inf")), "has a row without test_accuracy"),

@@ -137,6 +137,11 @@ def test_knee_and_flat_part_of_a_curve():
     pruned = [0.0, 25, 50, 75, 90, 95, 99]
     assert knee_at(pruned, [98, 98, 98, 98, 97, 50, 10]) == 90
     assert knee_at(pruned, [98, 98, 97.9, 60, 30, 12, 10]) == 50
+    # Points that others beat in both count as well: the line is that between the ends.
+    assert knee_at([0.0, 25, 50, 75, 100], [90, 60, 95, 70, 20]) == 50
+    assert knee_at([0.0, 10, 20, 90], [10, 50, 80, 93]) == 20
+    assert knee_at([0.0, 50, 100], [98, 98, 98]) == 0
+    assert knee_at([50.0], [98]) == 50
     assert flat_to(pruned, [98, 98.1, 97.5, 97.0, 96.9, 50, 97.5], before=98.0) == 75
     assert flat_to(pruned, [90.0] * 7, before=98.0) == 0
 

@@ -3,7 +3,9 @@
 import pandas as pd
 import pytest
 
+from analysis.charts.lines import looks_of
 from analysis.charts.sizes import bars
+from analysis.style import LOOKS
 from analysis.subjects import Subject, networks_before
 
 
@@ -24,3 +26,11 @@ def test_the_bars_of_the_network_before_are_means_of_networks_whatever_the_order
     dense, compressed = bars(Subject("net", "data", rows.iloc[order]), [])
     assert (dense.size, dense.validation, dense.test) == (4000, 0.8125, 0.8125)
     assert compressed.size == 3300
+
+
+def test_known_methods_keep_their_looks_and_others_take_those_that_are_free():
+    found = looks_of(pd.Series(["haar", "magnitude", "bior2.2", "haar", "random"]))
+    assert found["magnitude"] == LOOKS["magnitude"]
+    assert found["random"] == LOOKS["random"]
+    assert len({(style.color, style.marker) for style in found.values()}) == 4
+    assert looks_of(pd.Series(["magnitude", "wavelet"])) == {name: LOOKS[name] for name in ("wavelet", "magnitude")}
