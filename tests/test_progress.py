@@ -137,3 +137,22 @@ def test_the_failure_of_an_item_reaches_the_caller():
 
     with pytest.raises(ValueError, match="broken item"):
         list(steps(items(), 2, "decoding", shown=True))
+
+
+class Gone:
+    """A stream that nobody reads any more."""
+
+    def write(self, _):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    def flush(self):
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_the_work_goes_on_where_nobody_reads_any_more(clock, monkeypatch):
+    monkeypatch.setattr(progress.sys, "stderr", Gone())
+    with telling(True), Meter(20, "training", shown=True) as meter:
+        for _ in range(20):
+            clock[0] += 1
+            meter.advance()
+        tell("a line")

@@ -1,8 +1,11 @@
 """Every check of the settings' values; their types are the schema's."""
 
 import difflib
+import json
 import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import pywt
 
@@ -86,6 +89,14 @@ def check(settings: Settings) -> None:
         check_onnx_packages()
 
 
+def _check_arguments(key: str, arguments: Mapping[str, Any]) -> None:
+    try:
+        json.dumps(arguments, allow_nan=False)
+    except (TypeError, ValueError):
+        allowed = "must hold texts, finite numbers, true, false, null, lists and mappings"
+        raise SettingsError(key, arguments, allowed) from None
+
+
 def _check_dataset(dataset: DatasetSettings) -> None:
     if dataset.name == "custom" and dataset.target is None:
         raise SettingsError(
@@ -99,11 +110,13 @@ def _check_dataset(dataset: DatasetSettings) -> None:
     _number("dataset.image_size", dataset.image_size, dataset.image_size >= 1)
     if dataset.resize is not None:
         _number("dataset.resize", dataset.resize, dataset.resize >= dataset.image_size)
+    _check_arguments("dataset.arguments", dataset.arguments)
     _number("dataset.channels", dataset.channels, dataset.channels in (1, 3))
 
 
 def _check_model(model: ModelSettings) -> None:
     _named("model.source", model.source, MODEL_SOURCES)
+    _check_arguments("model.arguments", model.arguments)
     if model.target is not None and (model.name != "custom" or model.source != "zoo"):
         raise SettingsError("model.target", model.target, "is for model=custom", "choose that, or leave it out")
     if model.name == "custom" and model.source == "zoo" and model.target is None:

@@ -130,7 +130,7 @@ def explain(error: BaseException) -> str:
 
 def parse_error(argument: str) -> SettingsError:
     """The error for an argument that is no override."""
-    text = f"{argument}: cannot be parsed; write key=value, and quote the argument for the shell"
+    text = f"{argument}: cannot be parsed; write key=value; a value with = or other signs in quotes: 'key=\"value\"'"
     return SettingsError.from_text(text, argument)
 
 

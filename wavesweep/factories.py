@@ -26,10 +26,12 @@ def call_factory(group: str, target: str | None, arguments: Mapping[str, Any], r
     module_name, _, attribute = target.rpartition(".")
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise SettingsError(key, target, f"cannot be imported ({error})", "give a name importable from here") from None
+    except (Exception, SystemExit) as error:  # whatever the code of a module does when it is imported
+        expected = isinstance(error, ImportError | AttributeError)
+        reason = " ".join((str(error) if expected else f"{type(error).__name__}: {error}").split())
+        raise SettingsError(key, target, f"cannot be imported ({reason})", "give a name importable from here") from None
     try:
         return factory(**arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise SettingsError(key, target, f"failed ({reason})", f"see {group}.arguments") from None

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -93,7 +93,7 @@ class Meter:
         if self._shown and self._lines and now - self._last_line >= _LINE_SECONDS:
             self._last_line = now
             left = f"({duration(seconds_left)} left)"
-            print(f"{self._title}: {done}/{self._total} {text} {left}", file=sys.stderr, flush=True)
+            _say(f"{self._title}: {done}/{self._total} {text} {left}")
 
 
 @contextmanager
@@ -111,9 +111,15 @@ def tell(text: str) -> None:
     if not _telling.get():
         return
     if _display is None:
-        print(text, file=sys.stderr, flush=True)
+        _say(text)
     else:
         _display.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _say(text: str) -> None:
+    """A line on standard error; where nobody reads it any more (`2>&1 | head`, a closed terminal), the work goes on."""
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -1,8 +1,11 @@
 """Folders of images: decoded right, decoded once, and refused by name where a file is no image."""
 
+import errno
 import io
 import json
+import os
 import struct
+import sys
 import tempfile
 import zlib
 from pathlib import Path
@@ -20,7 +23,7 @@ from wavesweep.data import folder as folder_module
 from wavesweep.data.datasets import load_dataset
 from wavesweep.data.folder import Preparation, folder_dataset
 from wavesweep.data.splits import StoredImages
-from wavesweep.errors import SettingsError
+from wavesweep.errors import SettingsError, StoreError
 from wavesweep.measure.quality import forward
 from wavesweep.models.train import train
 
@@ -152,6 +155,33 @@ def test_images_are_decoded_once_also_when_the_folder_has_moved(folder, monkeypa
 def test_trials_may_write_to_their_images_without_changing_the_stored_ones(folder):
     decode(folder)[0].images.zero_()
     assert decode(folder)[0].images.max() > 0
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut", "empty"])
+def test_stored_images_that_are_lost_or_damaged_are_decoded_again(folder, damage):
+    expected = decode(folder)[0].images.clone()
+    for stored in (folder.parent / "outputs").rglob("*.npy"):
+        if damage == "lost":
+            stored.unlink()
+        else:
+            os.truncate(stored, 0 if damage == "empty" else stored.stat().st_size - 10)
+    assert torch.equal(decode(folder)[0].images, expected)
+
+
+def test_a_full_disk_is_told_before_an_image_is_written(folder, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StoreError, match="No space left on device"):
+        _ = decode(folder)[0].images
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux only")
+def test_names_need_not_be_utf_8(folder):
+    image = folder / "train/cat/1.png"
+    image.rename(image.with_name(os.fsdecode(b"caf\xe9.png")))
+    assert len(decode(folder)[0].images) == 4
 
 
 @pytest.mark.parametrize(

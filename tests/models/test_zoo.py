@@ -1,8 +1,12 @@
 """Networks by name, and checkpoints that cannot run code."""
 
+import importlib
 import pickle
+import random
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file, save_model
@@ -105,6 +109,39 @@ def flat_network(units=10):
 FLAT = f"{__name__}.flat_network"
 
 
+def lazy_network():
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(16), nn.ReLU(), nn.LazyLinear(10))
+
+
+def network_of_other_numbers():
+    network = flat_network()
+    with torch.no_grad():
+        network[1].weight[0] = torch.from_numpy(np.random.normal(size=784))
+        network[1].bias[0] = random.random()
+    return network
+
+
+@pytest.mark.parametrize("factory", ["lazy_network", "network_of_other_numbers"])
+def test_a_users_network_follows_from_the_seed_however_it_draws_its_weights(factory):
+    one, same, other = (build("custom", target=f"{__name__}.{factory}", seed=seed) for seed in (1, 1, 2))
+    assert_same_tensors(one, same)
+    assert not torch.equal(one[1].weight, other[1].weight)
+    assert not torch.equal(one[1].bias, other[1].bias)
+
+
+@pytest.mark.parametrize("content", ["def build(:", "nothing", "raise SystemExit(0)", "1 / 0"])
+def test_a_module_that_fails_while_it_is_imported_is_one_line(content, tmp_path, monkeypatch):
+    (tmp_path / "own_broken_module.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_broken_module", raising=False)
+    importlib.invalidate_caches()
+    with pytest.raises(
+        SettingsError, match=r"^model\.target=own_broken_module\.build: cannot be imported \("
+    ) as raised:
+        build("custom", target="own_broken_module.build")
+    assert "\n" not in str(raised.value)
+
+
 def test_arguments_reach_the_factory():
     assert build("mlp", arguments={"hidden": [32], "bias": False}).fc1.weight.shape == (32, 784)
     assert build("custom", classes=7, target=FLAT, arguments={"units": 7})[1].weight.shape == (7, 784)
@@ -115,12 +152,16 @@ def test_arguments_reach_the_factory():
     [
         ("resnet19", {}, r"model=resnet19: must be one of mlp, lenet300"),
         ("mlp", {"arguments": {"hiden": [32]}}, r"model\.arguments=.*unexpected keyword argument 'hiden'"),
-        ("lenet5", {"shape": (1, 8, 8)}, r"model=lenet5: does not (fit|accept) images of shape \(1, 8, 8\)"),
+        ("lenet5", {"shape": (1, 8, 8)}, r"model=lenet5: does not (fit|accept) (inputs|images) of shape \(1, 8, 8\)"),
         ("custom", {}, r"model\.target=None: must be package\.module\.factory"),
         ("custom", {"target": "nowhere.factory"}, r"model\.target=nowhere\.factory: cannot be imported"),
         ("custom", {"target": "torch.nn.nothing"}, r"model\.target=torch\.nn\.nothing: cannot be imported"),
         ("custom", {"target": "builtins.dict"}, r"must return a torch\.nn\.Module, returned dict"),
         ("custom", {"target": "torch.nn.Linear"}, r"model\.target=torch\.nn\.Linear: failed \(TypeError"),
+        ("custom", {"target": ".build"}, r"model\.target=\.build: cannot be imported \(ValueError"),
+        ("custom", {"target": "..a.b"}, r"model\.target=\.\.a\.b: cannot be imported \(TypeError"),
+        ("lenet5", {"shape": (64,)}, r"model=lenet5: does not fit inputs of shape \(64,\)"),
+        ("resnet18", {"shape": (64,)}, r"model=resnet18: does not fit inputs of shape \(64,\)"),
         ("custom", {"target": FLAT, "arguments": {"units": 7}}, "has 10 classes"),
         ("custom", {"target": FLAT, "shape": COLOUR32}, "does not accept images"),
     ],

@@ -175,3 +175,17 @@ def test_every_sampled_point_is_in_the_space_as_a_setting_too(values, seed):
         assert contains(space.distributions["key"], params["key"])
         (line,) = space.overrides(params)
         assert contains(space.distributions["key"], PARSER.parse_override(line).value())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["net (1).pt", "a=b.pt", "it's.pt", "back\\", "x,y", "8", "null", "true", "1e3", "choice(1,2)", "", " a", "db2"],
+)
+def test_texts_are_read_back_as_they_were_given(text):
+    inner = text.replace("\\", "\\\\") if text.endswith("\\") else text
+    given = "'" + inner.replace("'", "\\'") + "'"
+    space = space_of(f"model.checkpoint=choice({given},'other one')")
+    (one,) = space.distributions.values()
+    assert one.choices == (text, "other one")
+    (line,) = space.overrides({"model.checkpoint": text})
+    assert PARSER.parse_override(line).value() == text

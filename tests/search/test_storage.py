@@ -128,3 +128,12 @@ def test_what_a_password_opens_does_not_print_it():
     assert "secret" not in str(raised.value)
     assert "start the database" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["q?x=1", "p%41", "a b", "c#d", "é"])
+def test_a_study_lies_in_its_directory_whatever_its_name(tmp_path, name):
+    directory = tmp_path / name
+    directory.mkdir()
+    open_storage(storage_url(None, directory))
+    assert (directory / "study.db").exists()
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -1,18 +1,16 @@
 """Data of the user's own: what a factory returns, as tensors in memory."""
 
 import hashlib
-import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from wavesweep.data.splits import Split
 from wavesweep.errors import SettingsError
 from wavesweep.factories import call_factory
+from wavesweep.seeding import seeded
 
 _RETURNS = "(train, test), each a pair (inputs, classes) of tensors or a Dataset of torch"
 
@@ -23,7 +21,7 @@ def custom_dataset(target: str | None, arguments: Mapping[str, Any]) -> tuple[Sp
     Raises:
         SettingsError: the factory cannot be called, or returns something else.
     """
-    with _seeded():
+    with seeded(0):  # the content is part of every key, so it must be the same each time
         parts = call_factory("dataset", target, arguments, _RETURNS)
     if not isinstance(parts, tuple | list) or len(parts) != 2:
         raise _refusal(target, f"must return {_RETURNS}", f"it returned {type(parts).__name__}")
@@ -39,21 +37,6 @@ def custom_dataset(target: str | None, arguments: Mapping[str, Any]) -> tuple[Sp
     return train, test, classes, _digest(train, test)
 
 
-@contextmanager
-def _seeded() -> Iterator[None]:
-    """Random numbers that are the same each time: the content is part of every key, so it must be the same too."""
-    before, numpy_before = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        np.random.seed(0)
-        random.seed(0)
-        try:
-            yield
-        finally:
-            random.setstate(before)
-            np.random.set_state(numpy_before)
-
-
 def _split(part: Any, name: str, target: str | None) -> Split:
     try:
         pair = part if isinstance(part, tuple | list) else tuple(zip(*(part[i] for i in range(len(part))), strict=True))
@@ -61,6 +44,9 @@ def _split(part: Any, name: str, target: str | None) -> Split:
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise _refusal(target, f"must return {_RETURNS}", f"{name} cannot be read as such ({reason})") from None
+    if not inputs.dim() or 0 in inputs.shape[1:]:
+        found = f"those of {name} are of shape {tuple(inputs.shape)}"
+        raise _refusal(target, "must return inputs that are not empty", found)
     if labels.dtype != torch.int64 or labels.dim() != 1 or not len(labels) or len(labels) != len(inputs):
         found = f"those of {name} are {labels.dtype} of shape {tuple(labels.shape)} for {len(inputs)} inputs"
         raise _refusal(target, "must return one integer class per input", found)

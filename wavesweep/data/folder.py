@@ -1,6 +1,7 @@
 """Images from a directory of `train/<class>/*` and `test/<class>/*`, decoded once and kept on disk."""
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
@@ -157,8 +158,14 @@ class _Stored:
     def _opened(self, name: str) -> Callable[[], Tensor]:
         @cache
         def opened() -> Tensor:
-            once(self._directory / "images.json", self._decode)
-            return torch.from_numpy(np.load(self._directory / f"{name}.npy", mmap_mode="c"))
+            done, stored = self._directory / "images.json", self._directory / f"{name}.npy"
+            once(done, self._decode)
+            try:
+                return torch.from_numpy(np.load(stored, mmap_mode="c"))
+            except (OSError, ValueError, EOFError):  # lost or damaged; the same images come out again
+                done.unlink(missing_ok=True)
+                once(done, self._decode)
+                return torch.from_numpy(np.load(stored, mmap_mode="c"))
 
         return opened
 
@@ -197,12 +204,20 @@ def _decode_part(part: str, files: list[str], into: Path, preparation: Preparati
     with storing(into):
         shape = (len(files), channels, size, size)
         images = np.lib.format.open_memmap(into / f"{part}.npy", mode="w+", dtype=np.uint8, shape=shape)
+        _reserve(into / f"{part}.npy")
         with ThreadPoolExecutor() as pool:
             starts = range(0, len(files), _QUEUED)
             decoded = chain.from_iterable(pool.map(decode_file, files[at : at + _QUEUED]) for at in starts)
             for index, image in steps(enumerate(decoded), len(files), f"decoding {part}", progress):
                 images[index] = image
         images.flush()
+
+
+def _reserve(path: Path) -> None:
+    """Give a file its place on the disk now: a mapping for which there is none later ends the process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _square(image: Image.Image, preparation: Preparation) -> Image.Image:
@@ -238,5 +253,5 @@ def _listing_digest(folders: "Mapping[str, ImageFolder]", preparation: Preparati
                 raise SettingsError(
                     "dataset.path", file, "cannot be read as an image", f"remove or mend it ({error.strerror})"
                 ) from None
-            digest.update(f"{part}/{name} {size}\n".encode())
+            digest.update(f"{part}/{name} {size}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]

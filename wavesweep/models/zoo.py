@@ -17,6 +17,7 @@ from wavesweep.factories import call_factory
 from wavesweep.models.densenet import densenet_bc
 from wavesweep.models.resnet import cifar_resnet
 from wavesweep.pretrained import torchvision_model
+from wavesweep.seeding import seeded
 
 # Images up to this size get ResNet-18's small stem: 3x3, stride 1, no pooling.
 _SMALL_IMAGE = 64
@@ -39,8 +40,7 @@ def build_model(
     Raises:
         SettingsError: the name or the target is unknown, or the network does not accept the inputs.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         if settings.source == "torchvision":
             model = give_logits(torchvision_model(settings, classes))
         elif settings.name == "custom":
@@ -51,7 +51,8 @@ def build_model(
             raise SettingsError(
                 "model", settings.name, f"must be one of {', '.join([*FACTORIES, 'custom', 'torchvision'])}"
             )
-    _check_output(model, settings, torch.zeros(1, *input_shape) if example is None else example, classes)
+        # Lazy layers get their weights now.
+        _check_output(model, settings, torch.zeros(1, *input_shape) if example is None else example, classes)
     return model
 
 
@@ -215,10 +216,10 @@ def _from_zoo(settings: ModelSettings, input_shape: Sequence[int], classes: int)
         return FACTORIES[settings.name](input_shape, classes, **settings.arguments)
     except TypeError as error:
         raise SettingsError("model.arguments", settings.arguments, f"model {settings.name}: {error}") from None
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise SettingsError(
-            "model", settings.name, f"does not fit images of shape {tuple(input_shape)} ({reason})"
+            "model", settings.name, f"does not fit inputs of shape {tuple(input_shape)} ({reason})"
         ) from None
 
 

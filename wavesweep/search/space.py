@@ -1,11 +1,15 @@
 """The space of a search: from overrides such as `level=range(1,5)` to Optuna's distributions and back."""
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -104,8 +108,21 @@ def _written(one: BaseDistribution, value: Any) -> str:
     if isinstance(one, FloatDistribution) and one.step is not None:
         value = round(value, 10)
     text = "null" if value is None else str(value)
-    # A list comes as text too; any other comma would begin a sweep.
-    return f"'{text}'" if "," in text and text[0] not in "[{" else text
+    # A list comes as text too.
+    return _quoted(text) if isinstance(value, str) and not text.startswith(("[", "{")) else text
+
+
+@lru_cache
+def _quoted(text: str) -> str:
+    """A string so that Hydra reads just that: in quotes where it would be a number, a sweep or an error without."""
+    try:
+        if OverridesParser.create().parse_override(f"key={text}").value() == text:
+            return text
+    except HydraException:
+        pass
+    # Backslashes count as such but before a quote.
+    inner = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
+    return f"'{inner}'"
 
 
 def _ends(one: BaseDistribution) -> list[Any]:

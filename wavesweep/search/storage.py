@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from filelock import FileLock
 from optuna.exceptions import StorageInternalError
@@ -58,7 +58,7 @@ class _KernelLock(BaseJournalFileLock):
 
 def storage_url(url: str | None, directory: Path) -> str:
     """The URL of a study's storage: as given, or SQLite in the study's directory."""
-    return url or f"sqlite:///{directory.absolute() / 'study.db'}"
+    return url or f"sqlite:///{quote(str(directory.absolute() / 'study.db'))}"  # a path may hold ? and %
 
 
 def shown(url: str) -> str:
@@ -86,7 +86,8 @@ def open_storage(url: str) -> BaseStorage:
     arguments: dict[str, Any] = {"pool_pre_ping": True}  # a connection that idled through a long trial may be gone
     if scheme == "sqlite":
         with _usable(url):
-            Path(path.removeprefix("/")).parent.mkdir(parents=True, exist_ok=True)
+            file = Path(unquote(path.removeprefix("/").partition("?")[0]))
+            file.parent.mkdir(parents=True, exist_ok=True)
         arguments = {"connect_args": {"timeout": 60}}  # seconds to wait while another process writes
     # Version 3 of psycopg; what SQLAlchemy takes by itself depends on its own version.
     address = f"postgresql+psycopg://{path}" if scheme == "postgresql" else url
