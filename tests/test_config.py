@@ -107,6 +107,14 @@ def test_a_wrong_comparison_names_the_wrong_method_among_the_right_ones():
     assert "names a method twice" in str(refusal(Settings(compare=["unit", "unit"])))
 
 
+@pytest.mark.parametrize("rule", ["energy", "absolute", "universal"])
+def test_random_ranks_are_no_magnitudes(rule):
+    settings = Settings(method=MethodSettings("random"), threshold=ThresholdSettings(rule))
+    assert str(refusal(settings)).startswith(f"threshold={rule}: is not for method=random, whose ranks are no magn")
+    check(Settings(method=MethodSettings("random")))
+    check(Settings(compare=["random"], threshold=ThresholdSettings(rule)))  # as many as the main method keeps
+
+
 def test_level_0_names_the_method_that_does_what_it_would():
     assert "use method=magnitude" in str(refusal(Settings(level=0)))
 

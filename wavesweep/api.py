@@ -1,6 +1,7 @@
 """What the command line does, for a notebook: compress a network, save it, load it again."""
 
 import re
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from wavesweep.app import register
 from wavesweep.checks import check
+from wavesweep.codec.header import unstorable
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import state_dict
 from wavesweep.coding import Coding, Network, code_arm
@@ -46,7 +48,7 @@ class CompressedModel:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The decoded tensors."""
-        return state_dict(unpack(self.content)[0])
+        return state_dict(unpack(self.content, sys.maxsize)[0])  # its own content, however large
 
 
 def compress(
@@ -83,6 +85,8 @@ def compress(
     also = ["wavelet"] if settings.method.name != "wavelet" else []
     for note in idle_notes(replace(settings, compare=also, compare_match="coefficients")):
         warnings.warn(note, stacklevel=2)
+    if reason := unstorable(model.state_dict()):
+        raise SettingsError.from_text(f"model: {reason}", "model")
     network = give_logits(deepcopy(model))
     state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     _check_types(model, settings)

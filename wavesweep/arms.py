@@ -5,6 +5,7 @@ two settings that turn out identical after clamping of the level have the same m
 """
 
 import hashlib
+import sys
 import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -172,7 +173,7 @@ def _compute(spec: ArmSpec, bench: Bench, places: Places) -> dict[str, Any]:
     content = path.read_bytes()
     # Layers are cut in a copy: the model is that of all trials.
     model = bench.subject.model if coded.shrunk is None else deepcopy(bench.subject.model)
-    fill(model, state_dict(unpack(content)[0])).to(bench.device)
+    fill(model, state_dict(unpack(content, sys.maxsize)[0])).to(bench.device)
     decoded = time.perf_counter()
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     counts = _counts(coded, state if coded.shrunk is None else coded.shrunk.zeroed, bench.baseline.state)

@@ -131,6 +131,9 @@ def _check_model(model: ModelSettings) -> None:
 
 def _check_method(settings: Settings) -> None:
     _member("method", settings.method.name, METHODS)
+    if settings.method.name == "random" and settings.threshold.rule != "percentile":
+        allowed = "is not for method=random, whose ranks are no magnitudes"
+        raise SettingsError("threshold", settings.threshold.rule, allowed, "use threshold=percentile")
     for name in settings.compare:
         if name not in METHODS:
             raise SettingsError("compare", list(settings.compare), f"{name!r} is not a method", _text("compare"))

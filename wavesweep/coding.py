@@ -23,6 +23,7 @@ from wavesweep.compression.quantize import quantize
 from wavesweep.compression.rate_distortion import WEIGHED_DEAD_ZONE, quantize_rate_distortion
 from wavesweep.compression.symbols import CodedTensor, Symbols
 from wavesweep.config import RETRAININGS, CodecSettings, QuantizeSettings, RetrainSettings, ThresholdSettings
+from wavesweep.errors import TrialError
 from wavesweep.retrain.interface import Places, Retrained, Start, Training
 from wavesweep.retrain.loop import retrain
 from wavesweep.retrain.quantizers import Quantizer, first_quantizer, trained_quantizer
@@ -155,7 +156,8 @@ class _ArmCoder:
             before = network.accuracy({**state, **{tensor.plan.name: tensor.weight for tensor in tensors}})
             lowest = before - settings.max_drop / 100
             self.scale = _largest_scale(
-                lambda at: network.accuracy({**state, **{t.name: t.weight() for t in quantized(at)}}) >= lowest
+                lambda at: network.accuracy({**state, **{t.name: t.weight() for t in quantized(at)}}) >= lowest,
+                f"quantize.max_drop={settings.max_drop:g}",
             )
         return quantized(self.scale)
 
@@ -274,12 +276,18 @@ def _rates(bands: Sequence[Band], symbols: Sequence[Symbols]) -> list[npt.NDArra
     return [found / ONE for found in significance_probabilities(planes, symbols)]
 
 
-def _largest_scale(is_good: Callable[[float], bool]) -> float:
-    """The largest factor that is good, to a few percent, if goodness falls as it grows."""
+def _largest_scale(is_good: Callable[[float], bool], asked: str) -> float:
+    """The largest factor that is good, to a few percent, if goodness falls as it grows.
+
+    Raises:
+        TrialError: not even the smallest one is good.
+    """
     low, high = _SMALLEST_SCALE, _LARGEST_SCALE
     if is_good(high):
         return high
     for _ in range(_HALVINGS):
         middle = float((low * high) ** 0.5)
         low, high = (middle, high) if is_good(middle) else (low, middle)
+    if low == _SMALLEST_SCALE and not is_good(low):
+        raise TrialError(f"{asked} is not reached with {low:g} times quantize.step either; lower quantize.step")
     return low

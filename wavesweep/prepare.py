@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from wavesweep.baseline import Subject
+from wavesweep.codec.header import unstorable
 from wavesweep.compression.arm import METHODS
 from wavesweep.compression.layers import TensorPlan, plan_tensors, transforms_nothing
 from wavesweep.config import Settings
@@ -44,6 +45,8 @@ def check_inputs(settings: Settings, subject: Subject) -> None:
         SettingsError: a setting needs other data, or the table cannot be read, or is of another network.
     """
     dataset, retrain = subject.dataset, settings.retrain
+    if reason := unstorable(subject.model.state_dict()):
+        raise SettingsError.from_text(f"model={settings.model.name}: {reason}", "model")
     for key, value, fits in (
         ("model.recipe.augment", settings.model.recipe.augment, len(dataset.input_shape) == 3),
         ("retrain.augment", retrain.augment, len(dataset.input_shape) == 3),

@@ -84,9 +84,16 @@ def _measure_all(specs: Sequence[ArmSpec], paths: Sequence[Path], bench: Bench, 
 def _measure(spec: ArmSpec, bench: Bench, _directory: Path) -> dict[str, Any]:
     """Validation accuracy and loss with one tensor pruned and coded, and the size of a file that holds it alone."""
     name = spec.plans[0].name
-    alone = replace(bench.network(), state={name: bench.baseline.state[name]})
+    network, whole = bench.network(), bench.baseline.state
+    alone = replace(
+        network,
+        state={name: whole[name]},
+        # What the quantiser asks about is the network with this one tensor changed.
+        importance=lambda names, _: network.importance(names, whole),
+        accuracy=lambda state: network.accuracy({**whole, **state}),
+    )
     coded = code_arm(spec, bench.coding, alone)
-    quality = bench.quality({**bench.baseline.state, name: coded.tensors[0].weight()})
+    quality = bench.quality({**whole, name: coded.tensors[0].weight()})
     return {
         "coefficients": coded.pruned.tensors[0].mask.numel(),
         "kept": coded.pruned.kept[0],

@@ -230,3 +230,21 @@ def test_without_m_the_experiment_says_that_it_needs_it(tmp_path, forked):
     outcome = forked.run(tmp_path, "experiment=sensitivity", *BASE, "compare=[]")
     assert outcome.status == 0
     assert "add -m to run it" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    "quantizer", [["quantize=rdo", "quantize.images=64"], ["quantize.step=0.1", "quantize.max_drop=1"]]
+)
+def test_a_scan_takes_the_quantisers_that_ask_about_the_whole_network(tmp_path, forked, quantizer):
+    outcome = forked.run(tmp_path, *SCAN, "threshold.percentile=50", *quantizer)
+    assert outcome.status == 0, outcome.stderr
+    for row in rows_of(tmp_path, outcome):
+        assert float(row["accuracy_lost"]) < 0.5
+
+
+def test_a_drop_that_no_step_reaches_is_a_failure_with_its_reason(tmp_path, forked):
+    lines = ("threshold=none", "compare=[]", "quantize.step=1000", "quantize.max_drop=0")
+    outcome = forked.run(tmp_path, *BASE, *lines)
+    assert outcome.status == 1
+    assert "quantize.max_drop=0 is not reached with" in outcome.stderr
+    assert "lower quantize.step" in outcome.stderr

@@ -189,3 +189,27 @@ def test_frozen_weights_and_other_layers_are_no_obstacle():
     found = layer_importance(model, ["0.weight", "3.weight"], images_of(10), 0)
     assert list(found) == ["3.weight"]
     assert (np.diag(found["3.weight"].outputs) > 0).all()
+
+
+class Twice(nn.Module):
+    """A layer that is used twice, the second time on what is nearly zero, and a head that no logit depends on."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last, self.head = nn.Linear(6, 6), nn.Linear(6, 3), nn.Linear(6, 2)
+
+    def forward(self, inputs):
+        hidden = self.first(self.first(inputs.flatten(1)) * 1e-6)
+        self.seen = self.head(hidden)
+        return self.last(hidden)
+
+
+def test_all_calls_of_a_layer_count_and_what_no_logit_depends_on_is_left_out():
+    model, images = made(Twice), images_of(50, (1, 2, 3))
+    found = layer_importance(model, weights_of(model), images.clone(), 0)
+    assert set(found) == {"first.weight", "last.weight"}
+    rows = images.flatten(1).double().numpy()
+    np.testing.assert_allclose(found["first.weight"].inputs, rows.T @ rows / 50, rtol=1e-5, atol=1e-6)
+    # The first call moves the logits a million times less than the second, on which they depend by the last layer.
+    expected = float((model.last.weight.detach() ** 2).sum())
+    assert np.trace(found["first.weight"].outputs) == pytest.approx(expected, rel=0.2)

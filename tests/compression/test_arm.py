@@ -162,10 +162,12 @@ def test_methods_and_groups_that_share_a_threshold():
     assert tuple(METHODS) == METHOD_NAMES
     plans = plans_of(MODEL)
     own = (plans[0], replace(plans[1], percentile=50.0), plans[2])
-    assert selection_groups(plans, "layer") == [[0], [1], [2]]
-    assert selection_groups(plans, "global") == [[0, 1, 2]]
-    assert selection_groups(own, "global") == [[1], [0, 2]]
-    assert selection_groups(own[1:2], "global") == [[0]]
+    assert selection_groups(plans, ThresholdSettings(scope="layer")) == [[0], [1], [2]]
+    assert selection_groups(plans, ThresholdSettings(scope="global")) == [[0, 1, 2]]
+    assert selection_groups(own, ThresholdSettings(scope="global")) == [[1], [0, 2]]
+    # A percentile of its own plays no part where a rule has no percentiles.
+    assert selection_groups(own, ThresholdSettings("energy", scope="global")) == [[0, 1, 2]]
+    assert selection_groups(own[1:2], ThresholdSettings(scope="global")) == [[0]]
 
 
 def test_an_override_has_a_percentile_of_its_own():

@@ -7,6 +7,7 @@ import pywt
 import torch
 from torch import nn
 
+import wavesweep
 from wavesweep.codec.container import read_container
 from wavesweep.coding import Coding, Network, code_arm
 from wavesweep.compression.arm import ArmSpec, basis_spec, prune
@@ -124,3 +125,12 @@ def test_haar_has_a_level_on_a_3x3_kernel_even_where_it_is_clamped(networks):
     plans = {plan.name: plan for plan in convolutions_of(networks["resnet18"], wavelet="haar", level=5)}
     assert plans["layer1.0.conv1.weight"].levels == (1, 1)
     assert plans["layer2.0.downsample.0.weight"].levels == (0, 0)  # 1x1
+
+
+@pytest.mark.parametrize("layout", ["auto", "spatial", "all", "channel", "flat"])
+@pytest.mark.parametrize("level", [4, 5, "max"])
+def test_a_file_of_the_clamped_form_is_read_where_an_image_is_shorter_than_its_layer(layout, level):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 10))
+    settings = ["wavelet=haar", f"level={level}", f"layout={layout}", "compat=clamped_level"]
+    compressed = wavesweep.compress(model, settings, input_shape=(1, 28, 28))
+    assert compressed.state_dict()["1.weight"].shape == (300, 784)

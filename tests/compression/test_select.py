@@ -135,6 +135,11 @@ def test_universal_is_the_formula_of_donoho_and_johnstone():
     assert 0 < result.kept < 999
 
 
+def test_universal_keeps_what_is_not_zero_where_there_is_no_noise():
+    scores = torch.tensor([0.0, 0.0, 0.0, 2.0, 0.5])
+    assert cut(scores, rule="universal", finest=torch.zeros(5)).kept == 2
+
+
 @quick
 @given(scores=TIED | SCORES, value=st.floats(0, 1e3, width=32))
 def test_absolute_keeps_what_reaches_the_value(scores, value):

@@ -192,6 +192,12 @@ def test_a_tuple_in_which_the_logits_are_not_named_is_refused(tmp_path):
     assert not (tmp_path / "a.onnx").exists()
 
 
+def test_a_compressed_network_that_does_not_fit_is_refused(compressed, tmp_path):
+    with pytest.raises(FileFormatError, match=r"^the compressed network: does not fit the model \("):
+        wavesweep.export_onnx(compressed[0], mlp((1, 4, 4), 3), tmp_path / "a.onnx", input_shape=(1, 4, 4))
+    assert not (tmp_path / "a.onnx").exists()
+
+
 def test_a_file_that_does_not_fit_the_network_is_refused(compressed, tmp_path):
     wavesweep.save(compressed[0], tmp_path / "model.wsz")
     with pytest.raises(FileFormatError, match="does not fit the model"):

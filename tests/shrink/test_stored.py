@@ -12,6 +12,7 @@ from torch import nn
 
 import wavesweep
 from wavesweep.codec.__main__ import main
+from wavesweep.codec.assemble import other_tensor
 from wavesweep.codec.container import read_container, write_container
 from wavesweep.codec.files import read
 from wavesweep.codec.model_file import pack, unpack
@@ -184,6 +185,28 @@ def test_wrong_shapes_in_the_header_are_a_file_that_does_not_fit(written, full_s
     written.write_bytes(write_container({k: v for k, v in header.items() if k != "streams"}, list(streams)))
     with pytest.raises(FileFormatError, match="of another shape"):
         wavesweep.load(written, trained("mlp"))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        ({"fc1.weight": (3,)}, "of another shape: fc1.weight"),
+        ({"fc1.weight": (50, 64), "fc1.bias": (5,)}, "of another number of units than its weight: fc1.bias"),
+        ({"fc1.weight": (300, 64), "fc1.bias": (300,)}, "of another shape: fc1.bias, fc1.weight"),
+        ({"fc1.weight": (0, 64), "fc1.bias": (0,)}, "of another shape: fc1.bias, fc1.weight"),
+    ],
+)
+def test_what_is_no_cut_of_the_full_shape_does_not_fit(written, shapes, said):
+    model = trained("mlp")
+    state = model.state_dict() | {name: torch.zeros(shape) for name, shape in shapes.items()}
+    tensors = [other_tensor(name, value, "float32", 8) for name, value in state.items()]
+    _, header, streams = read_container(pack(tensors, "range", {}))
+    header["full_shapes"] = {name: list(model.state_dict()[name].shape) for name in shapes}
+    written.write_bytes(write_container({k: v for k, v in header.items() if k != "streams"}, list(streams)))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(FileFormatError, match=said):
+        wavesweep.load(written, model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_the_codec_command_reads_it(written, capsys):

@@ -10,8 +10,9 @@ from rich.table import Table
 from safetensors.torch import save
 
 from wavesweep.codec.files import finite, read, tensor_table
+from wavesweep.codec.header import MOST_ELEMENTS
 from wavesweep.codec.tensors import state_dict
-from wavesweep.errors import WavesweepError
+from wavesweep.errors import FileFormatError, WavesweepError
 from wavesweep.store.records import write_atomically
 
 
@@ -26,6 +27,12 @@ def main(arguments: list[str] | None = None) -> int:
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("file", type=Path, help="a .wsz file")
+        command.add_argument(
+            "--most-elements",
+            type=int,
+            default=MOST_ELEMENTS,
+            help=f"refuse a file of more numbers (default {MOST_ELEMENTS:,}); raise it for one that you trust",
+        )
         if name == "decode":
             command.add_argument("output", type=Path, nargs="?", help="default: the file with .safetensors as ending")
     options = parser.parse_args(arguments)
@@ -38,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    tensors, header = read(options.file)
+    tensors, header = read(options.file, options.most_elements)
     size = options.file.stat().st_size
     if options.command == "info":
         print(f"{options.file}: {size:,} bytes, coder {header['coder']}")
@@ -48,6 +55,8 @@ def _run(options: argparse.Namespace) -> int:
     state = state_dict(tensors)
     if options.command == "decode":
         output = options.output or options.file.with_suffix(".safetensors")
+        if output.resolve() == options.file.resolve():
+            raise FileFormatError(f"{output}: is the file itself; give another output")
         # safetensors refuses tensors that share memory, as tied ones do.
         write_atomically(output, save({name: value.clone().contiguous() for name, value in state.items()}))
         print(f"{output}: {len(state)} tensors, {output.stat().st_size:,} bytes")

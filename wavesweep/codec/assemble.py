@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor
+from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor, is_sound
 from wavesweep.compression.basis import BasisSpec
 from wavesweep.compression.quantize import quantize_small
 from wavesweep.compression.symbols import CodedTensor
@@ -65,7 +65,7 @@ def other_tensor(name: str, value: Tensor, other: str, bits: int) -> StoredTenso
     dtype = str(value.dtype).removeprefix("torch.")
     if not value.is_floating_point():
         return RawTensor(name, value.numpy(), dtype)
-    if not bool(torch.isfinite(value).all()):
+    if not is_sound(value):
         raise TrialError(f"tensor {name} holds NaN or infinity; check the training of the baseline")
     values = value.float().numpy() if value.dtype == torch.bfloat16 else value.numpy()
     # A variance that becomes zero would blow up its normalisation, so these are never quantised; nor are tensors of

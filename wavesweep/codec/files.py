@@ -1,6 +1,6 @@
 """Compressed files on disk: writing, reading, and filling a network; nothing is ever unpickled."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wavesweep.codec.header import MOST_ELEMENTS
 from wavesweep.codec.model_file import unpack
-from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor, state_dict
+from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor, is_sound, state_dict
 from wavesweep.errors import FileFormatError
 from wavesweep.shrink.resize import fit_to, resizable_names
 
@@ -37,10 +37,17 @@ def load(path: str | Path, model: nn.Module | None = None, *, most_elements: int
         OSError: the file cannot be read.
     """
     tensors, header = read(path, most_elements)
+    return state_dict(tensors) if model is None else filled(model, tensors, header, str(path))
+
+
+def filled(model: Model, tensors: list[StoredTensor], header: Mapping[str, Any], what: str) -> Model:
+    """`model` with the tensors of a file, which must fit; `what` is the file in the error if they do not.
+
+    Raises:
+        FileFormatError: they do not fit; `model` is as it was.
+    """
     state = state_dict(tensors)
-    if model is None:
-        return state
-    _check_fit(path, state, model, header)
+    _check_fit(what, state, model, header)
     return fill(model, state)
 
 
@@ -63,21 +70,45 @@ def fill(model: Model, state: Mapping[str, Tensor]) -> Model:
     return model
 
 
-def _check_fit(path: str | Path, state: Mapping[str, Tensor], model: nn.Module, header: Mapping[str, Any]) -> None:
+def _check_fit(what: str, state: Mapping[str, Tensor], model: nn.Module, header: Mapping[str, Any]) -> None:
     own = dict(model.state_dict())
     full, resizable = header.get("full_shapes"), resizable_names(model)
     for name, shape in full.items() if isinstance(full, dict) else ():
         # One that was cut counts as fitting, if the model's layer can be cut likewise.
-        if name in own and name in state and name in resizable and list(own[name].shape) == shape:
+        if (
+            name in own
+            and name in state
+            and name in resizable
+            and list(own[name].shape) == shape
+            and _is_cut_of(state[name].shape, shape)
+        ):
             own[name] = state[name]
     problems = {
         "missing": sorted(own.keys() - state.keys()),
         "unexpected": sorted(state.keys() - own.keys()),
         "of another shape": sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape),
     }
-    text = "; ".join(f"{what}: {', '.join(names[:5])}" for what, names in problems.items() if names)
+    # Of a layer that is cut all tensors have as many units.
+    problems["of another number of units than its weight"] = sorted(
+        name
+        for name, value in state.items()
+        if (weight := state.get(f"{name.rpartition('.')[0]}.weight")) is not None
+        and name in resizable
+        and value.dim() == 1
+        and value.shape[:1] != weight.shape[:1]
+    )
+    text = "; ".join(f"{problem}: {', '.join(names[:5])}" for problem, names in problems.items() if names)
     if text:
-        raise FileFormatError(f"{path}: does not fit the model ({text})")
+        raise FileFormatError(f"{what}: does not fit the model ({text})")
+
+
+def _is_cut_of(shape: Sequence[int], full: Sequence[int]) -> bool:
+    """Whether units or inputs, the first two axes, were removed and nothing else."""
+    return (
+        len(shape) == len(full)
+        and all(0 < size <= most for size, most in zip(shape, full, strict=True))
+        and list(shape[2:]) == list(full[2:])
+    )
 
 
 def tensor_table(tensors: list[StoredTensor]) -> list[dict[str, Any]]:
@@ -94,7 +125,7 @@ def tensor_table(tensors: list[StoredTensor]) -> list[dict[str, Any]]:
 
 
 def _stored_as(tensor: StoredTensor, value: Tensor) -> dict[str, Any]:
-    basis, values, numbers = "-", "", value.numpy()
+    basis, values, numbers = "-", "", (value.float() if value.dtype == torch.bfloat16 else value).numpy()
     if isinstance(tensor, SameTensor):
         values = f"same as {tensor.of}"
     elif isinstance(tensor, RawTensor):
@@ -107,5 +138,5 @@ def _stored_as(tensor: StoredTensor, value: Tensor) -> dict[str, Any]:
 
 
 def finite(state: Mapping[str, Tensor]) -> bool:
-    """Whether all decoded numbers are finite."""
-    return all(bool(torch.isfinite(value).all()) for value in state.values() if value.is_floating_point())
+    """Whether all decoded numbers are finite, or infinite where a mask may be."""
+    return all(is_sound(value) for value in state.values() if value.is_floating_point())

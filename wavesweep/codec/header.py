@@ -1,10 +1,12 @@
 """The tensor entries of a file's header: made from tensors, and checked to the last number before they are believed."""
 
 import sys
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
 import pywt
+from torch import Tensor
 
 from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor
 from wavesweep.compression.basis import BasisSpec, make_basis
@@ -23,6 +25,20 @@ _NUMPY = {
 }
 # bfloat16 has no numpy type; its numbers are stored as float32.
 _TORCH = (*_NUMPY, "bfloat16")
+
+
+def unstorable(state: Mapping[str, object]) -> str | None:
+    """Which entry of a state dict no file can hold, and why; None if all can be stored."""
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            return f"{name!r} is no tensor"
+        if str(value.dtype).removeprefix("torch.") not in _TORCH:
+            return f"{name!r} is of {str(value.dtype).removeprefix('torch.')}; known are {', '.join(_TORCH)}"
+        if value.dim() > _MOST_AXES:
+            return f"{name!r} has {value.dim()} axes; at most {_MOST_AXES} are known"
+        if not _is_name(name):
+            return f"the name {name!r} has characters that cannot be printed, or more than 500"
+    return None
 
 
 def describe(tensor: StoredTensor) -> dict[str, Any]:
@@ -148,7 +164,7 @@ def _shape(shape: Any, name: str, most: int) -> tuple[int, ...]:
         raise FileFormatError(f"tensor {name} has no sound shape")
     # An axis of length 0 must not hide others that are huge.
     if prod(max(n, 1) for n in shape) > most:
-        raise FileFormatError(f"tensor {name} declares more numbers than are allowed")
+        raise FileFormatError(f"tensor {name} declares more numbers than are allowed; allow more if you trust it")
     return tuple(shape)
 
 

@@ -77,9 +77,10 @@ class PrunedArm:
     shrinkage: str
 
 
-def selection_groups(plans: Sequence[TensorPlan], scope: str) -> list[list[int]]:
+def selection_groups(plans: Sequence[TensorPlan], threshold: ThresholdSettings) -> list[list[int]]:
     """Positions of the plans that share one threshold: each alone, or all that have no percentile of their own."""
-    alone = [[index] for index, plan in enumerate(plans) if scope == "layer" or plan.percentile is not None]
+    has_own = [threshold.rule == "percentile" and plan.percentile is not None for plan in plans]
+    alone = [[index] for index, own in enumerate(has_own) if own or threshold.scope == "layer"]
     shared = [index for index, plan in enumerate(plans) if [index] not in alone]
     return [*alone, shared] if shared else alone
 
@@ -125,7 +126,7 @@ def prune(weights: Mapping[str, Tensor], spec: ArmSpec) -> PrunedArm:
     scores = score(spec, bases, coefficients)
     counts = spec.kept if spec.kept is not None else allocated(coefficients, bases, spec)
     cuts = []
-    for number, group in enumerate(selection_groups(spec.plans, spec.threshold.scope)):
+    for number, group in enumerate(selection_groups(spec.plans, spec.threshold)):
         cuts.append(_cut(group, scores, bases, spec) if counts is None else select.Cut(counts[number]))
     selection = choose(spec, scores, [cut.kept for cut in cuts])
     # Soft thresholding moves coefficients by a magnitude, so it needs a score that is one.
@@ -174,7 +175,7 @@ def score(spec: ArmSpec, bases: Sequence[Basis], coefficients: Sequence[Tensor])
 
 def choose(spec: ArmSpec, scores: Sequence[Tensor], kept: Sequence[int]) -> Selection:
     """Keep the `kept[g]` best scores of each selection group g."""
-    groups = tuple(selection_groups(spec.plans, spec.threshold.scope))
+    groups = tuple(selection_groups(spec.plans, spec.threshold))
     masks: dict[int, Tensor] = {}
     counts, edges = [], []
     for group, wanted in zip(groups, kept, strict=True):

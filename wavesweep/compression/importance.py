@@ -46,13 +46,15 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
     known = {name: module for name, module in modules.items() if _is_known(module)}
     inputs: dict[str, Tensor] = {}
     outputs: dict[str, Tensor] = {}
-    recorded: dict[str, tuple[Tensor, Tensor]] = {}
+    # Input and output of each call: a layer may be used several times.
+    recorded: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    unknown: set[str] = set()
 
     def remember(name: str) -> RemovableHandle:
         def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
             # Tokens have no gradient, nor has a network whose parameters are frozen.
             output = output if output.requires_grad else output.requires_grad_()
-            recorded[name] = (arguments[0].detach(), output)
+            recorded.setdefault(name, []).append((arguments[0].detach(), output))
             # A copy, because an in-place ReLU after the layer would overwrite it.
             return output.clone()
 
@@ -64,23 +66,28 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
     try:
         with torch.enable_grad(), without_fused_attention():
             for batch in torch.split(images, _BATCH):
+                recorded.clear()
                 result = model(batch)
                 # Attention reads the weight of its output layer and does not call it.
-                called = {name: module for name, module in known.items() if name in recorded}
-                if not called:
+                calls = [(name, *call) for name, each in recorded.items() for call in each]
+                if not calls:
                     continue
-                for name, module in called.items():
-                    moment = _second_moment(module, recorded[name][0])
+                for name, given, _ in calls:
+                    moment = _second_moment(known[name], given)
                     inputs[name] = inputs[name] + moment if name in inputs else moment
                 for number in range(_PROJECTIONS):
                     signs = torch.randint(0, 2, result.shape, generator=generator).to(result) * 2 - 1
                     gradients = torch.autograd.grad(
                         (result * signs).sum(),
-                        [recorded[name][1] for name in called],
+                        [output for _, _, output in calls],
                         retain_graph=number + 1 < _PROJECTIONS,
+                        allow_unused=True,
                     )
-                    for name, gradient in zip(called, gradients, strict=True):
-                        moment = _moment_of_gradients(called[name], gradient)
+                    for (name, _, _), gradient in zip(calls, gradients, strict=True):
+                        if gradient is None:  # an output that the logits do not depend on: an auxiliary head
+                            unknown.add(name)
+                            continue
+                        moment = _moment_of_gradients(known[name], gradient)
                         outputs[name] = outputs[name] + moment if name in outputs else moment
     finally:
         for hook in hooks:
@@ -91,6 +98,7 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
             (inputs[name] / count).cpu().numpy(), (outputs[name] / (count * _PROJECTIONS)).cpu().numpy()
         )
         for name in inputs
+        if name not in unknown
     }
 
 

@@ -83,6 +83,8 @@ def plan_tensors(model: nn.Module, settings: Settings, input_shape: Sequence[int
                 plans.append(TensorPlan(name, shape, False, f"is the same tensor as {first_name}"))
                 continue
             pruned, reason = _choose(module, parameter_name, name, settings.layers)
+            if not prod(shape):
+                pruned, reason = False, "has no numbers"
             if not pruned:
                 plans.append(TensorPlan(name, shape, pruned, reason))
                 continue
@@ -131,7 +133,7 @@ def _plan_signal(
     levels = []
     for axis in axes:
         # The shortest axis of the weight itself, transformed or not: 3 for a 3x3 kernel whatever its channels.
-        length = min(shape) if settings.compat == "clamped_level" else view[axis]
+        length = min(*shape, view[axis]) if settings.compat == "clamped_level" else view[axis]
         most = pywt.dwt_max_level(length, taps)
         levels.append(most if level == "max" else min(level, most))
     plan = TensorPlan(name, shape, True, reason, layout, view, axes, wavelet, level, tuple(levels))

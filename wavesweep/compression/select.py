@@ -71,6 +71,7 @@ def cut(scores: Tensor, threshold: ThresholdSettings, percentile: float, finest:
     if threshold.rule == "universal":
         sigma = float(finest.median()) / _NORMAL_MAD
         level = sigma * math.sqrt(2 * math.log(count)) if count > 1 else 0.0
+        scores = scores[scores > 0]  # without noise the level is 0, which what is zero does not exceed
     return Cut(int((scores >= level).sum()), level)
 
 

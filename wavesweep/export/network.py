@@ -5,6 +5,7 @@ What deals with ONNX is imported where it is used: nobody else waits for it, or 
 
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from wavesweep.codec.files import fill, load
+from wavesweep.codec.files import filled, load
+from wavesweep.codec.model_file import unpack
 from wavesweep.errors import TrialError
 from wavesweep.measure.cost import BATCH_SIZE, call_ms
 from wavesweep.models.zoo import give_logits
@@ -59,7 +61,8 @@ def export_onnx(
     if isinstance(compressed, str | Path):
         load(compressed, scratch)
     else:
-        fill(scratch, compressed.state_dict())
+        tensors, header = unpack(compressed.content, sys.maxsize)
+        filled(scratch, tensors, header, "the compressed network")
     content = onnx_bytes(scratch, torch.zeros(1, *input_shape, dtype=dtype))
     write_atomically(Path(path), content)
     return len(content)

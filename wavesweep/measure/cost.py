@@ -46,8 +46,10 @@ def parameters(model: nn.Module) -> int:
 
 
 def dense_bytes(model: nn.Module) -> int:
-    """Bytes of all parameters and floating-point buffers as float32, without any header."""
-    tensors = [*model.parameters(), *(buffer for buffer in model.buffers() if buffer.is_floating_point())]
+    """Bytes of all parameters and floating-point buffers of the state dict as float32, without any header."""
+    kept = model.state_dict().keys()  # not buffers that are made anew
+    buffers = [buffer for name, buffer in model.named_buffers() if name in kept and buffer.is_floating_point()]
+    tensors = [*model.parameters(), *buffers]
     return 4 * sum(tensor.numel() for tensor in tensors)
 
 

@@ -16,7 +16,7 @@ class MaskSchedule:
 
     def __init__(self, spec: ArmSpec, pruned: PrunedArm, settings: RetrainSettings, epochs: Sequence[Epoch]) -> None:
         self._spec, self._settings, self._epochs, self._final = spec, settings, epochs, pruned.kept
-        self._groups = selection_groups(spec.plans, spec.threshold.scope)
+        self._groups = selection_groups(spec.plans, spec.threshold)
         self._totals = [sum(pruned.tensors[i].mask.numel() for i in group) for group in self._groups]
 
     @property
