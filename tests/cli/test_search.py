@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 
 import optuna
@@ -264,3 +265,22 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_completes_the_study(tmp_p
     complete = [row["key"] for row in history(tmp_path) if row["state"] == "complete"]
     assert len(set(complete)) == len(complete) == 10
     assert not list(tmp_path.glob("outputs/**/failure.json"))
+
+
+def test_retry_failed_runs_the_failed_trials_of_a_study_again(tmp_path, forked):
+    command = ("threshold.percentile=50,80", "search.n_trials=2", "search.sampler=random")
+    search(forked, tmp_path, *command)
+    lost = sorted((tmp_path / "outputs" / "runs").iterdir())[0]
+    reason = json.dumps({"reason": "a disk that was full"})
+    (lost / "result.json").unlink()
+    (lost / "failure.json").write_text(reason)
+    shutil.rmtree(tmp_path / "outputs" / "studies")
+    outcome = search(forked, tmp_path, *command)
+    assert outcome.status == 1
+    assert "2 of 2 trials: 1 complete, 1 of them from records, 1 failed" in outcome.stdout
+    assert search(forked, tmp_path, *command).stdout == outcome.stdout
+    outcome = search(forked, tmp_path, *command, "retry_failed=true")
+    assert outcome.status == 0, outcome.stderr
+    assert "2 of 2 trials: 2 complete" in outcome.stdout
+    assert (lost / "result.json").exists()
+    assert search(forked, tmp_path, *command).stdout == outcome.stdout

@@ -13,6 +13,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from wavesweep.errors import SettingsError
+from wavesweep.search.samplers import visited
 from wavesweep.search.storage import open_storage, storage_url
 from wavesweep.search.study import Counts, Description, joined
 
@@ -76,6 +77,25 @@ def test_a_lost_trial_is_put_back_once_and_dropped_after_its_second_crash(join):
                 again = signed(study, key="a")
                 assert again.params == params
                 assert states(study) == [TrialState.FAIL, TrialState.RUNNING]
+
+
+def test_failed_trials_are_put_back_on_request_and_count_no_more(join):
+    with join() as study:
+        done, failed, wrong = signed(study, key="a"), signed(study, key="b"), signed(study)
+        study.tell(done.number, [0.5, 100.0])
+        study.tell_failed(failed.number, error="no space left")
+        study.tell_failed(wrong.number, error="a setting is wrong")  # which it stays: it has no key
+        assert study.counts() == Counts(complete=1, failed=2)
+        assert study.put_back_failed() == 1
+        assert study.put_back_failed() == 0  # it waits already
+        assert study.counts() == Counts(complete=1, failed=1, crashed=1)
+        assert study.keys_taken() == {"a": done.number}
+        assert len(visited(SPACE, study.study.get_trials())) == 2
+        again = signed(study, key="b")
+        assert again.params == failed.params
+        study.tell_failed(again.number, error="still none")
+        assert study.counts() == Counts(complete=1, failed=2, crashed=1)
+        assert study.put_back_failed() == 1
 
 
 def test_a_trial_that_was_told_is_not_touched_by_later_processes(join):

@@ -90,6 +90,9 @@ def search(points: Points, launcher: Launcher) -> None:
         if options.warm_start:
             added = add_earlier_trials(study, points, objectives)
             print(f"warm start: {added} trials of earlier sweeps lie in the space", file=sys.stderr, flush=True)
+        if base.retry_failed:
+            with held_back(), study.locked():
+                study.put_back_failed()
         try:
             process.run()
         except BaseException:

@@ -97,12 +97,18 @@ def points_of(space: Distributions) -> int | None:
 
 
 def visited(space: Distributions, trials: Sequence[FrozenTrial]) -> set[tuple[Any, ...]]:
-    """The points that trials have, but for those that did not come to their end."""
+    """The points that trials have, but for those that did not come to their end or are tried again."""
+    again = tried_again(trials)
     return {
         tuple(_text(trial.params[key]) for key in space)
         for trial in trials
-        if trial.params.keys() >= space.keys() and "crash" not in trial.user_attrs
+        if trial.params.keys() >= space.keys() and "crash" not in trial.user_attrs and trial.number not in again
     }
+
+
+def tried_again(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Numbers of the trials whose points are in the queue, or came out of it, once more."""
+    return {trial.user_attrs["again"] for trial in trials if "again" in trial.user_attrs}
 
 
 def unvisited(space: Distributions, trials: Sequence[FrozenTrial], order: int | None) -> dict[str, Any] | None:

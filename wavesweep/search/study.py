@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from wavesweep.errors import SettingsError
 from wavesweep.interrupt import held_back
+from wavesweep.search.samplers import tried_again
 from wavesweep.store.records import locked, storing
 
 _ATTEMPTS = 2
@@ -91,18 +92,18 @@ class SharedStudy:
 
     def counts(self) -> Counts:
         """How many trials of the study are in which state."""
-        return Counts(**Counter(kind for trial in self.study.get_trials(deepcopy=False) if (kind := _kind(trial))))
+        return Counts(**Counter(kind for _, kind in self._kinds() if kind))
 
     def ended_trials(self) -> list[FrozenTrial]:
         """The trials that count towards `n_trials`."""
-        return [trial for trial in self.study.get_trials(deepcopy=False) if _kind(trial) in _ENDED]
+        return [trial for trial, kind in self._kinds() if kind in _ENDED]
 
     def keys_taken(self) -> dict[str, int]:
         """Keys of the points that the study has, or is computing, with the number of their first trial."""
         taken: dict[str, int] = {}
-        for trial in self.study.get_trials(deepcopy=False):
+        for trial, kind in self._kinds():
             known = trial.user_attrs
-            if "key" in known and not known.keys() & {"crash", "duplicate_of"}:
+            if "key" in known and kind != "crashed" and "duplicate_of" not in known:
                 taken.setdefault(known["key"], trial.number)
         return taken
 
@@ -137,6 +138,18 @@ class SharedStudy:
         if point and (attempt < _ATTEMPTS or not crashed):
             again = {"attempt": attempt + crashed, "again": trial.number}
             self.study.enqueue_trial(point, user_attrs=again)
+
+    def put_back_failed(self) -> int:
+        """Put the points of failed trials back into the queue; returns how many. Only under `locked`."""
+        failed = [trial for trial, kind in self._kinds() if kind == "failed" and "key" in trial.user_attrs]
+        for trial in failed:
+            self.study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
+        return len(failed)
+
+    def _kinds(self) -> list[tuple[FrozenTrial, str | None]]:
+        trials = self.study.get_trials(deepcopy=False)
+        again = tried_again(trials)
+        return [(trial, _kind(trial, trial.number in again)) for trial in trials]
 
     def settle_lost_trials(self) -> int:
         """Put back the trials whose process is gone; returns how many. Only under `locked`."""
@@ -251,12 +264,14 @@ def _create_or_load(name: str, storage: BaseStorage, description: Description) -
     return study
 
 
-def _kind(trial: FrozenTrial) -> str | None:
+def _kind(trial: FrozenTrial, is_tried_again: bool) -> str | None:
     """The field of `Counts` that the trial belongs to; None for duplicates and for those in the queue."""
     if trial.state == TrialState.COMPLETE:
         return "warm" if trial.user_attrs.get("warm_start") else "complete"
     if trial.state == TrialState.FAIL:
-        return "failed" if "error" in trial.user_attrs else "crashed" if "crash" in trial.user_attrs else None
+        if "crash" in trial.user_attrs or is_tried_again:
+            return "crashed"
+        return "failed" if "error" in trial.user_attrs else None
     return {TrialState.RUNNING: "running", TrialState.PRUNED: "pruned"}.get(trial.state)
 
 
