@@ -25,9 +25,10 @@ def key_of(params, compared):
 
 @pytest.fixture
 def runs(tmp_path):
-    def write(name, **changes):
+    def write(name, option=None, **changes):
         settings = {**INSIDE, **changes}
-        params = [settings["level"], settings["threshold"].get("percentile"), "mlp", settings["shrink"]]
+        option = option or (settings["model"]["name"] if isinstance(settings["model"], dict) else "mlp")
+        params = [settings["level"], settings["threshold"].get("percentile"), option, settings["shrink"]]
         key = "-".join(map(str, [*params, *settings["compare"]]))
         (tmp_path / name).mkdir()
         record = {"arms": [{}], "key": key, "settings": settings}
@@ -48,6 +49,12 @@ def test_a_record_in_the_space_is_found_with_its_parameters(runs):
     ((params, _),) = found_in(runs)
     assert list(params) == list(SPACE.distributions)
     assert isinstance(params["shrink"], bool)
+
+
+def test_an_option_is_found_whose_name_is_not_what_it_sets(runs):
+    # As quantize=rdo sets quantize.name=uniform, with other settings.
+    record = runs("a", option="lenet300", model={"name": "mlp"})
+    assert found_in(runs) == [({**PARAMS, "model": "lenet300"}, record)]
 
 
 def test_controls_beside_the_main_arm_do_not_matter(runs):

@@ -1,11 +1,14 @@
 """Trials of earlier sweeps that lie in the space of a search: known to its sampler from the beginning."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import CategoricalDistribution
 
 from wavesweep.config import allowed_text
 from wavesweep.errors import WavesweepError
@@ -66,30 +69,32 @@ def earlier_trials(
         record = read_json(path)
         if record is None or "arms" not in record:
             continue
-        params = _params(record["settings"], space, groups)
-        if params is None:
-            continue
-        try:
-            # Equal keys: all that the space leaves open is as in the search, checkpoints and images included.
-            if key_of(params, record["settings"]["compare"]) == record["key"]:
-                found.append((params, record))
-        except WavesweepError:
-            continue
+        for params in _candidates(record["settings"], space, groups):
+            with suppress(WavesweepError):
+                # Equal keys: all that the space leaves open is as in the search, checkpoints and images included.
+                if key_of(params, record["settings"]["compare"]) == record["key"]:
+                    found.append((params, record))
+                    break
     return found
 
 
-def _params(settings: Mapping[str, Any], space: Space, groups: Mapping[str, str]) -> dict[str, Any] | None:
-    params = {}
+def _candidates(settings: Mapping[str, Any], space: Space, groups: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Points that may have these settings; several, as an option's name need not be what it sets (quantize=rdo)."""
+    values: dict[str, list[Any]] = {}
     for key, one in space.distributions.items():
         value: Any = settings
         for name in groups.get(key, key).split("."):
             if not isinstance(value, Mapping) or name not in value:
-                return None
+                return
             value = value[name]
-        if not contains(one, value):
-            return None
-        params[key] = one.to_external_repr(one.to_internal_repr(_choice(one, value)))
-    return params
+        if key in groups and isinstance(one, CategoricalDistribution):
+            values[key] = sorted(one.choices, key=lambda each, value=value: not is_choice(each, value))  # type: ignore[misc]
+        elif contains(one, value):
+            values[key] = [one.to_external_repr(one.to_internal_repr(_choice(one, value)))]
+        else:
+            return
+    for point in product(*values.values()):
+        yield dict(zip(values, point, strict=True))
 
 
 def _choice(one: Any, value: Any) -> Any:

@@ -23,6 +23,7 @@ from wavesweep.progress import tell
 RESULT_FILE, FAILURE_FILE = "result.json", "failure.json"
 # Who waits longer for another process is told so.
 _SILENT_SECONDS = 5.0
+_EARLIER = " (failed earlier; retry_failed=true runs it again)"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -132,7 +133,7 @@ def once_or_failure(
     def raise_earlier_failure() -> None:
         failure = None if retry_failed else read_json(failure_path)
         if failure is not None and read_json(path) is None:
-            raise TrialError(f"{failure['reason']} (failed earlier; retry_failed=true runs it again)")
+            raise TrialError(f"{failure['reason']}{_EARLIER}")
 
     def guarded(directory: Path) -> dict[str, Any]:
         raise_earlier_failure()  # of the process that held the lock until now
@@ -144,7 +145,8 @@ def once_or_failure(
             if isinstance(error, StoreError | SettingsError | GivenUpError | BusyError):
                 raise
             if isinstance(error, TrialError):
-                write_json(failure_path, {"reason": str(error)})
+                # Of what it shares with others the reason is the same, whichever failed first.
+                write_json(failure_path, {"reason": str(error).removesuffix(_EARLIER)})
                 raise
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             write_json(failure_path, {"reason": reason})
