@@ -15,6 +15,7 @@ from wavesweep.compression.importance import LayerImportance
 from wavesweep.compression.layers import plan_tensors
 from wavesweep.config import (
     CodecSettings,
+    DatasetSettings,
     LayerOverride,
     LayersSettings,
     MethodSettings,
@@ -176,3 +177,21 @@ def test_settings_of_another_retraining_are_noted_with_what_they_need():
         "retrain.epochs: 20 plays no part, it needs retrain=finetune, iterative, gradual or rate",
         "retrain.learning_rate: 0.1 plays no part, it needs a retrain that is not none",
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "weights", "note"),
+    [
+        ({"image_size": 64}, "digits", None, "dataset.image_size: 64 plays no part, it needs dataset=image_folder"),
+        ({"channels": 1}, "mnist", None, "dataset.channels: 1 plays no part, it needs dataset=image_folder"),
+        ({"resize": 99}, "custom", None, "dataset.resize: 99 plays no part, it needs dataset=image_folder"),
+        ({"arguments": {"n": 5}}, "digits", None, "dataset.arguments: {'n': 5} plays no part, it needs dataset=custom"),
+        ({"image_size": 64}, "image_folder", "DEFAULT", "dataset.image_size: 64 plays no part, it needs a model witho"),
+        ({"image_size": 64, "resize": 70, "channels": 1}, "image_folder", None, None),
+        ({"arguments": {"n": 5}}, "custom", None, None),
+        ({"validation_fraction": 0.3}, "digits", None, None),
+    ],
+)
+def test_settings_of_other_data_sets_are_told_of(changes, name, weights, note):
+    settings = Settings(dataset=DatasetSettings(name, **changes), model=ModelSettings(weights=weights))
+    assert [text[: len(note or "")] for text in idle_notes(settings)] == ([] if note is None else [note])

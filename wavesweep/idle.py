@@ -27,9 +27,9 @@ _QUANTIZE_NEEDS = {
 def idle_notes(settings: Settings) -> list[str]:
     """A line for each setting that differs from its default and changes nothing, with what it needs.
 
-    Settings of where, how and with what data a trial runs are not looked at: those that do not fit are refused.
+    Settings of where and how a trial runs are not looked at: those that do not fit are refused.
     """
-    found = (_of_arms, _of_recipe, _of_threshold, _of_retraining, _of_quantization)
+    found = (_of_dataset, _of_arms, _of_recipe, _of_threshold, _of_retraining, _of_quantization)
     return [
         f"{key}: {value!r} {PLAYS_NO_PART}, it needs {needs}" for idle in found for key, value, needs in idle(settings)
     ]
@@ -41,6 +41,17 @@ def _methods(settings: Settings) -> list[str]:
 
 def _uses_wavelet(settings: Settings) -> bool:
     return any(METHODS[name].basis in ("wavelet", "shuffled") for name in _methods(settings))
+
+
+def _of_dataset(settings: Settings) -> Idle:
+    own = {"arguments": "custom", "image_size": "image_folder", "resize": "image_folder", "channels": "image_folder"}
+    for key, value in differences(settings.dataset).items():
+        if key not in own:
+            continue
+        if own[key] != settings.dataset.name:
+            yield f"dataset.{key}", value, f"dataset={own[key]}"
+        elif key != "arguments" and settings.model.weights is not None:  # which say how images are prepared
+            yield f"dataset.{key}", value, "a model without model.weights"
 
 
 def _of_arms(settings: Settings) -> Idle:
