@@ -6,13 +6,15 @@ import json
 import struct
 import zlib
 
+import numpy as np
 import pytest
 from examples import CODERS
 from hostile import CODED, HEAD_ONLY, load, raw_container
 
 from wavesweep.codec.container import MAGIC, join, write_container
-from wavesweep.codec.model_file import unpack
+from wavesweep.codec.model_file import pack, unpack
 from wavesweep.codec.short_header import DICTIONARY, shorten
+from wavesweep.codec.tensors import RawTensor, SameTensor
 from wavesweep.errors import FileFormatError
 
 HEADERS = {
@@ -213,3 +215,11 @@ def test_names_and_values_do_not_break_the_one_line_of_the_error():
             unpack(write_container(header, (b"", b"")))
         assert str(caught.value).isprintable()
         assert len(str(caught.value)) < 1000
+
+
+def test_copies_of_a_tensor_count_as_well():
+    tensors = [RawTensor("w", np.zeros(100, np.float32), "float32"), *(SameTensor(f"w{n}", "w") for n in range(9))]
+    content = pack(tensors, "none", {})
+    assert len(unpack(content, 1000)[0]) == 10
+    with pytest.raises(FileFormatError, match="declares more than 999 numbers"):
+        unpack(content, 999)

@@ -76,7 +76,7 @@ def checked_entries(header: dict[str, Any], most_elements: int) -> list[dict[str
     if not isinstance(entries, list):
         raise FileFormatError("its header lists no tensors")
     checked: list[dict[str, Any]] = []
-    names: set[str] = set()
+    names: dict[str, int] = {}  # and how many numbers each has
     left = most_elements
     for entry in entries:
         if not isinstance(entry, dict) or not _is_name(entry.get("name")) or entry["name"] in names:
@@ -86,6 +86,7 @@ def checked_entries(header: dict[str, Any], most_elements: int) -> list[dict[str
         if kind == "same":
             if not _is_name(entry.get("of")) or entry["of"] not in names:
                 raise FileFormatError(f"tensor {name} is the same as one that does not come before it")
+            count = names[entry["of"]]  # a copy for whoever decodes it
         elif kind in ("raw", "coded"):
             entry = {**entry, "shape": _shape(entry.get("shape"), name, left)}
             if kind == "raw":
@@ -94,12 +95,12 @@ def checked_entries(header: dict[str, Any], most_elements: int) -> list[dict[str
                     raise FileFormatError(f"tensor {name} is of an unknown type")
             else:
                 entry, count = _checked_coded(entry, name, left)
-            left -= count
-            if left < 0:
-                raise FileFormatError(f"declares more than {most_elements} numbers; allow more if you trust it")
         else:
             raise FileFormatError(f"tensor {name} is of an unknown kind")
-        names.add(name)
+        left -= count
+        if left < 0:
+            raise FileFormatError(f"declares more than {most_elements} numbers; allow more if you trust it")
+        names[name] = count
         checked.append(entry)
     return checked
 
