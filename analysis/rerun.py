@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from wavesweep.config import VOLATILE, Settings, config_directory
+from wavesweep.quoting import quoted
 
 # The groups of the command line, in the order in which they are written.
 GROUPS = ("model", "dataset", "method", "threshold", "retrain", "quantize", "codec")
@@ -99,10 +100,7 @@ def hydra_value(value: Any) -> str:
     text = str(value)
     if _PLAIN.fullmatch(text) and not _RESERVED.fullmatch(text):
         return text
-    # Double quotes read better within the shell's single ones. A backslash counts only before a quote, or at the end.
-    quote = "'" if '"' in text else '"'
-    escaped = re.sub(rf"(\\*)({quote}|$)", lambda found: found[1] * 2 + ("\\" + quote if found[2] else ""), text)
-    return f"{quote}{escaped}{quote}"
+    return quoted(text)
 
 
 @lru_cache(maxsize=10_000)

@@ -16,8 +16,8 @@ from analysis.columns import DATASET_IDENTITY, MODEL_IDENTITY, SETTINGS
 
 # What is shown by the last part of its path, and what is not worth a word.
 _PATHS, _SILENT = ("model.checkpoint", "dataset.path"), (None, "zoo", "{}")
-# Settings that are no part of what is averaged over seeds; `method` says which row of the methods an arm is.
 _LONGEST_SLUG = 120
+# Settings that are no part of what is averaged over seeds; `method` says which row of the methods an arm is.
 _NOT_GROUPED = frozenset({"seed", "method.name", "compare"})
 _MEASURES = (
     "validation_accuracy",

@@ -1,6 +1,5 @@
 """The space of a search: from overrides such as `level=range(1,5)` to Optuna's distributions and back."""
 
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from wavesweep.config import VOLATILE, allowed_text
 from wavesweep.errors import SettingsError
+from wavesweep.quoting import quoted
 
 _FORMS = "must be choice(A,B,...), interval(LOW,HIGH) or range(START,STOP,STEP)"
 
@@ -109,20 +109,18 @@ def _written(one: BaseDistribution, value: Any) -> str:
         value = round(value, 10)
     text = "null" if value is None else str(value)
     # A list comes as text too.
-    return _quoted(text) if isinstance(value, str) and not text.startswith(("[", "{")) else text
+    return _as_text(text) if isinstance(value, str) and not text.startswith(("[", "{")) else text
 
 
 @lru_cache
-def _quoted(text: str) -> str:
+def _as_text(text: str) -> str:
     """A string so that Hydra reads just that: in quotes where it would be a number, a sweep or an error without."""
     try:
         if OverridesParser.create().parse_override(f"key={text}").value() == text:
             return text
     except HydraException:
         pass
-    # Backslashes count as such but before a quote.
-    inner = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
-    return f"'{inner}'"
+    return quoted(text)
 
 
 def _ends(one: BaseDistribution) -> list[Any]:
