@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wavesweep.compression import basis as basis_module
 from wavesweep.compression.basis import BasisSpec, make_basis
 
 WAVELETS = pywt.wavelist(kind="discrete")
@@ -109,3 +110,28 @@ def test_float32_gradients_are_those_of_float64(spec):
     (gradient,) = torch.autograd.grad(basis.synthesise(coefficients), coefficients, upstream.float())
     assert gradient.dtype == torch.float32
     assert torch.allclose(gradient.double(), double, atol=1e-5)
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_training_goes_on_after_an_evaluation_in_inference_mode(spec):
+    shape = (14, 10)
+    before, after = make_basis(spec, shape), make_basis(spec, shape)
+    coefficients = noise(before.count, seed=4).float().requires_grad_()
+    with torch.inference_mode():
+        before.synthesise(coefficients)
+    (found,) = torch.autograd.grad(before.synthesise(coefficients).square().sum(), coefficients)
+    (expected,) = torch.autograd.grad(after.synthesise(coefficients).square().sum(), coefficients)
+    assert torch.equal(found, expected)
+    assert found.any()
+
+
+def test_the_matrices_of_a_rotation_are_made_once(monkeypatch):
+    made = []
+    original = basis_module._orthogonal
+    monkeypatch.setattr(basis_module, "_orthogonal", lambda size, seed: made.append(size) or original(size, seed))
+    # More of them than would be remembered between bases; a step of training needs those of all layers.
+    bases = [make_basis(BasisSpec("rotation", (0, 1), seed=0, name=str(number)), (5, 7)) for number in range(20)]
+    coefficients = noise(35).requires_grad_()
+    for _ in range(3):
+        sum(basis.synthesise(coefficients) for basis in bases).sum().backward()
+    assert sorted(made) == [5] * 20 + [7] * 20

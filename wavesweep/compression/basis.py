@@ -7,7 +7,7 @@ slice of the vector is which subband, so that thresholds, statistics and entropy
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import product
 from math import prod
 from typing import Any
@@ -191,6 +191,12 @@ def rotation_basis(shape: Sequence[int], axes: Sequence[int], seed: int, name: s
     shape, axes = tuple(shape), tuple(axes)
     seeds = [derived_seed(seed, "rotation", name, str(axis)) for axis in axes]
 
+    # As long as the basis lives: a step of training needs the matrices of all layers, more than one cache would hold.
+    @cache
+    def matrix_of(size: int, axis_seed: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+        with torch.inference_mode(False):  # or training could not use what an evaluation was the first to need
+            return torch.from_numpy(_orthogonal(size, axis_seed)).to(device, dtype)
+
     def rotate(signal: Tensor, inverse: bool) -> Tensor:
         with torch.autocast(signal.device.type, enabled=False):  # as precise as the other bases
             return rotated(signal, inverse)
@@ -200,9 +206,9 @@ def rotation_basis(shape: Sequence[int], axes: Sequence[int], seed: int, name: s
             rows = signal.movedim(axis, 0)
             blocks = []
             for block in torch.split(rows, ROTATION_BLOCK):
-                matrix = torch.from_numpy(_orthogonal(block.shape[0], axis_seed)).to(block)
+                matrix = matrix_of(block.shape[0], axis_seed, block.device, block.dtype)
                 blocks.append(torch.tensordot(matrix.T if inverse else matrix, block, dims=1))
-            signal = torch.cat(blocks).movedim(0, axis)
+            signal = (torch.cat(blocks) if len(blocks) > 1 else blocks[0]).movedim(0, axis)
         return signal
 
     return Basis(
