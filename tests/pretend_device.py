@@ -4,6 +4,8 @@ It stands in for a GPU where there is none: a program that forgets to move a ten
 computes the same numbers as on the CPU. It changes PyTorch for the whole process, so use it in one of its own.
 """
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 from torch.utils import backend_registration
@@ -67,7 +69,8 @@ class _Dispatch(TorchDispatchMode):
 def pretend_device() -> torch.device:
     """The device, which from now on is there."""
     backend_registration._setup_privateuseone_for_python_backend("pretend", _Backend())
-    torch.inference_mode = torch.no_grad  # a tensor class of Python's cannot be made in it
+    # A tensor class of Python's cannot be made in it.
+    torch.inference_mode = lambda mode=True: torch.no_grad() if mode else nullcontext()
     _Dispatch().__enter__()
     return torch.device("pretend:0")
 

@@ -17,6 +17,7 @@ from wavesweep.config import LayersSettings, ModelSettings, PathsSettings, Recip
 from wavesweep.errors import BusyError, SettingsError, TrialError
 from wavesweep.store import records
 from wavesweep.store.keys import trial_key
+from wavesweep.sweep import check_ready
 from wavesweep.trial import run_trial
 
 MODEL = ModelSettings(arguments={"hidden": [32]}, recipe=Recipe(epochs=1, batch_size=256))
@@ -80,12 +81,12 @@ def test_a_failed_trial_is_not_run_again_until_it_is_asked_for(tiny, monkeypatch
 
 def test_a_trial_that_works_at_the_second_attempt_leaves_no_failure(tiny, monkeypatch):
     def broken(*_):
-        raise RuntimeError("CUDA error:\nout of memory")
+        raise RuntimeError("no such\nkernel")
 
     with monkeypatch.context() as patch:
         patch.setattr(trial, "obtain_baseline", broken)
-        assert failure_of(tiny) == "RuntimeError: CUDA error: out of memory"
-    assert "out of memory" in failure_of(tiny)
+        assert failure_of(tiny) == "RuntimeError: no such kernel"
+    assert "no such kernel" in failure_of(tiny)
     record = run_trial(replace(tiny, retry_failed=True))
     assert not (directory_of(tiny) / "failure.json").exists()
     assert run_trial(tiny)["seconds"] == record["seconds"]
@@ -218,3 +219,19 @@ def test_cuda_is_refused_where_there_is_none(tiny, monkeypatch):
 def test_cuda_is_taken_where_there_is_one_unless_the_cpu_is_asked_for(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert [prepare.choose_device(name).type for name in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+
+
+def test_what_has_its_record_needs_no_device(tiny, monkeypatch):
+    record = run_trial(tiny)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run_trial(replace(tiny, device="cuda")) == record
+
+
+def test_a_cluster_may_have_the_device_that_this_machine_lacks(tiny, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(prepare, "check_inputs", lambda *_: None)
+    elsewhere = replace(tiny, device="cuda")
+    check_ready([elsewhere], type("SlurmLauncher", (), {})())
+    for launcher in (None, type("LocalLauncher", (), {})()):
+        with pytest.raises(SettingsError, match=r"^device=cuda: no CUDA device"):
+            check_ready([elsewhere], launcher)

@@ -1,13 +1,17 @@
-"""Workers end with their parent, however it ends."""
+"""Workers end with their parent, however it ends; and which GPU each takes."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from wavesweep import prepare, workers
 from wavesweep.workers import begin, die_with_parent
 
 # A parent with one worker; prints the worker's process id. `late`: the worker calls after its parent has ended.
@@ -62,3 +66,22 @@ def test_worker_ends_with_a_killed_parent(tmp_path, when):
 def test_a_process_that_is_no_worker_is_left_alone():
     assert not die_with_parent()
     begin()
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("MainProcess", None), ("LokyProcess-1", 0), ("LokyProcess-12", 11), ("SpawnProcess-2", None)]
+)
+def test_the_number_of_a_worker_is_that_of_its_process(monkeypatch, name, number):
+    monkeypatch.setattr(multiprocessing, "current_process", lambda: SimpleNamespace(name=name))
+    assert workers.worker_number() == number
+
+
+@pytest.mark.parametrize(
+    ("count", "number", "device"), [(1, 5, "cuda"), (4, None, "cuda"), (4, 0, "cuda:0"), (4, 5, "cuda:1")]
+)
+def test_workers_take_the_gpus_in_turn(monkeypatch, count, number, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(prepare, "worker_number", lambda: number)
+    assert prepare.choose_device("auto") == torch.device(device)
+    assert prepare.choose_device("cpu") == torch.device("cpu")

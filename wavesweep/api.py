@@ -28,7 +28,7 @@ from wavesweep.config import Settings, config_directory
 from wavesweep.data.splits import Dataset, Split
 from wavesweep.errors import SettingsError
 from wavesweep.idle import idle_notes
-from wavesweep.models.zoo import give_logits
+from wavesweep.models.zoo import give_logits, take_contiguous
 from wavesweep.prepare import choose_device, plan_pruned
 from wavesweep.retrain.interface import Places, Training
 from wavesweep.sensitivity import curves_for, read_table
@@ -87,7 +87,7 @@ def compress(
         warnings.warn(note, stacklevel=2)
     if reason := unstorable(model.state_dict()):
         raise SettingsError.from_text(f"model: {reason}", "model")
-    network = give_logits(deepcopy(model))
+    network = take_contiguous(give_logits(deepcopy(model)))
     state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     _check_types(model, settings)
     if settings.shrink and input_shape:
@@ -133,7 +133,8 @@ def compress(
             raise SettingsError("retrain.augment", True, "needs images, of shape (count, channels, height, width)")
         # The images are normalised already, so their mean is taken as 0 and their standard deviation as 1.
         data = Dataset(Split(images, labels), held_out, held_out, classes, torch.zeros(()), torch.ones(()))
-        device = choose_device(settings.device)
+        place = next(model.parameters()).device
+        device = place if place.type == "cuda" and settings.device != "cpu" else choose_device(settings.device)
         return Training(data, settings.model.recipe, settings.seed, device, places, settings.progress, early_weights)
 
     def early_weights(epoch: int) -> Mapping[str, Tensor]:

@@ -30,6 +30,14 @@ class TrialError(WavesweepError):
     """A trial cannot give a result (it transforms nothing, its loss is NaN); it is recorded as failed."""
 
 
+class ShortMemoryError(TrialError):
+    """Memory, of the machine or its GPU, did not suffice, which may be otherwise next time: nothing is recorded."""
+
+
+class DeviceError(WavesweepError):
+    """The GPU failed in a way after which this process can no longer use it; nothing is recorded."""
+
+
 class GivenUpError(WavesweepError):
     """A search gave the trial up before it was finished (Optuna calls it pruned); nothing is recorded."""
 

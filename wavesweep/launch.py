@@ -14,7 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
 from omegaconf import OmegaConf
 
-from wavesweep.errors import SettingsError, StoreError, WavesweepError
+from wavesweep.errors import DeviceError, SettingsError, StoreError, WavesweepError
 from wavesweep.interrupt import interrupted
 from wavesweep.workers import begin
 
@@ -32,6 +32,7 @@ def launch(launcher: Launcher, jobs: Sequence[Sequence[str]]) -> list[Outcome]:
 
     Raises:
         StoreError: records cannot be written.
+        DeviceError: the GPU failed.
         KeyboardInterrupt: Ctrl-C was pressed.
     """
     outcomes: list[Outcome] = []
@@ -39,6 +40,11 @@ def launch(launcher: Launcher, jobs: Sequence[Sequence[str]]) -> list[Outcome]:
         for start in range(0, len(jobs), size):
             outcomes += _launch_batch(launcher, jobs[start : start + size], start)
     return outcomes
+
+
+def runs_here(launcher: Launcher | None) -> bool:
+    """Whether the jobs run on this machine; those of submitit and Ray may run on others."""
+    return launcher is None or isinstance(launcher, BasicLauncher | JoblibLauncher) or _is_local(launcher)
 
 
 def jobs_at_once(launcher: Launcher) -> int:
@@ -52,11 +58,11 @@ def jobs_at_once(launcher: Launcher) -> int:
 
 
 def stop_if_told(outcomes: Sequence[Outcome]) -> None:
-    """End the sweep where going on makes no sense: after Ctrl-C, and when the disk is full."""
+    """End the sweep where going on makes no sense: after Ctrl-C, when the disk is full, when the GPU is unusable."""
     if interrupted():
         raise KeyboardInterrupt
     for outcome in outcomes:
-        if isinstance(outcome, StoreError):
+        if isinstance(outcome, StoreError | DeviceError):
             raise outcome
 
 

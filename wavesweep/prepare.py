@@ -12,6 +12,7 @@ from wavesweep.compression.layers import TensorPlan, plan_tensors, transforms_no
 from wavesweep.config import Settings
 from wavesweep.errors import SettingsError, TrialError
 from wavesweep.sensitivity import check_subject, curves_for, read_table
+from wavesweep.workers import worker_number
 
 
 def plan_pruned(
@@ -76,7 +77,7 @@ def check_inputs(settings: Settings, subject: Subject) -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that `device` names; `auto` takes CUDA where there is one.
+    """The device that `device` names; `auto` takes CUDA where there is one. joblib's workers take its GPUs in turn.
 
     Raises:
         SettingsError: CUDA is asked for and absent.
@@ -84,4 +85,7 @@ def choose_device(name: str) -> torch.device:
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise SettingsError("device", name, "no CUDA device is available", "use device=cpu or device=auto")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    if not available or name == "cpu":
+        return torch.device("cpu")
+    number, count = worker_number(), torch.cuda.device_count()
+    return torch.device("cuda" if number is None or count < 2 else f"cuda:{number % count}")

@@ -38,7 +38,7 @@ class SensitivitySweeper(GridSweeper):
             settings = _of_all_percentiles(point.settings)
             key = trial_key(settings, input_digests(settings))
             scans.setdefault(key, {})[percentile] = settings
-        check_ready([next(iter(by_percentile.values())) for by_percentile in scans.values()])
+        check_ready([next(iter(by_percentile.values())) for by_percentile in scans.values()], None)
         for by_percentile in scans.values():
             settings = next(iter(by_percentile.values()))
             with telling(settings.progress):

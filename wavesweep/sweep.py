@@ -15,14 +15,15 @@ from typing import Any
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.plugins.launcher import Launcher
 
 from wavesweep.checks import check
 from wavesweep.compose import Composer
 from wavesweep.config import Settings
-from wavesweep.errors import BusyError, SettingsError, TrialError, WavesweepError
+from wavesweep.errors import BusyError, SettingsError, ShortMemoryError, TrialError, WavesweepError
 from wavesweep.export.files import export_problems, lacks_export
 from wavesweep.inputs import input_digests
-from wavesweep.launch import LostError, Outcome, launch, stop_if_told
+from wavesweep.launch import LostError, Outcome, launch, runs_here, stop_if_told
 from wavesweep.live import Live
 from wavesweep.progress import telling
 from wavesweep.store.keys import hash_of, trial_key
@@ -78,7 +79,7 @@ class GridSweeper(BasicSweeper):
         found = {key: self._found(point) for key, point in by_key.items()}
         left = [point for key, point in by_key.items() if found[key] is None or lacks_export(point.settings, key)]
         if left:
-            check_ready([point.settings for point in left])
+            check_ready([point.settings for point in left], self.launcher)
         _describe(points, arguments)
         names = _names(points)
         here = isinstance(self.launcher, BasicLauncher)
@@ -162,8 +163,10 @@ class GridSweeper(BasicSweeper):
         return outcomes
 
 
-def check_ready(all_settings: Sequence[Settings]) -> None:
+def check_ready(all_settings: Sequence[Settings], launcher: Launcher | None) -> None:
     """Refuse what cannot be run: an absent device, data set or checkpoint, or one that does not fit.
+
+    A cluster's machines may have the GPU that this one lacks.
 
     Raises:
         SettingsError: naming the setting.
@@ -173,7 +176,8 @@ def check_ready(all_settings: Sequence[Settings]) -> None:
     from wavesweep.prepare import check_inputs, choose_device
 
     for settings in all_settings:
-        choose_device(settings.device)
+        if runs_here(launcher):
+            choose_device(settings.device)
         with telling(settings.progress):
             check_inputs(settings, load_subject(settings))
 
@@ -190,7 +194,7 @@ def run_here(point: Point, on_busy: str) -> Outcome:
         export_trial(settings, record)
         return objective(record)
     except WavesweepError as error:
-        return error
+        return error.with_traceback(None)  # whose frames hold what the trial needed
 
 
 def unrecorded(outcomes: Mapping[str, Outcome]) -> dict[str, str]:
@@ -198,14 +202,15 @@ def unrecorded(outcomes: Mapping[str, Outcome]) -> dict[str, str]:
     return {
         key: str(outcome) or type(outcome).__name__
         for key, outcome in outcomes.items()
-        if isinstance(outcome, BaseException) and not isinstance(outcome, TrialError)
+        if isinstance(outcome, BaseException)
+        and (isinstance(outcome, ShortMemoryError) or not isinstance(outcome, TrialError))
     }
 
 
 def _is_left(point: Point, outcome: Outcome) -> bool:
     """Whether a point that was run has no record, or no export because another process had it or its worker died."""
     if point.record() is None:
-        return True
+        return not isinstance(outcome, ShortMemoryError)
     return isinstance(outcome, BusyError | LostError) and lacks_export(point.settings, point.key)
 
 

@@ -53,14 +53,13 @@ def run_trial(settings: Settings) -> dict[str, Any]:
     """
     check(settings)
     check_writable(Path(settings.paths.outputs))
-    device = choose_device(settings.device)
     with telling(settings.progress):
         subject = load_subject(settings)
         check_inputs(settings, subject)
         key = trial_key(settings, input_digests(settings))
         return once_or_failure(
             trial_directory(settings, key) / RESULT_FILE,
-            lambda directory: _compute(settings, subject, key, device, directory),
+            lambda directory: _compute(settings, subject, key, directory),
             wait=settings.on_busy == "wait",
             retry_failed=settings.retry_failed,
         )
@@ -78,9 +77,10 @@ def _early_stop(settings: Settings) -> EarlyStop | None:
     return read_early_stop(study_directory(settings), search.early_images, search.objectives)
 
 
-def _compute(settings: Settings, subject: Subject, key: str, device: torch.device, directory: Path) -> dict[str, Any]:
+def _compute(settings: Settings, subject: Subject, key: str, directory: Path) -> dict[str, Any]:
     started = time.perf_counter()
-    with _logged(directory):
+    device = choose_device(settings.device)  # what has its record needs none
+    with _logged(directory), _memory_given_back(device):
         write_atomically(directory / "config.yaml", _as_yaml(settings))
         plans, not_pruned = plan_pruned(subject.model, settings, subject.dataset.input_shape)
         notes = selection_notes([plan.name for plan in (*plans, *not_pruned)], settings.layers)
@@ -122,6 +122,16 @@ def _compute(settings: Settings, subject: Subject, key: str, device: torch.devic
             (directory / name).unlink(missing_ok=True)
         _link(arm_directory(bench.outputs, arms[0]["arm_key"]) / MODEL_FILE, directory / MODEL_FILE)
     return record
+
+
+@contextmanager
+def _memory_given_back(device: torch.device) -> Iterator[None]:
+    """Leave what PyTorch keeps of a GPU's memory to the other processes there."""
+    try:
+        yield
+    finally:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 def _link(source: Path, target: Path) -> None:

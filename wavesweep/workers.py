@@ -24,6 +24,12 @@ def begin() -> None:
     import wavesweep.app  # noqa: F401  while the other workers do the same, not when the first trial comes
 
 
+def worker_number() -> int | None:
+    """Which of joblib's workers this process is, from 0; None if it is none."""
+    name, _, number = multiprocessing.current_process().name.rpartition("-")
+    return int(number) - 1 if name == "LokyProcess" and number.isdigit() else None
+
+
 def die_with_parent() -> bool:
     """Have the kernel kill this worker when its parent ends in any way, `kill -9` too; whether this is a worker.
 

@@ -213,3 +213,11 @@ def test_all_calls_of_a_layer_count_and_what_no_logit_depends_on_is_left_out():
     # The first call moves the logits a million times less than the second, on which they depend by the last layer.
     expected = float((model.last.weight.detach() ** 2).sum())
     assert np.trace(found["first.weight"].outputs) == pytest.approx(expected, rel=0.2)
+
+
+def test_sums_of_squares_may_leave_half_precision():
+    layer = nn.Linear(8, 3)
+    images = 100 + torch.rand(64, 8, generator=torch.Generator().manual_seed(0))
+    expected = layer_importance(layer, ["weight"], images, 0)["weight"].inputs
+    found = layer_importance(layer.half(), ["weight"], images.half(), 0)["weight"].inputs
+    np.testing.assert_allclose(found, expected, rtol=1e-3)

@@ -1,7 +1,9 @@
 """Gradients through every basis: those of finite differences, and the synthesis matrix transposed."""
 
+import numpy as np
 import pytest
 import pywt
+import scipy.fft
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -135,3 +137,15 @@ def test_the_matrices_of_a_rotation_are_made_once(monkeypatch):
     for _ in range(3):
         sum(basis.synthesise(coefficients) for basis in bases).sum().backward()
     assert sorted(made) == [5] * 20 + [7] * 20
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 2)])
+def test_the_dct_of_a_gpu_is_that_of_scipy(axes, inverse):
+    signal = noise(6, 9, 5, seed=5)
+    transform = scipy.fft.idctn if inverse else scipy.fft.dctn
+    expected = transform(signal.numpy(), axes=axes, norm="ortho")
+    np.testing.assert_allclose(basis_module.dct_by_matrices(signal, axes, inverse).numpy(), expected, atol=1e-13)
+    with torch.autocast("cpu"):  # as precise as the other bases
+        found = basis_module.dct_by_matrices(signal.float(), axes, inverse)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)

@@ -292,3 +292,14 @@ def scripted():
 def test_torchscript_is_refused():
     with pytest.raises(SettingsError, match="returned a TorchScript module; return the module that was scripted"):
         build_model(ModelSettings(name="custom", target=f"{__name__}.scripted"), (1, 8, 8), 10, 0)
+
+
+class Viewed(nn.Module):
+    def forward(self, images):
+        return images.view(-1, 3 * 32 * 32)[:, :10]
+
+
+def test_a_users_own_network_sees_images_as_pytorch_makes_them():
+    images = torch.randn(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    found = build("custom", COLOUR32, target=f"{__name__}.Viewed")(images)
+    assert torch.equal(found, images.flatten(1)[:, :10])

@@ -194,3 +194,32 @@ def test_only_images_are_augmented():
             labels=labels,
             validation=(inputs, labels),
         )
+
+
+class Viewed(nn.Module):
+    """Flattens as many networks do, which asks for a layout in memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 6 * 6, 3)
+
+    def forward(self, images):
+        images = images.view(-1, 3, 6, 6)
+        hidden = self.conv(images)
+        return self.fc(hidden.view(hidden.size(0), -1))
+
+
+def test_augmented_images_can_be_viewed_by_a_network_of_the_callers():
+    labels = torch.arange(60) % 3
+    images = torch.randn(60, 3, 6, 6) + labels[:, None, None, None]
+    overrides = [
+        *OVERRIDES,
+        "retrain=finetune",
+        "retrain.epochs=1",
+        "retrain.quantize_epochs=0",
+        "retrain.augment=true",
+    ]
+    model = Viewed()
+    compressed = wavesweep.compress(model, overrides, images=images, labels=labels, validation=(images, labels))
+    assert compressed.state_dict()["conv.weight"].shape == (4, 3, 3, 3)
+    assert not model._forward_pre_hooks  # what is done about it is done to a copy

@@ -22,6 +22,8 @@ from torch import Tensor
 from wavesweep.compression.dwt import analyse_axis
 from wavesweep.compression.multilevel import Level, synthesise_levels
 
+# The DCT of n points as a matrix has n * n numbers too.
+_LONGEST_DCT_MATRIX = 2048
 # A random rotation of n points needs n * n numbers, so longer axes are rotated in blocks of this many.
 ROTATION_BLOCK = 1024
 
@@ -164,23 +166,46 @@ def dct_basis(shape: Sequence[int], axes: Sequence[int]) -> Basis:
     if not axes or 0 in shape:  # SciPy refuses to transform nothing
         return identity_basis(shape)
     return Basis(
-        analyse=lambda signal: _apply_numpy(lambda x: scipy.fft.dctn(x, axes=axes, norm="ortho"), signal).reshape(-1),
+        analyse=lambda signal: _dct(signal, axes, inverse=False).reshape(-1),
         synthesise=lambda coefficients: _InverseDct.apply(coefficients.reshape(shape), axes),
         bands=(Band(0, "", shape, 0),),
     )
 
 
 class _InverseDct(torch.autograd.Function):
-    """SciPy's inverse DCT; being orthonormal, its adjoint is the DCT."""
+    """Being orthonormal, its adjoint is the DCT."""
 
     @staticmethod
     def forward(ctx: Any, coefficients: Tensor, axes: tuple[int, ...]) -> Tensor:
         ctx.axes = axes
-        return _apply_numpy(lambda x: scipy.fft.idctn(x, axes=axes, norm="ortho"), coefficients)
+        return _dct(coefficients, axes, inverse=True)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _apply_numpy(lambda x: scipy.fft.dctn(x, axes=ctx.axes, norm="ortho"), gradient), None
+        return _dct(gradient, ctx.axes, inverse=False), None
+
+
+def _dct(signal: Tensor, axes: tuple[int, ...], inverse: bool) -> Tensor:
+    """SciPy's; on a GPU, for which SciPy would copy each tensor to the CPU and back, products with its matrices."""
+    if signal.device.type == "cuda" and max(signal.shape[axis] for axis in axes) <= _LONGEST_DCT_MATRIX:
+        return dct_by_matrices(signal, axes, inverse)
+    transform = scipy.fft.idctn if inverse else scipy.fft.dctn
+    return _apply_numpy(lambda x: transform(x, axes=axes, norm="ortho"), signal)
+
+
+def dct_by_matrices(signal: Tensor, axes: tuple[int, ...], inverse: bool) -> Tensor:
+    """The DCT along `axes` or its inverse, by a product along each axis."""
+    with torch.autocast(signal.device.type, enabled=False):
+        for axis in axes:
+            matrix = _dct_matrix(signal.shape[axis], signal.device, signal.dtype)
+            product = torch.tensordot(matrix.T if inverse else matrix, signal, dims=([1], [axis]))
+            signal = product.movedim(0, axis)
+    return signal
+
+
+@lru_cache(maxsize=32)
+def _dct_matrix(size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.from_numpy(scipy.fft.dct(np.eye(size), axis=0, norm="ortho")).to(device, dtype)
 
 
 def rotation_basis(shape: Sequence[int], axes: Sequence[int], seed: int, name: str) -> Basis:
@@ -228,11 +253,22 @@ def shuffled(basis: Basis, shape: Sequence[int], axes: Sequence[int], seed: int,
         for axis in axes
     }
     back = {axis: order.argsort() for axis, order in orders.items()}
-    return Basis(
-        analyse=lambda signal: basis.analyse(_Permutation.apply(signal, orders, back)),
-        synthesise=lambda coefficients: _Permutation.apply(basis.synthesise(coefficients), back, orders),
-        bands=basis.bands,
-    )
+
+    @cache  # a copy to a GPU waits for what it still has to do
+    def on(device: torch.device) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        there, back_there = ({axis: one.to(device) for axis, one in each.items()} for each in (orders, back))
+        return there, back_there
+
+    def analyse(signal: Tensor) -> Tensor:
+        there, back_there = on(signal.device)
+        return basis.analyse(_Permutation.apply(signal, there, back_there))
+
+    def synthesise(coefficients: Tensor) -> Tensor:
+        there, back_there = on(coefficients.device)
+        signal: Tensor = _Permutation.apply(basis.synthesise(coefficients), back_there, there)
+        return signal
+
+    return Basis(analyse, synthesise, basis.bands)
 
 
 class _Permutation(torch.autograd.Function):
@@ -250,7 +286,7 @@ class _Permutation(torch.autograd.Function):
 
 def _permuted(signal: Tensor, orders: dict[int, Tensor]) -> Tensor:
     for axis, order in orders.items():
-        signal = signal.index_select(axis, order.to(signal.device))
+        signal = signal.index_select(axis, order)
     return signal
 
 

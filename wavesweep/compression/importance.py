@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from wavesweep.attention import without_fused_attention
+from wavesweep.cudnn import gradients_in_evaluation
 
 Array = npt.NDArray[np.float64]
 # Random combinations of the outputs that are differentiated; their mean square is that of the whole Jacobian.
@@ -64,7 +65,7 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
     generator = torch.Generator().manual_seed(seed)
     model.eval()
     try:
-        with torch.enable_grad(), without_fused_attention():
+        with torch.enable_grad(), without_fused_attention(), gradients_in_evaluation(model):
             for batch in torch.split(images, _BATCH):
                 recorded.clear()
                 result = model(batch)
@@ -123,5 +124,6 @@ def _second_moment(module: nn.Module, inputs: Tensor) -> Tensor:
         rows = columns.transpose(1, 2).reshape(-1, columns.shape[1])
     else:
         rows = inputs.reshape(-1, inputs.shape[-1])
-    # float32 products of a batch, summed in float64.
+    # At least float32 products of a batch, summed in float64: a sum of squares leaves half precision.
+    rows = rows if rows.dtype == torch.float64 else rows.float()
     return (rows.T @ rows).double()

@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wavesweep.cudnn import deterministic_convolutions
 from wavesweep.data.splits import Dataset, Split
 from wavesweep.errors import TrialError
 
-# Values of a batch's images: large enough for speed, small enough for any image size; and tokens, which take more.
-_BATCH_VALUES, _BATCH_TOKENS = 1 << 20, 1 << 14
+# Values of a batch's images: large enough for speed, small enough for any image size; and tokens, which take more. A
+# GPU is idle between batches of a few images.
+_BATCH_VALUES, _BATCH_VALUES_ON_CUDA, _BATCH_TOKENS = 1 << 20, 1 << 24, 1 << 14
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,12 @@ def evaluate(model: nn.Module, dataset: Dataset, split: Split, name: str, device
     return asdict(quality)
 
 
+@deterministic_convolutions()
 def forward(model: nn.Module, dataset: Dataset, split: Split, device: torch.device) -> Tensor:
     """Logits of all inputs of a split, shape (count, classes), on the CPU."""
     inputs = dataset.inputs(split, device)
-    values = _BATCH_TOKENS if dataset.has_tokens else _BATCH_VALUES
+    images_values = _BATCH_VALUES_ON_CUDA if device.type == "cuda" else _BATCH_VALUES
+    values = _BATCH_TOKENS if dataset.has_tokens else images_values
     batch = max(1, min(2048, values // math.prod(dataset.input_shape)))
     model.eval()
     with torch.inference_mode():

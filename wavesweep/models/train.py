@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wavesweep.config import Recipe
+from wavesweep.cudnn import deterministic_convolutions
 from wavesweep.data.splits import Dataset, StoredImages
 from wavesweep.errors import TrialError
 from wavesweep.measure.quality import evaluate
@@ -25,6 +26,7 @@ _CROP_PADDING = 4
 _CHECKPOINT = "checkpoint.pt"
 
 
+@deterministic_convolutions()
 def train(
     model: nn.Module,
     dataset: Dataset,
@@ -47,7 +49,7 @@ def train(
     optimizer = make_optimizer(model.parameters(), recipe)
     checkpoint = directory / _CHECKPOINT
     curve = _resume(checkpoint, model, optimizer)
-    images, labels = dataset.train.images.to(device), dataset.train.labels.to(device)
+    images, labels = near(dataset.train.images, device), dataset.train.labels.to(device)
     last = recipe.epochs if until is None else until
     with Meter((last - len(curve)) * len(labels), "training the baseline", shown) as meter:
         for epoch in range(len(curve), last):
@@ -97,6 +99,14 @@ class Batch:
     share: float
 
 
+def near(images: Tensor | StoredImages, device: torch.device) -> Tensor | StoredImages:
+    """The images of a split on the device, if they leave half of a GPU's free memory to the training; otherwise where
+    they are, and each batch is moved."""
+    if device.type == "cuda" and isinstance(images, Tensor) and images.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
+        return images
+    return images.to(device)
+
+
 def epoch_batches(
     images: Tensor | StoredImages, labels: Tensor, recipe: Recipe, seed: int, epoch: int
 ) -> Iterator[Batch]:
@@ -104,14 +114,17 @@ def epoch_batches(
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     torch.manual_seed(seed * 1_000_003 + epoch)  # dropout and the like of a user's own model
     order = torch.randperm(len(labels), generator=generator)
+    # Moved at once: each copy to a GPU waits for what it still has to do.
+    order_of = {device: order.to(device) for device in {images.device, labels.device}}
     for start in range(0, len(order), recipe.batch_size):
-        index = order[start : start + recipe.batch_size]
+        part = slice(start, start + recipe.batch_size)
+        index = order_of[labels.device][part]
         if len(index) == 1 < min(recipe.batch_size, len(order)):
             continue  # a rest of one image, on which batch normalisation cannot train
-        chosen = images[index.to(images.device)].to(labels.device)
+        chosen = images[order_of[images.device][part]].to(labels.device)
         if recipe.augment:
             chosen = _augment(chosen, generator)
-        yield Batch(chosen, labels[index.to(labels.device)], index, start / len(order))
+        yield Batch(chosen, labels[index], index, start / len(order))
 
 
 def batch_loss(model: nn.Module, inputs: Tensor, labels: Tensor, precision: str) -> Tensor:

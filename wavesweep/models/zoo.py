@@ -44,7 +44,7 @@ def build_model(
         if settings.source == "torchvision":
             model = give_logits(torchvision_model(settings, classes))
         elif settings.name == "custom":
-            model = give_logits(_custom(settings))
+            model = take_contiguous(give_logits(_custom(settings)))
         elif settings.name in FACTORIES:
             model = _from_zoo(settings, input_shape, classes)
         else:
@@ -70,6 +70,15 @@ def with_channels_last(model: nn.Module, settings: ModelSettings) -> nn.Module:
 def give_logits(model: nn.Module) -> nn.Module:
     """Make `model` return its logits where it returns an object that has them, as those of Hugging Face do."""
     model.register_forward_hook(lambda _module, _inputs, output: getattr(output, "logits", output))
+    return model
+
+
+def take_contiguous(model: nn.Module) -> nn.Module:
+    """Make `model` see images with the channels first in memory: augmented ones have them last, which `.view` in a
+    user's own network may refuse."""
+    model.register_forward_pre_hook(
+        lambda _module, given: tuple(value.contiguous() if isinstance(value, Tensor) else value for value in given)
+    )
     return model
 
 
@@ -232,7 +241,7 @@ def _custom(settings: ModelSettings) -> nn.Module:
         raise SettingsError(
             "model.target", settings.target, "returned a TorchScript module", "return the module that was scripted"
         )
-    return model
+    return model.cpu()  # where networks begin
 
 
 def _check_output(model: nn.Module, settings: ModelSettings, example: Tensor, classes: int) -> None:

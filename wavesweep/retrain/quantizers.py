@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any, cast
 
@@ -115,7 +116,14 @@ def _of_each(steps: Tensor, sizes: list[int]) -> Tensor:
     if len(steps) == 1:
         return steps
     # With the size of the result, which a GPU would have to be asked for.
-    return torch.repeat_interleave(steps, torch.tensor(sizes).to(steps.device), output_size=sum(sizes))
+    return torch.repeat_interleave(steps, _counts(tuple(sizes), steps.device), output_size=sum(sizes))
+
+
+@lru_cache(maxsize=1024)
+def _counts(sizes: tuple[int, ...], device: torch.device) -> Tensor:
+    """A copy to a GPU waits for what it still has to do, so there is one."""
+    with torch.inference_mode(False):  # or training could not use what an evaluation was the first to need
+        return torch.tensor(sizes).to(device)
 
 
 def _sums_of_products(left: Tensor, right: Tensor, sizes: list[int]) -> Tensor:
@@ -130,6 +138,7 @@ class CodebookQuantizer(Quantizer):
     """
 
     index: Tensor
+    places: Tensor
 
     def __init__(self, coded: CodedTensor) -> None:
         super().__init__()
@@ -140,11 +149,14 @@ class CodebookQuantizer(Quantizer):
         values = np.concatenate([rule.negative[::-1], [0.0], rule.positive]).astype(np.float32)
         self.values = nn.Parameter(torch.from_numpy(values))
         self.register_buffer("index", torch.from_numpy(coded.symbols.astype(np.int64) + self.below))
+        # Of what is not zero: the gradients of all zeros would be added up as well, one after the other.
+        self.register_buffer("places", torch.from_numpy(coded.symbols.nonzero()[0]), persistent=False)
 
     def forward(self, coefficients: Tensor, mask: Tensor) -> Tensor:
         """Quantised coefficients; those given only say on which device."""
         short = self.values + (self.values.half().float() - self.values).detach()
-        return short[self.index] * mask
+        nonzero = short[self.index[self.places]]
+        return nonzero.new_zeros(mask.shape).index_copy(0, self.places, nonzero) * mask
 
     def coded(self, tensor: PrunedTensor) -> CodedTensor:
         """The coded form."""

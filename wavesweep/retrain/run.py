@@ -14,10 +14,11 @@ from torch import Tensor
 
 from wavesweep.compression.symbols import CodedTensor
 from wavesweep.config import RetrainSettings
+from wavesweep.cudnn import deterministic_convolutions
 from wavesweep.data.splits import StoredImages
 from wavesweep.errors import TrialError
 from wavesweep.measure.quality import evaluate
-from wavesweep.models.train import epoch_batches, outputs_of, rate_factor
+from wavesweep.models.train import epoch_batches, near, outputs_of, rate_factor
 from wavesweep.progress import Meter
 from wavesweep.retrain.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from wavesweep.retrain.domain import Coefficients, plain_tensor
@@ -80,6 +81,7 @@ class Run:
         # What its file holds, with the factor of the steps; None once it comes from a checkpoint.
         self._best_file: tuple[tuple[CodedTensor, ...], float] | None = None
 
+    @deterministic_convolutions()
     def go_on(self, until: int, checkpoint: Path | None, measured: bool = True) -> None:
         """Train epochs until so many are done.
 
@@ -91,7 +93,7 @@ class Run:
         if done == until:
             return
         split = training.dataset.train
-        images, labels = split.images.to(training.device), split.labels.to(training.device)
+        images, labels = near(split.images, training.device), split.labels.to(training.device)
         title = f"retraining ({self._settings.name}, {self._spec.method})"
         with Meter((until - done) * len(labels), title, training.shown) as meter:
             for number in range(done, until):

@@ -7,6 +7,7 @@ the kernel for the process and goes with it, so a killed process blocks nobody.
 import json
 import os
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,12 +16,21 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from wavesweep.errors import BusyError, GivenUpError, SettingsError, StoreError, TrialError
+from wavesweep.errors import (
+    BusyError,
+    DeviceError,
+    GivenUpError,
+    SettingsError,
+    ShortMemoryError,
+    StoreError,
+    TrialError,
+)
 from wavesweep.interrupt import interrupted
 from wavesweep.progress import tell
 
 # A trial has one or the other when it has ended.
 RESULT_FILE, FAILURE_FILE = "result.json", "failure.json"
+_UNRECORDED = (StoreError, SettingsError, GivenUpError, BusyError, ShortMemoryError, DeviceError)
 # Who waits longer for another process is told so.
 _SILENT_SECONDS = 5.0
 _EARLIER = " (failed earlier; retry_failed=true runs it again)"
@@ -127,6 +137,8 @@ def once_or_failure(
 
     Raises:
         TrialError: it failed, now or earlier.
+        ShortMemoryError: there was not enough memory.
+        DeviceError: the GPU failed.
     """
     failure_path = path.parent / failure_name
 
@@ -142,13 +154,19 @@ def once_or_failure(
         except Exception as error:
             if interrupted():
                 raise KeyboardInterrupt from None
-            if isinstance(error, StoreError | SettingsError | GivenUpError | BusyError):
+            # Its log has the traceback; the variables of its frames would keep a network and its data in memory.
+            traceback.clear_frames(error.__traceback__)
+            if isinstance(error, _UNRECORDED):
                 raise
             if isinstance(error, TrialError):
                 # Of what it shares with others the reason is the same, whichever failed first.
                 write_json(failure_path, {"reason": str(error).removesuffix(_EARLIER)})
                 raise
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            if _is_of_memory(error):
+                raise ShortMemoryError(f"{reason} (not recorded: the same command tries again)") from error
+            if "CUDA error:" in str(error):
+                raise DeviceError(f"{reason} (not recorded: start the same command again)") from error
             write_json(failure_path, {"reason": reason})
             raise TrialError(reason) from error
         failure_path.unlink(missing_ok=True)
@@ -156,6 +174,12 @@ def once_or_failure(
 
     raise_earlier_failure()
     return once(path, guarded, wait=wait)
+
+
+def _is_of_memory(error: Exception) -> bool:
+    # By what it says: not all of PyTorch's have a type of their own.
+    texts = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError) or any(text in str(error) for text in texts)
 
 
 def check_writable(outputs: Path) -> None:
