@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
+from wavesweep.api_checks import check_inputs, check_labels, check_model, check_shape, classes_of, copied
 from wavesweep.app import register
 from wavesweep.checks import check
 from wavesweep.codec.header import unstorable
@@ -29,6 +30,7 @@ from wavesweep.data.splits import Dataset, Split
 from wavesweep.errors import SettingsError
 from wavesweep.idle import idle_notes
 from wavesweep.models.zoo import give_logits, take_contiguous
+from wavesweep.notes import selection_notes
 from wavesweep.prepare import choose_device, plan_pruned
 from wavesweep.retrain.interface import Places, Training
 from wavesweep.sensitivity import curves_for, read_table
@@ -80,18 +82,24 @@ def compress(
     """
     if isinstance(overrides, str):
         raise SettingsError("overrides", overrides, "must be a list of settings", f"give [{overrides!r}]")
+    if not isinstance(overrides, Sequence) or not all(isinstance(override, str) for override in overrides):
+        raise SettingsError("overrides", overrides, "must be a list of settings, such as ['level=2']")
     settings = _settings(overrides)
+    if settings.quantize.max_drop is not None:
+        raise SettingsError("quantize.max_drop", settings.quantize.max_drop, "needs a data set", "use the command line")
+    check_model(model, settings)
+    if input_shape:
+        check_shape(input_shape)
     # A loop over methods may give all of them the settings of wavelets, as a trial gives them to its controls.
     also = ["wavelet"] if settings.method.name != "wavelet" else []
     for note in idle_notes(replace(settings, compare=also, compare_match="coefficients")):
         warnings.warn(note, stacklevel=2)
     if reason := unstorable(model.state_dict()):
         raise SettingsError.from_text(f"model: {reason}", "model")
-    network = take_contiguous(give_logits(deepcopy(model)))
+    network = take_contiguous(give_logits(copied(model)))
     state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-    _check_types(model, settings)
     if settings.shrink and input_shape:
-        _check_inputs(torch.zeros(1, *input_shape), network, "input_shape")
+        check_inputs(torch.zeros(1, *input_shape), network, "input_shape")
     if validation is not None and (not isinstance(validation, tuple | list) or len(validation) != 2):
         allowed = "must be a pair of images and labels"
         raise SettingsError(
@@ -99,8 +107,11 @@ def compress(
         )
     for inputs, what in ((images, "images"), (None if validation is None else validation[0], "validation")):
         if inputs is not None:
-            _check_inputs(inputs, network, what)
-    plans = tuple(plan_pruned(model, settings, tuple(input_shape))[0])
+            check_inputs(inputs, network, what)
+    pruned, others = plan_pruned(model, settings, tuple(input_shape))
+    for note in selection_notes([plan.name for plan in (*pruned, *others)], settings.layers):
+        warnings.warn(note, stacklevel=2)
+    plans = tuple(pruned)
 
     def importance(names: tuple[str, ...], state: Mapping[str, Tensor]) -> dict[str, LayerImportance]:
         if images is None:
@@ -111,7 +122,7 @@ def compress(
         return layer_importance(scratch, names, sample, settings.seed)
 
     def accuracy(state: Mapping[str, Tensor]) -> float:
-        raise SettingsError("quantize.max_drop", settings.quantize.max_drop, "needs a data set", "use the command line")
+        raise AssertionError("quantize.max_drop was refused")
 
     def training(places: Places | None) -> Training:
         if images is None or labels is None or validation is None:
@@ -122,9 +133,10 @@ def compress(
         # Labels need not have all classes of the network.
         scratch = deepcopy(network).eval()
         with torch.no_grad():
-            classes = scratch(images[:1].to(next(scratch.parameters()).device)).shape[1]
+            outputs = scratch(images[:1].clone().to(next(scratch.parameters()).device))
+        classes = classes_of(outputs)
         for split, what in ((Split(images, labels), "labels"), (held_out, "validation")):
-            _check_labels(split, classes, what)
+            check_labels(split, classes, what)
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise SettingsError(
                 "retrain.name", settings.retrain.name, "needs parameters with gradients", "unfreeze some"
@@ -148,47 +160,6 @@ def compress(
     coding = Coding(settings.retrain, settings.quantize, settings.codec, settings.seed, settings.shrink)
     known = Network(network, state, importance, accuracy, training, tuple(input_shape))
     return CompressedModel(code_arm(spec, coding, known).content)
-
-
-def _check_types(model: nn.Module, settings: Settings) -> None:
-    """Refuse parameters of types that cannot be coded, or not retrained."""
-    retrain = settings.retrain.name
-    allowed = (torch.float32,) if retrain != "none" else (torch.float32, torch.float64, torch.float16)
-    for name, parameter in model.named_parameters():
-        if parameter.is_floating_point() and parameter.dtype not in allowed:
-            names = ", ".join(str(kind).removeprefix("torch.") for kind in allowed)
-            what = "" if retrain == "none" else f" with retrain={retrain}"
-            kind = str(parameter.dtype).removeprefix("torch.")
-            raise SettingsError("model", f"{name} of {kind}", f"must be {names}{what}", "give compress(model.float())")
-
-
-def _check_inputs(inputs: Tensor, network: nn.Module, what: str) -> None:
-    """Refuse inputs that the network does not take, before anything is computed with all of them."""
-    parameter = next(network.parameters(), None)
-    wanted = torch.float32 if parameter is None else parameter.dtype
-    allowed = f"must be a tensor of {str(wanted).removeprefix('torch.')}, or of int64 for tokens"
-    if not isinstance(inputs, Tensor):
-        raise SettingsError(what, type(inputs).__name__, allowed, f"give compress({what}=torch.as_tensor(...))")
-    if inputs.dtype not in (wanted, torch.int64):
-        raise SettingsError(what, str(inputs.dtype).removeprefix("torch."), allowed, f"convert and normalise {what}")
-    if not len(inputs):
-        raise SettingsError(what, tuple(inputs.shape), "must hold one input at least")
-    scratch = deepcopy(network).eval()
-    try:
-        with torch.no_grad():
-            scratch(inputs[:1] if parameter is None else inputs[:1].to(parameter.device))
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise SettingsError(what, tuple(inputs.shape), f"is not what the network takes ({reason})") from None
-
-
-def _check_labels(split: Split, classes: int, what: str) -> None:
-    labels = split.labels
-    if len(labels) != len(split.images) or labels.dim() != 1 or labels.dtype != torch.int64:
-        raise SettingsError(what, tuple(labels.shape), "must be one int64 per image", f"give compress({what}=...)")
-    if len(labels) == 0 or not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        allowed = f"must hold classes from 0 to below {classes}, the number of the network's outputs"
-        raise SettingsError(what, "labels", allowed, f"give compress({what}=...)")
 
 
 def _settings(overrides: Sequence[str]) -> Settings:

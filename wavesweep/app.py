@@ -3,7 +3,6 @@
 import os
 import sys
 from importlib.metadata import version
-from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -13,6 +12,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from wavesweep.compose import explain, parse_error, settings_from
 from wavesweep.config import Settings, config_directory
@@ -24,6 +24,8 @@ from wavesweep.sweep import GridSweeper, GridSweeperConfig
 from wavesweep.table import print_trials
 from wavesweep.workers import begin
 
+# Errors with one line of their own; the files of a configuration are YAML, as text.
+_REPORTED = (WavesweepError, HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
 EXIT_FAILED, EXIT_SETTINGS, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -84,19 +86,19 @@ def _run() -> int:
     register()
     try:
         hydra.main(config_path=str(config_directory()), config_name="config")(task)()
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); give Python's last flush somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except (*_REPORTED, OSError) as error:
+        if wants_traceback:
+            raise
+        return _report(error)
     except ValueError as error:
         wrong = _wrong_use(str(error))
         if wants_traceback or wrong is None:
             raise
         return _report(wrong)
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`); give Python's last flush somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
-    except (WavesweepError, HydraException, OmegaConfBaseException, OSError) as error:
-        if wants_traceback:
-            raise
-        return _report(error)
     return 0
 
 
@@ -143,5 +145,5 @@ def _report(error: Exception) -> int:
     if interrupted():  # whatever it is, Ctrl-C is its cause
         return EXIT_INTERRUPTED
     print(f"error: {explain(error)}", file=sys.stderr)
-    wrong_settings: tuple[Any, ...] = (SettingsError, HydraException, OmegaConfBaseException)
-    return EXIT_SETTINGS if isinstance(error, wrong_settings) else EXIT_FAILED
+    is_failure = isinstance(error, WavesweepError) and not isinstance(error, SettingsError)
+    return EXIT_SETTINGS if isinstance(error, _REPORTED) and not is_failure else EXIT_FAILED

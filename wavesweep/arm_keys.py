@@ -66,6 +66,8 @@ def _content(spec: ArmSpec, baseline_key: str, coding: Coding) -> dict[str, Any]
         "quantize": differences(deciding_quantization(coding.quantize, has_bands(spec))),
         "codec": coding.codec.name,
         "step_scale": spec.step_scale,
+        # How the scale is found; before, tied tensors were measured as they had been.
+        **({"scale_version": 2} if coding.quantize.max_drop is not None else {}),
         "images_seed": coding.seed if coding.quantize.importance != "none" else None,
         **(
             {

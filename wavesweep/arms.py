@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from wavesweep.arm_keys import arm_key, shared_key
 from wavesweep.baseline import Baseline, Subject, measure, obtain_early_weights
+from wavesweep.codec.assemble import once_each, tied_names
 from wavesweep.codec.container import read_container
 from wavesweep.codec.files import fill
 from wavesweep.codec.model_file import unpack
@@ -71,7 +72,9 @@ class Bench:
     def quality(self, state: Mapping[str, Tensor]) -> dict[str, float]:
         """Quality on the validation split of a network of that state."""
         dataset, model = self.subject.dataset, self.subject.model
-        model.load_state_dict(dict(state))
+        # What was changed under its first name is loaded under all, or the last would bring the old values back.
+        tied = {name: state[first] for name, first in tied_names(model).items()}
+        model.load_state_dict({**state, **tied})
         return evaluate(model.to(self.device), dataset, dataset.validation, "validation", self.device)
 
     def _importance(self, names: tuple[str, ...], state: Mapping[str, Tensor]) -> dict[str, LayerImportance]:
@@ -83,7 +86,7 @@ class Bench:
             _importances.pop(is_baseline, None)  # before the next, since those of very wide layers fill the memory
             dataset, model = self.subject.dataset, self.subject.model
             model.load_state_dict(dict(state))
-            batch = dataset.normalise(dataset.calibration.some(images).images[:].to(self.device))
+            batch = dataset.normalise(dataset.calibration.some(images).images[:].to(self.device)).clone()
             _importances[is_baseline] = key, layer_importance(model.to(self.device), names, batch, seed)
         return _importances[is_baseline][1]
 
@@ -183,7 +186,7 @@ def _compute(spec: ArmSpec, bench: Bench, places: Places) -> dict[str, Any]:
         **counts,
         **measure(model, bench.subject.dataset, bench.device),
         "stored_bytes": len(content),
-        "gzip_bytes": gzip_bytes(state),
+        "gzip_bytes": gzip_bytes(once_each(state, model)),
     }
     if coded.retrained is not None:
         record["retraining"] = _retraining(coded.retrained)

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from wavesweep.codec.assemble import once_each, tied_names
 from wavesweep.config import Settings
 from wavesweep.data.datasets import load_dataset
 from wavesweep.data.splits import Dataset
@@ -144,12 +145,13 @@ def measure(model: nn.Module, dataset: Dataset, device: torch.device) -> dict[st
 
 def _alternatives(model: nn.Module, state: dict[str, Tensor], dataset: Dataset, device: torch.device) -> dict[str, Any]:
     """What the network takes without wavesweep, and what int8 costs in accuracy; leaves the model as it was."""
-    decoded, int8 = int8_state(state)
-    model.load_state_dict(decoded)
+    once = once_each(state, model)
+    decoded, int8 = int8_state(once)
+    model.load_state_dict({**decoded, **{name: decoded[first] for name, first in tied_names(model).items()}})
     for name, split in (("validation", dataset.validation), ("test", dataset.test)):
         int8[name] = evaluate(model, dataset, split, name, device)
     model.load_state_dict(state)
-    return {"safetensors_bytes": dense_file_bytes(state), "gzip_bytes": gzip_bytes(state), "int8": int8}
+    return {"safetensors_bytes": dense_file_bytes(once), "gzip_bytes": gzip_bytes(once), "int8": int8}
 
 
 def _initial_model(settings: Settings, dataset: Dataset) -> nn.Module:

@@ -15,6 +15,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from wavesweep.config import LayerOverride, Settings, allowed_text
 from wavesweep.errors import SettingsError
 
+_OWN_CONFIGURATION = "a file of your own begins with defaults: [config, _self_]"
 # What to install for a launcher that is not among this package's dependencies.
 _LAUNCHER_EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
 
@@ -23,11 +24,15 @@ def settings_from(config: DictConfig) -> Settings:
     """The typed settings of a composed configuration.
 
     Raises:
-        SettingsError: it has a key that the schema does not know (Hydra accepts `+new=1`).
+        SettingsError: it has a key that the schema does not know (Hydra accepts `+new=1`), or refers to nothing.
     """
     _refuse_unknown(config, "")
-    settings = OmegaConf.to_object(config)
-    assert isinstance(settings, Settings)
+    try:
+        settings = OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        raise SettingsError.from_text(" ".join(str(error).split())) from None
+    if not isinstance(settings, Settings):
+        raise SettingsError.from_text(f"the configuration lacks wavesweep's settings; {_OWN_CONFIGURATION}")
     return settings
 
 
@@ -106,6 +111,8 @@ def explain(error: BaseException) -> str:
     text = str(error)
     # Some of Hydra's own errors are OSErrors too, without an errno.
     if isinstance(error, OSError) and error.errno is not None:
+        if error.filename is None:  # of standard output, say
+            return str(error.strerror)
         return f"{error.filename}: {error.strerror}; choose another paths.outputs or mend its permissions"
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if found := re.search(r"Could not find '(\S+)/([^'/]*)'", text):
@@ -155,6 +162,8 @@ def _unknown_key(key: str) -> SettingsError:
         return SettingsError.from_text(text, key)
     close = difflib.get_close_matches(key, _known_keys(Settings), n=1)
     hint = f"did you mean {close[0]}?" if close else "see --help for all keys"
+    if close == [key]:  # it exists, but not in this configuration
+        hint = _OWN_CONFIGURATION
     return SettingsError.from_text(f"{key}: there is no such key; {hint}", key)
 
 

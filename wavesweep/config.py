@@ -32,6 +32,7 @@ OBJECTIVES = ("accuracy", "f1", "stored_bytes", "sparsity", "macs")
 SAMPLERS = ("tpe", "gp", "nsga2", "nsga3", "qmc", "random", "grid", "brute_force")
 # How notes say of a setting that was given that it changes nothing.
 PLAYS_NO_PART = "plays no part"
+MATCHES_NO_TENSOR = "matches no tensor"
 # Settings that cannot change a result, and so do not enter a trial's key.
 VOLATILE = ("paths", "device", "progress", "retry_failed", "on_busy", "search", "export")
 

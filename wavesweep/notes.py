@@ -6,7 +6,7 @@ from typing import Any
 
 from wavesweep.compression.arm import METHODS
 from wavesweep.compression.layers import TensorPlan, transforms_nothing
-from wavesweep.config import LayersSettings, Settings
+from wavesweep.config import MATCHES_NO_TENSOR, LayersSettings, Settings
 from wavesweep.matching import TOLERANCE
 
 
@@ -16,7 +16,7 @@ def selection_notes(names: Sequence[str], layers: LayersSettings) -> list[str]:
     patterns += [("layers.exclude", pattern) for pattern in layers.exclude]
     patterns += [("layers.overrides", override.match) for override in layers.overrides]
     unused = [(key, one) for key, one in patterns if not any(fnmatchcase(name, one) for name in names)]
-    return [f"{key}: {pattern!r} matches no tensor of the network" for key, pattern in unused]
+    return [f"{key}: {pattern!r} {MATCHES_NO_TENSOR} of the network" for key, pattern in unused]
 
 
 def transform_notes(plans: Sequence[TensorPlan], settings: Settings) -> list[str]:

@@ -27,6 +27,9 @@ from wavesweep.sensitivity import table_csv
 from wavesweep.store.keys import hash_of
 from wavesweep.store.records import once, read_json, write_atomically
 
+# Raise when a point would give another result than before.
+_SCAN_VERSION = 2
+
 
 def scan(settings: Settings, percentiles: Sequence[float]) -> None:
     """Measure every tensor of a network at every percentile, then print and write the table.
@@ -57,7 +60,7 @@ def scan(settings: Settings, percentiles: Sequence[float]) -> None:
 
 
 def _record_path(spec: ArmSpec, bench: Bench) -> Path:
-    key = arm_key(spec, bench.baseline.record["key"], bench.coding)
+    key = hash_of([arm_key(spec, bench.baseline.record["key"], bench.coding), _SCAN_VERSION])
     return bench.outputs / "sensitivity" / "points" / key / "point.json"
 
 

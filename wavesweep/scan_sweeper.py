@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
 from wavesweep.config import Settings
 from wavesweep.errors import SettingsError
 from wavesweep.inputs import input_digests
@@ -31,6 +33,10 @@ class SensitivitySweeper(GridSweeper):
         """
         from wavesweep.scan import scan
 
+        if not isinstance(self.launcher, BasicLauncher):
+            name = type(self.launcher).__name__
+            allowed = "runs no sensitivity scan, which is one process's"
+            raise SettingsError("hydra/launcher", name, allowed, "leave it out; several processes can share a scan")
         scans: dict[str, dict[float, Settings]] = {}
         for point in self._points(arguments):
             _check_scan(point.settings)
@@ -49,6 +55,7 @@ def _check_scan(settings: Settings) -> None:
     """Refuse settings that play no part in a scan and change what its result would mean."""
     wanted: tuple[tuple[str, object, object], ...] = (
         ("threshold.rule", settings.threshold.rule, "percentile"),
+        ("threshold.scope", settings.threshold.scope, "layer"),
         ("threshold.allocation", settings.threshold.allocation, "uniform"),
         ("retrain.name", settings.retrain.name, "none"),
         ("shrink", settings.shrink, False),
@@ -58,6 +65,11 @@ def _check_scan(settings: Settings) -> None:
         if value != needed:
             allowed = f"must be {str(needed).lower()} with experiment=sensitivity"
             raise SettingsError(key, value, allowed, "leave it out")
+    for override in settings.layers.overrides:
+        if override.percentile is not None:
+            key = f"layers.overrides[match={override.match}].percentile"
+            allowed = "plays no part in a scan of percentiles"
+            raise SettingsError(key, override.percentile, allowed, "leave it out, or the tensor by layers.exclude")
 
 
 def _of_all_percentiles(settings: Settings) -> Settings:

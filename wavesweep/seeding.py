@@ -8,14 +8,19 @@ import numpy as np
 import torch
 
 
+def reseed(seed: int) -> None:
+    """Begin PyTorch's, NumPy's and Python's random numbers anew."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """PyTorch's, NumPy's and Python's random numbers from `seed`; afterwards each goes on as if nothing had been."""
     before, numpy_before = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
+        reseed(seed)
         try:
             yield
         finally:

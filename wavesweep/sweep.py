@@ -173,13 +173,22 @@ def check_ready(all_settings: Sequence[Settings], launcher: Launcher | None) -> 
     """
     # PyTorch takes seconds to import; a sweep that has all its records does without.
     from wavesweep.baseline import load_subject
+    from wavesweep.compression.layers import plan_tensors
+    from wavesweep.notes import selection_notes
     from wavesweep.prepare import check_inputs, choose_device
 
+    patterns: list[list[str]] = []
     for settings in all_settings:
         if runs_here(launcher):
             choose_device(settings.device)
         with telling(settings.progress):
-            check_inputs(settings, load_subject(settings))
+            subject = load_subject(settings)
+            check_inputs(settings, subject)
+        names = [plan.name for plan in plan_tensors(subject.model, settings, subject.dataset.input_shape)]
+        patterns.append(selection_notes(names, settings.layers))
+    for note in patterns[0] if patterns else []:  # most likely misspelt, which should be known before the trials
+        if all(note in notes for notes in patterns):
+            print(f"note: {note}", file=sys.stderr, flush=True)
 
 
 def run_here(point: Point, on_busy: str) -> Outcome:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from wavesweep.config import PLAYS_NO_PART, Settings
+from wavesweep.config import MATCHES_NO_TENSOR, PLAYS_NO_PART, Settings
 from wavesweep.store.keys import differences
 
 Entry = tuple[Mapping[str, str], Mapping[str, Any]]
@@ -56,9 +56,8 @@ def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
 
 def print_trials(entries: Sequence[Entry], settings: Settings) -> None:
     """Print the table of trials, their baselines, and where the records are, to standard output."""
-    # Values and reasons may hold brackets, which are no markup. A pipe has no width: no column is cut there.
-    width = None if sys.stdout.isatty() else 10_000
-    console = Console(markup=False, emoji=False, width=width, no_color=None if width is None else True)
+    # Values and reasons may hold brackets, which are no markup. No column is cut: a narrow terminal wraps lines.
+    console = Console(markup=False, emoji=False, width=10_000, no_color=None if sys.stdout.isatty() else True)
     for line in _baseline_lines(entries):
         console.print(line, highlight=False)
     rows = table_rows(entries)
@@ -81,11 +80,12 @@ def print_trials(entries: Sequence[Entry], settings: Settings) -> None:
 
 
 def _notes(entries: Sequence[Entry]) -> list[str]:
-    """Those of a single trial; of several only settings that play a part in none of them."""
+    """Those of a single trial; of several only settings that play a part in none of them, such as misspelt patterns."""
     found: list[list[str]] = [record["notes"] for _, record in entries if "arms" in record]
     if len(entries) == 1 or not found:
         return [note for notes in found for note in notes]
-    return [note for note in found[0] if PLAYS_NO_PART in note and all(note in notes for notes in found)]
+    idle = (PLAYS_NO_PART, MATCHES_NO_TENSOR)
+    return [note for note in found[0] if any(text in note for text in idle) and all(note in notes for notes in found)]
 
 
 def _search_notes(settings: Settings) -> list[str]:

@@ -190,6 +190,18 @@ WRONG = {
     "another rule": (["threshold.allocation=erk", "threshold=energy"], ["threshold.allocation=erk", "percentile"]),
     "global scope": (["threshold.allocation=lamp", "threshold.scope=global"], ["threshold.allocation=lamp", "layer"]),
     "scan of another rule": (["-m", "experiment=sensitivity", "threshold=energy"], ["threshold.rule=energy"]),
+    "scan of all tensors together": (
+        ["-m", "experiment=sensitivity", "threshold.scope=global"],
+        ["threshold.scope=global", "must be layer"],
+    ),
+    "scan of a tensor with a percentile": (
+        ["-m", "experiment=sensitivity", "layers.overrides=[{match: 'fc1*', percentile: 99}]"],
+        ["layers.overrides[match=fc1*].percentile=99", "leave it out"],
+    ),
+    "scan by workers": (
+        ["-m", "experiment=sensitivity", "hydra/launcher=joblib"],
+        ["hydra/launcher=JoblibLauncher", "no sensitivity scan"],
+    ),
     "scan with retraining": (["-m", "experiment=sensitivity", "retrain=finetune"], ["retrain.name=finetune"]),
     "scan of an allocation": (
         ["-m", "experiment=sensitivity", "threshold.allocation=erk"],

@@ -83,6 +83,14 @@ WRONG = {
     "argument without a value": (["level"], ["level", "key=value"]),
     "argument without a key": (["=3"], ["=3", "key=value"]),
     "unclosed list": (["compare=[unit"], ["compare=[unit", "cannot be parsed", "quote"]),
+    "reference to nothing": (["wavelet=${nosuch}"], ["nosuch", "not found"]),
+    "reference to no environment": (["wavelet=${oc.env:NO_SUCH_PLACE}"], ["NO_SUCH_PLACE", "not found"]),
+    "configuration that is no YAML": (["--config-dir", ".", "--config-name", "broken"], ["broken.yaml", "line 2"]),
+    "configuration that is no text": (["--config-dir", ".", "--config-name", "bytes"], ["codec can't decode"]),
+    "configuration without ours": (
+        ["--config-dir", ".", "--config-name", "alone"],
+        ["lacks wavesweep's settings", "defaults: [config, _self_]"],
+    ),
     "settings of a sweep": (["-m", "--cfg", "job"], ["Only one of --run, --multirun, --cfg", "leave --multirun (-m)"]),
     "number as a group's option": (["model=3"], ["model=3", "mlp", "lenet300"]),
     "null as a group's option": (["threshold=null"], ["threshold=null", "percentile", "energy"]),
@@ -112,6 +120,11 @@ CASES = {
 def outcomes(tmp_path_factory, forked):
     root = tmp_path_factory.mktemp("wrong")
     directories = {name: root / str(number) for number, name in enumerate(CASES)}
+    for directory in directories.values():
+        directory.mkdir()
+        (directory / "broken.yaml").write_text("defaults: [config]\nlevel: [1\n")
+        (directory / "bytes.yaml").write_bytes(b"level: \xff\xfe")
+        (directory / "alone.yaml").write_text("model: {recipe: {epochs: 3}}\n")
     return {name: (path, forked.run(path, *CASES[name][0])) for name, path in directories.items()}
 
 

@@ -81,3 +81,19 @@ def test_inference_time_is_that_of_one_call(monkeypatch):
     times = cost.inference_ms(Slow(), torch.zeros(1, 1, 2, 2), CPU)
     assert times["single"] == pytest.approx({"median": 0.1, "q1": 0.1, "q3": 0.1, "batch_size": 1})
     assert times["batch"] == pytest.approx({"median": 6.4, "q1": 6.4, "q3": 6.4, "batch_size": 64})
+
+
+@pytest.mark.parametrize(("kind", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
+@pytest.mark.parametrize(("layers", "both_ways"), [(1, False), (2, True)])
+def test_recurrent_layers_multiply_their_inputs_and_what_they_remember(kind, gates, layers, both_ways):
+    class First(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.recurrent = kind(8, 32, layers, bidirectional=both_ways, batch_first=True)
+
+        def forward(self, inputs):
+            return self.recurrent(inputs)[0]
+
+    ways = 1 + both_ways
+    each = sum(gates * 32 * ((8 if layer == 0 else 32 * ways) + 32) * ways for layer in range(layers))
+    assert cost.multiply_accumulates(First(), torch.zeros(1, 5, 8), CPU) == 5 * each

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_support
 from torch import nn
 
-from wavesweep.data.splits import Split, make_dataset
+from wavesweep.data import splits
+from wavesweep.data.splits import Dataset, Split, make_dataset
 from wavesweep.errors import TrialError
-from wavesweep.measure.quality import evaluate, quality_of
+from wavesweep.measure.quality import evaluate, forward, quality_of
 
 CPU = torch.device("cpu")
 
@@ -93,3 +94,26 @@ def test_a_loss_that_is_not_finite_names_the_split():
     dataset = dataset_of()
     with pytest.raises(TrialError, match="the validation loss is nan"):
         evaluate(model, dataset, dataset.validation, "validation", CPU)
+
+
+class Unusual(nn.Module):
+    """Changes its inputs, and has random numbers in evaluation."""
+
+    def forward(self, images):
+        images -= 0.5
+        return nn.functional.dropout(images.flatten(1), 0.5)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_split_is_the_same_after_any_network_and_so_is_what_is_measured(monkeypatch, kept):
+    if not kept:
+        monkeypatch.setattr(splits, "_CACHE_BYTES", 0)
+    images = torch.rand(30, 1, 1, 4, generator=torch.Generator().manual_seed(0))
+    split = Split(images.clone(), torch.arange(30) % 4)
+    dataset = Dataset(split, split, split, 4, torch.zeros(()), torch.ones(()))
+    torch.manual_seed(1)
+    random_state = torch.get_rng_state()
+    first, second = (forward(Unusual(), dataset, split, torch.device("cpu")) for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(split.images, images)
+    assert torch.equal(torch.get_rng_state(), random_state)

@@ -1,6 +1,7 @@
 """Training: the same bits from the same seed, also after an interruption; rates, augmentation, odd cases."""
 
 import math
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -243,3 +244,35 @@ def test_augmentation_follows_from_the_seed_and_moves_all_channels_together(tmp_
     assert torch.equal(first[:, 0], first[:, 2])
     recipe = replace(RECIPE, augment=True)
     assert_same_tensors(trained(tmp_path / "a", recipe)[0], trained(tmp_path / "b", recipe)[0])
+
+
+class Chance(nn.Module):
+    """Leaves a layer out now and then, by random numbers of three libraries."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(36, 36), nn.Linear(36, 4)
+
+    def forward(self, images):
+        hidden = images.flatten(1)
+        if not self.training or random.random() + np.random.rand() + float(torch.rand(())) > 1.5:
+            hidden = self.first(hidden).relu()
+        return self.last(hidden)
+
+
+def test_random_numbers_of_any_library_follow_from_the_seed_and_those_of_the_caller_go_on(tmp_path):
+    found = []
+    for number in range(2):
+        random.seed(number)
+        np.random.seed(number)
+        torch.manual_seed(number)
+        before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        model = Chance()
+        torch.manual_seed(number)
+        train(model, small_dataset(), RECIPE, 0, CPU, directory, shown=False)
+        assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before
+        found.append(model)
+    assert_same_tensors(*found)

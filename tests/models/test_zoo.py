@@ -303,3 +303,14 @@ def test_a_users_own_network_sees_images_as_pytorch_makes_them():
     images = torch.randn(4, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     found = build("custom", COLOUR32, target=f"{__name__}.Viewed")(images)
     assert torch.equal(found, images.flatten(1)[:, :10])
+
+
+def test_the_mask_of_an_attention_may_be_infinite_in_a_checkpoint(tmp_path):
+    model = nn.Linear(4, 4)
+    model.register_buffer("mask", torch.full((4, 4), -torch.inf).triu(1))
+    save_file(model.state_dict(), tmp_path / "masked.safetensors")
+    load_checkpoint(model, str(tmp_path / "masked.safetensors"))
+    model.weight.data[0, 0] = torch.nan
+    save_file(model.state_dict(), tmp_path / "broken.safetensors")
+    with pytest.raises(SettingsError, match="tensor weight holds NaN or infinity"):
+        load_checkpoint(model, str(tmp_path / "broken.safetensors"))

@@ -56,6 +56,12 @@ def tied_names(model: nn.Module) -> dict[str, str]:
     return same
 
 
+def once_each(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """A state dict of the network without second names."""
+    second = tied_names(model)
+    return {name: value for name, value in state.items() if name not in second}
+
+
 def other_tensor(name: str, value: Tensor, other: str, bits: int) -> StoredTensor:
     """A tensor that is not pruned, stored as `other` says.
 

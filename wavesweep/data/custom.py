@@ -30,7 +30,7 @@ def custom_dataset(target: str | None, arguments: Mapping[str, Any]) -> tuple[Sp
         found = " and ".join(f"{tuple(part.images.shape[1:])} of {part.images.dtype}" for part in (train, test))
         raise _refusal(target, "must return inputs of one shape and type in train and test", f"they are {found}")
     classes = int(train.labels.max()) + 1
-    if int(test.labels.max()) >= classes or int(torch.bincount(train.labels).min()) == 0:
+    if int(test.labels.max()) >= classes or len(torch.unique(train.labels)) != classes:
         raise _refusal(
             target, "must return classes 0, 1, ..., and each of them in train", f"the largest there is {classes - 1}"
         )

@@ -9,16 +9,17 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
-from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from wavesweep.api_checks import check_shape, copied
 from wavesweep.codec.files import filled, load
+from wavesweep.codec.header import MOST_ELEMENTS
 from wavesweep.codec.model_file import unpack
-from wavesweep.errors import TrialError
+from wavesweep.errors import SettingsError, TrialError
 from wavesweep.measure.cost import BATCH_SIZE, call_ms
 from wavesweep.models.zoo import give_logits
 from wavesweep.packages import check_onnx_packages
@@ -40,6 +41,7 @@ def export_onnx(
     *,
     input_shape: Sequence[int],
     dtype: torch.dtype = torch.float32,
+    most_elements: int = MOST_ELEMENTS,
 ) -> int:
     """Write a compressed network as an ONNX file, atomically; returns the size of that file in bytes.
 
@@ -49,17 +51,23 @@ def export_onnx(
         path: the file to write.
         input_shape: of one input, e.g. (channels, height, width). The file takes batches of any size.
         dtype: of the input; torch.int64 for tokens.
+        most_elements: refuse a `.wsz` file that declares more numbers than this.
 
     Raises:
-        SettingsError: the packages of `wavesweep[onnx]` are not installed.
+        SettingsError: the packages of `wavesweep[onnx]` are not installed, or an argument is of another kind.
         FileFormatError: the compressed file is damaged or does not fit `model`.
         TrialError: the network cannot be exported.
         StoreError: the file cannot be written.
+        OSError: the compressed file cannot be read.
     """
     check_onnx_packages()
-    scratch = give_logits(deepcopy(model).cpu())
+    check_shape(input_shape)
+    scratch = give_logits(copied(model).cpu())
     if isinstance(compressed, str | Path):
-        load(compressed, scratch)
+        load(compressed, scratch, most_elements=most_elements)
+    elif not hasattr(compressed, "content"):
+        allowed = "must be what compress returned, or the path of a .wsz file"
+        raise SettingsError("compressed", type(compressed).__name__, allowed)
     else:
         tensors, header = unpack(compressed.content, sys.maxsize)
         filled(scratch, tensors, header, "the compressed network")

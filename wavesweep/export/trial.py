@@ -1,5 +1,6 @@
 """The export of a finished trial: the network decoded from its file, as ONNX, run by onnxruntime and compared."""
 
+import sys
 import time
 from collections.abc import Mapping
 from copy import deepcopy
@@ -118,7 +119,7 @@ def _decoded(subject: Subject, directory: Path) -> nn.Module:
     """The network of the trial's file, in a copy: the model is that of all trials."""
     path = directory / MODEL_FILE
     try:
-        return load(path, deepcopy(subject.model).to(_CPU))
+        return load(path, deepcopy(subject.model).to(_CPU), most_elements=sys.maxsize)  # it is our own
     except FileNotFoundError:
         remedy = f"remove {directory / RESULT_FILE} and run the same command again to have it made anew"
         raise TrialError(f"{path} is not there any more; {remedy}") from None

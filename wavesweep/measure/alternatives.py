@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def gzip_bytes(state: Mapping[str, Tensor]) -> int:
-    """Size of the state dict as float32 safetensors under gzip at its default level."""
+    """Size of the state dict as safetensors under gzip at its default level."""
     return len(gzip.compress(_serialised(state), 6, mtime=0))
 
 
@@ -28,7 +28,8 @@ def int8_state(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str
     stored: dict[str, Tensor] = {}
     decoded = dict(state)
     for name, value in state.items():
-        if value.dim() < 2 or not value.is_floating_point():
+        is_weight = value.dim() > 1 and value.numel() > 0 and value.is_floating_point()
+        if not is_weight or not bool(torch.isfinite(value).all()):  # the mask of an attention is infinite
             stored[name] = value.clone()
             continue
         largest = value.abs().flatten(1).amax(1).clamp_min(1e-30)

@@ -3,6 +3,7 @@
 Zeros in a dense tensor are multiplied like any other number, so pruning alone changes none of these figures.
 """
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,10 +32,20 @@ def inference_ms(model: nn.Module, example: Tensor, device: torch.device) -> dic
     }
 
 
+def _recurrent_flops(inputs: torch.Size, *weights: object, out_shape: object = None, **_options: object) -> int:
+    """Of one layer in one direction by oneDNN: what is computed at each place is a product with both its weights."""
+    matrices = [shape for shape in weights if isinstance(shape, torch.Size) and len(shape) == 2]
+    return 2 * math.prod(inputs[:-1]) * sum(map(math.prod, matrices[:2]))
+
+
+# Recurrent layers are one operation on the CPU, of which PyTorch's counter knows nothing.
+_RECURRENT = {torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops}
+
+
 def multiply_accumulates(model: nn.Module, example: Tensor, device: torch.device) -> int:
     """Multiply-accumulates of one input, shape (1, ...), through the dense network (convolutions, matrix products)."""
     model.eval()
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=_RECURRENT)
     with torch.inference_mode(), without_fused_attention(), counter:
         model(example.to(device))
     return int(counter.get_total_flops()) // 2

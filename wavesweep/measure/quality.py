@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from wavesweep.cudnn import deterministic_convolutions
 from wavesweep.data.splits import Dataset, Split
 from wavesweep.errors import TrialError
+from wavesweep.seeding import seeded
 
 # Values of a batch's images: large enough for speed, small enough for any image size; and tokens, which take more. A
 # GPU is idle between batches of a few images.
@@ -41,6 +42,7 @@ def evaluate(model: nn.Module, dataset: Dataset, split: Split, name: str, device
 
 
 @deterministic_convolutions()
+@seeded(0)  # some have random numbers in evaluation too
 def forward(model: nn.Module, dataset: Dataset, split: Split, device: torch.device) -> Tensor:
     """Logits of all inputs of a split, shape (count, classes), on the CPU."""
     inputs = dataset.inputs(split, device)
@@ -49,11 +51,12 @@ def forward(model: nn.Module, dataset: Dataset, split: Split, device: torch.devi
     batch = max(1, min(2048, values // math.prod(dataset.input_shape)))
     model.eval()
     with torch.inference_mode():
+        # Copies, as a network may change its inputs.
         if inputs is not None:
-            outputs = [model(images) for images in torch.split(inputs, batch)]
+            outputs = [model(images.clone()) for images in torch.split(inputs, batch)]
         else:
             parts = (split.images[start : start + batch] for start in range(0, len(split), batch))
-            outputs = [model(dataset.normalise(images.to(device))) for images in parts]
+            outputs = [model(dataset.normalise(images.to(device)).clone()) for images in parts]
         return torch.cat(outputs).float().cpu()
 
 

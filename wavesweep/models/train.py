@@ -20,6 +20,7 @@ from wavesweep.data.splits import Dataset, StoredImages
 from wavesweep.errors import TrialError
 from wavesweep.measure.quality import evaluate
 from wavesweep.progress import Meter
+from wavesweep.seeding import reseed, seeded
 from wavesweep.store.records import write_atomically
 
 _CROP_PADDING = 4
@@ -27,6 +28,7 @@ _CHECKPOINT = "checkpoint.pt"
 
 
 @deterministic_convolutions()
+@seeded(0)  # so that the caller's random numbers go on; those of an epoch are seeded with it
 def train(
     model: nn.Module,
     dataset: Dataset,
@@ -112,7 +114,7 @@ def epoch_batches(
 ) -> Iterator[Batch]:
     """The batches of one epoch, in an order and with augmentations that follow from the seed and the epoch alone."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    torch.manual_seed(seed * 1_000_003 + epoch)  # dropout and the like of a user's own model
+    reseed(seed * 1_000_003 + epoch)  # dropout and the like of a user's own model
     order = torch.randperm(len(labels), generator=generator)
     # Moved at once: each copy to a GPU waits for what it still has to do.
     order_of = {device: order.to(device) for device in {images.device, labels.device}}

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wavesweep.codec.tensors import is_sound
 from wavesweep.config import ModelSettings
 from wavesweep.errors import SettingsError
 from wavesweep.factories import call_factory
@@ -120,7 +121,7 @@ def load_checkpoint(model: nn.Module, path: str) -> None:
         text = "; ".join(f"{what}: {', '.join(names[:5])}" for what, names in parts.items() if names)
         raise SettingsError(key, path, f"does not fit the model ({text})")
     for name in own:
-        if not bool(torch.isfinite(state[name]).all()):
+        if not is_sound(state[name]):
             raise SettingsError(key, path, f"tensor {name} holds NaN or infinity", "give another checkpoint")
     model.load_state_dict(state)
 

@@ -35,7 +35,7 @@ class Teacher:
             return outputs_of(self._model, inputs, self._recipe.precision)
         if self._kept is None:
             parts = [
-                outputs_of(self._model, self._dataset.normalise(part.to(self._device)), self._recipe.precision)
+                outputs_of(self._model, self._dataset.normalise(part.to(self._device)).clone(), self._recipe.precision)
                 for part in torch.split(torch.as_tensor(self._dataset.train.images), self._recipe.batch_size)
             ]
             self._kept = torch.cat(parts)

@@ -29,6 +29,7 @@ from wavesweep.retrain.optimizers import make_optimizers, set_rates
 from wavesweep.retrain.quantizers import coded_as_plain, coded_from_plain
 from wavesweep.retrain.rate import REFRESH_STEPS, RatePenalty
 from wavesweep.retrain.timeline import retraining_recipe, timeline
+from wavesweep.seeding import seeded
 
 # How often per epoch masks are chosen anew while they change.
 _MASKS_PER_EPOCH = 20
@@ -82,6 +83,7 @@ class Run:
         self._best_file: tuple[tuple[CodedTensor, ...], float] | None = None
 
     @deterministic_convolutions()
+    @seeded(0)  # so that the caller's random numbers go on; those of an epoch are seeded with it
     def go_on(self, until: int, checkpoint: Path | None, measured: bool = True) -> None:
         """Train epochs until so many are done.
 

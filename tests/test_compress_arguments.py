@@ -1,0 +1,133 @@
+"""What callers of `wavesweep.compress` and `export_onnx` get wrong is said in one line, before anything is trained."""
+
+import pytest
+import torch
+from torch import nn
+
+import wavesweep
+from wavesweep.errors import SettingsError
+
+
+def network():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+class Returning(nn.Module):
+    """A network whose outputs are what `change` makes of logits."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.inner, self.change = network(), change
+
+    def forward(self, images):
+        return self.change(self.inner(images))
+
+
+IMAGES, LABELS = torch.randn(20, 1, 8, 8), torch.arange(20) % 10
+DATA = {"images": IMAGES, "labels": LABELS, "validation": (IMAGES, LABELS)}
+RETRAIN = ["wavelet=haar", "retrain=finetune", "retrain.epochs=1", "retrain.quantize_epochs=0", "progress=false"]
+
+
+def lazy():
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
+
+
+def on_meta():
+    with torch.device("meta"):
+        return network()
+
+
+def scripted():
+    return torch.jit.trace(network(), IMAGES)
+
+
+def hooked():
+    model = network()
+    model[1].weight.data = model[1].weight.data.clone().requires_grad_(False)
+    model[1].extra = (model[1].weight * 2).requires_grad_(True) * 3  # no leaf, which deepcopy refuses
+    return model
+
+
+REFUSED = {
+    "a state dict": (lambda: network().state_dict(), [], {}, r"^model=OrderedDict: must be a torch\.nn\.Module"),
+    "lazy layers": (lazy, [], {}, r"^model=1\.weight: has no shape yet; call the model once"),
+    "meta device": (on_meta, [], {}, r"^model=1\.weight: has no values"),
+    "what cannot be copied": (hooked, [], {}, r"^model=Sequential: cannot be copied by copy\.deepcopy \(Only Tensors"),
+    "settings as a string": (network, "level=2", {}, r"^overrides=level=2: must be a list of settings; give"),
+    "no settings": (network, None, {}, r"^overrides=None: must be a list of settings"),
+    "numbers as settings": (network, [5], {}, r"^overrides=\[5\]: must be a list of settings"),
+    "shape that is a number": (network, [], {"input_shape": 64}, r"^input_shape=64: must be the shape of one input"),
+    "shape that is a text": (network, [], {"input_shape": "1x8x8"}, r"^input_shape=1x8x8: must be the shape"),
+    "negative size": (network, [], {"input_shape": (1, -8, 8)}, r"^input_shape=\(1, -8, 8\): must be the shape"),
+    "fraction as size": (network, [], {"input_shape": (1, 8.0, 8)}, r"^input_shape=\(1, 8\.0, 8\): must be"),
+    "labels as a list": (network, RETRAIN, {**DATA, "labels": LABELS.tolist()}, r"^labels=list: must be a tensor"),
+    "labels of numpy": (network, RETRAIN, {**DATA, "labels": LABELS.numpy()}, r"^labels=ndarray: must be a tensor"),
+    "validation labels as a list": (
+        network,
+        RETRAIN,
+        {**DATA, "validation": (IMAGES, LABELS.tolist())},
+        r"^validation=list: must be a tensor",
+    ),
+    "a tuple of outputs": (
+        lambda: Returning(lambda logits: (logits, 1)),
+        RETRAIN,
+        DATA,
+        r"^model=outputs tuple: must be a tensor of shape \(inputs, classes\)",
+    ),
+    "a number per input": (
+        lambda: Returning(lambda logits: logits[:, 0]),
+        RETRAIN,
+        DATA,
+        r"^model=outputs of shape \(1,\): must be",
+    ),
+    "a map per input": (
+        lambda: Returning(lambda logits: logits[:, :, None]),
+        RETRAIN,
+        DATA,
+        r"^model=outputs of shape \(1, 10, 1\): must be",
+    ),
+    "a drop that is not measured": (
+        network,
+        [*RETRAIN, "quantize.max_drop=1"],
+        DATA,
+        r"^quantize\.max_drop=1\.0: needs a data set; use the command line",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_wrong_is_said_in_one_line(name):
+    build, overrides, data, expected = REFUSED[name]
+    with pytest.raises(SettingsError, match=expected) as raised:
+        wavesweep.compress(build(), overrides, **data)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
+def test_a_scripted_network_is_refused():
+    with pytest.raises(SettingsError, match=r"^model=a TorchScript module: is not taken; give the module"):
+        wavesweep.compress(scripted())
+
+
+def test_a_pattern_that_matches_nothing_is_warned_of():
+    with pytest.warns(UserWarning, match=r"^layers\.exclude: 'fc9\*' matches no tensor of the network$"):
+        wavesweep.compress(network(), ["wavelet=haar", "layers.exclude=[fc9*]"])
+
+
+def test_images_of_the_callers_stay_as_they_were():
+    model = network()
+    model.insert(0, nn.ReLU(inplace=True))
+    images = IMAGES.clone()
+    wavesweep.compress(model, [*RETRAIN, "retrain.distillation=0.5"], **{**DATA, "images": images})
+    wavesweep.compress(model, ["wavelet=haar", "quantize=rdo"], images=images)
+    assert torch.equal(images, IMAGES)
+    assert bool((IMAGES < 0).any())
+
+
+def test_the_callers_random_numbers_go_on():
+    model = network()
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    wavesweep.compress(model, RETRAIN, **DATA)
+    assert torch.equal(torch.rand(2), expected)
