@@ -4,7 +4,7 @@ The baseline is trained before, once, and copied into the fresh output directory
 timed: from the start of the command to its exit, as a user waits. Runs take turns, so that what else the machine
 does falls on all of them.
 
-    python benchmarks/launcher_speed.py joblib:1 joblib:2 --data ../shared/data                # 60 points, lenet5
+    python benchmarks/launcher_speed.py joblib:1 joblib:2 --data data                # 60 points, lenet5
     python benchmarks/launcher_speed.py basic joblib:2 submitit_local --points 4 20 --subject model=mlp dataset=digits
 
 With two numbers of points the difference gives the seconds per trial, and the rest is what starting costs.

@@ -12,7 +12,7 @@ by test accuracy, ours are as they come.
 NNCodec needs NumPy 1, so it runs in an environment of its own, which need not have wavesweep:
 
     python -m venv peer && peer/bin/pip install nncodec
-    python benchmarks/peer_nncodec.py --model lenet300 --dataset mnist --data ../shared/data --peer peer/bin/python \
+    python benchmarks/peer_nncodec.py --model lenet300 --dataset mnist --data data --peer peer/bin/python \
         --chart lenet300.png -- wavelet=haar level=2 layout=spatial
 
 Without `--peer` only our curve is made. `--chart` needs matplotlib (`pip install -e ".[bench]"`).

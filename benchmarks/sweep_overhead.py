@@ -5,7 +5,7 @@ Three figures from one run, so that they share the state of the machine:
 - the forward passes alone: the network on validation and test images, as often as the sweep evaluates an arm;
 - one process per point: some points, each with `python -m wavesweep` and an output directory that has the baseline.
 
-    python benchmarks/sweep_overhead.py --data ../shared/data
+    python benchmarks/sweep_overhead.py --data data
 """
 
 import argparse
