@@ -120,8 +120,9 @@ def load_checkpoint(model: nn.Module, path: str) -> None:
         parts = {"missing": missing, "unexpected": extra, "of another shape": sorted(wrong)}
         text = "; ".join(f"{what}: {', '.join(names[:5])}" for what, names in parts.items() if names)
         raise SettingsError(key, path, f"does not fit the model ({text})")
+    weights = dict(model.named_parameters(remove_duplicate=False))
     for name in own:
-        if not is_sound(state[name]):
+        if not (bool(torch.isfinite(state[name]).all()) if name in weights else is_sound(state[name])):
             raise SettingsError(key, path, f"tensor {name} holds NaN or infinity", "give another checkpoint")
     model.load_state_dict(state)
 
