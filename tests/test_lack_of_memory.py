@@ -1,6 +1,7 @@
 """Trials that fail for want of memory or because the GPU did: nothing is recorded, and nothing is kept in memory."""
 
 import gc
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import torch
 
 from wavesweep import baseline
 from wavesweep.config import ModelSettings, PathsSettings, Recipe, RetrainSettings, Settings
-from wavesweep.errors import DeviceError, ShortMemoryError
+from wavesweep.errors import DeviceError, ShortMemoryError, TrialError
 from wavesweep.launch import stop_if_told
 from wavesweep.retrain.run import Run
+from wavesweep.store import records
 from wavesweep.store.keys import trial_key
 from wavesweep.sweep import Point, run_here
 from wavesweep.trial import run_trial
@@ -50,21 +52,30 @@ def test_a_lack_of_memory_is_not_recorded_neither_of_the_trial_nor_of_the_baseli
             run_trial(tiny)
     first, _, rest = str(raised.value).partition(" (not recorded")
     assert first == f"{type(error).__name__}: {error}"
-    assert rest == ": the same command tries again)"
+    assert rest == ")"
     assert not failures(tiny)
     assert run_trial(tiny)["key"] == trial_key(tiny)
 
 
-def test_an_error_of_the_gpu_ends_the_sweep_and_is_not_recorded(tiny, monkeypatch):
+def test_an_error_of_the_gpu_ends_the_sweep_and_is_recorded_where_it_was_first(tiny, monkeypatch):
+    monkeypatch.setattr(records, "_device_errors", [])
     with monkeypatch.context() as patch:
         patch.setattr(baseline, "train", raising(RuntimeError("CUDA error: device-side assert triggered\nMore")))
         outcome = run_here(Point((), tiny, trial_key(tiny)), "wait")
-    assert isinstance(outcome, DeviceError)
-    assert not failures(tiny)
-    with pytest.raises(
-        DeviceError, match=r"^RuntimeError: CUDA error: device-side assert triggered More \(not recorded"
-    ):
-        stop_if_told([0.9, outcome])
+        other = replace(tiny, seed=1)
+        later = run_here(Point((), other, trial_key(other)), "wait")
+    reason = "RuntimeError: CUDA error: device-side assert triggered More"
+    for found in (outcome, later):
+        assert isinstance(found, DeviceError)
+        assert str(found).startswith(f"{reason}; this process cannot use the GPU any more")
+        with pytest.raises(DeviceError):
+            stop_if_told([0.9, found])
+    (failure,) = failures(tiny)
+    assert failure.parent.parent.name == "baselines"
+    assert json.loads(failure.read_text()) == {"reason": reason}
+    with pytest.raises(TrialError, match=f"^{reason} .failed earlier; retry_failed=true"):
+        run_trial(tiny)
+    assert run_trial(other)["key"] == trial_key(other)
 
 
 def test_a_failed_retraining_leaves_its_network_and_data_to_the_next_one(tiny, monkeypatch):

@@ -88,8 +88,7 @@ def compress(
     if settings.quantize.max_drop is not None:
         raise SettingsError("quantize.max_drop", settings.quantize.max_drop, "needs a data set", "use the command line")
     check_model(model, settings)
-    if input_shape:
-        check_shape(input_shape)
+    input_shape = check_shape(input_shape)
     # A loop over methods may give all of them the settings of wavelets, as a trial gives them to its controls.
     also = ["wavelet"] if settings.method.name != "wavelet" else []
     for note in idle_notes(replace(settings, compare=also, compare_match="coefficients")):

@@ -1,8 +1,7 @@
 """What is asked of the networks and tensors that callers of `wavesweep.compress` give."""
 
-from collections.abc import Sequence
+import operator
 from copy import deepcopy
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -38,16 +37,20 @@ def copied(model: nn.Module) -> nn.Module:
             "model",
             type(model).__name__,
             f"cannot be copied by copy.deepcopy ({reason})",
-            "build the network anew and load its state dict; torch.nn.utils.parametrizations replaces hooks on weights",
+            "remove first what computes its weights, as torch.nn.utils.remove_weight_norm does",
         ) from None
 
 
-def check_shape(input_shape: Any) -> None:
-    """Refuse a shape that is not one of an input."""
-    is_shape = isinstance(input_shape, Sequence) and not isinstance(input_shape, str)
-    if not is_shape or not all(isinstance(size, Integral) and int(size) > 0 for size in input_shape):
+def check_shape(input_shape: Any) -> tuple[int, ...]:
+    """The shape as a tuple; refuses what is not one of an input."""
+    try:
+        sizes = tuple(map(operator.index, input_shape))
+    except TypeError:
+        sizes = (0,)
+    if not all(size > 0 for size in sizes):
         allowed = "must be the shape of one input, such as (channels, height, width)"
         raise SettingsError("input_shape", input_shape, allowed)
+    return sizes
 
 
 def classes_of(outputs: Any) -> int:

@@ -114,6 +114,8 @@ def explain(error: BaseException) -> str:
         if error.filename is None:  # of standard output, say
             return str(error.strerror)
         return f"{error.filename}: {error.strerror}; choose another paths.outputs or mend its permissions"
+    if isinstance(error, UnicodeDecodeError):
+        return f"a file of the configuration is no text in UTF-8 ({text})"
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if found := re.search(r"Could not find '(\S+)/([^'/]*)'", text):
         options = re.findall(r"^\t(\S+)$", text.partition("Available options")[2].partition("Config search")[0], re.M)

@@ -35,7 +35,7 @@ class ShortMemoryError(TrialError):
 
 
 class DeviceError(WavesweepError):
-    """The GPU failed in a way after which this process can no longer use it; nothing is recorded."""
+    """The GPU failed in a way after which this process can no longer use it, so it ends."""
 
 
 class GivenUpError(WavesweepError):

@@ -19,7 +19,9 @@ def reseed(seed: int) -> None:
 def seeded(seed: int) -> Iterator[None]:
     """PyTorch's, NumPy's and Python's random numbers from `seed`; afterwards each goes on as if nothing had been."""
     before, numpy_before = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
+    is_used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = range(torch.cuda.device_count()) if is_used else []
+    with torch.random.fork_rng(devices=devices):
         reseed(seed)
         try:
             yield

@@ -79,7 +79,9 @@ class GridSweeper(BasicSweeper):
         found = {key: self._found(point) for key, point in by_key.items()}
         left = [point for key, point in by_key.items() if found[key] is None or lacks_export(point.settings, key)]
         if left:
-            check_ready([point.settings for point in left], self.launcher)
+            # An export needs no GPU.
+            settings = [replace(p.settings, device="auto") if found[p.key] else p.settings for p in left]
+            check_ready(settings, self.launcher)
         _describe(points, arguments)
         names = _names(points)
         here = isinstance(self.launcher, BasicLauncher)

@@ -12,7 +12,7 @@ from torch import nn
 
 class Hungry(nn.Sequential):
     def forward(self, images):
-        if self.training and not Path("room").exists():
+        if {condition}:
             raise {error}
         return super().forward(images)
 
@@ -23,15 +23,40 @@ SWEEP = ("-m", "seed=0,1", "model=custom", "model.target=own_model.make", "model
 SWEEP += ("compare=[magnitude]",)
 
 
+SEARCH = ("-m", "search=pareto", "search.sampler=grid", *SWEEP[2:], "method=magnitude", "compare=[]")
+SEARCH += ("wavelet=haar", "layout=auto", "quantize.bits=4")
+SHORT = {
+    "condition": "self.training and not Path('room').exists()",
+    "error": "torch.OutOfMemoryError('CUDA out of memory.')",
+}
+# Once most of the first layer is zero.
+BROKEN = {
+    "condition": "(self[1].weight == 0).float().mean() > 0.8",
+    "error": "RuntimeError('CUDA error: an illegal access')",
+}
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory, forked):
     """By name, the directory and the outcome; one after the other."""
-    short, broken = tmp_path_factory.mktemp("short"), tmp_path_factory.mktemp("broken")
-    (short / "own_model.py").write_text(MODEL.format(error="torch.OutOfMemoryError('CUDA out of memory.')"))
-    (broken / "own_model.py").write_text(MODEL.format(error="RuntimeError('CUDA error: an illegal access')"))
-    outcomes = {"short": (short, forked.run(short, *SWEEP)), "broken": (broken, forked.run(broken, *SWEEP))}
-    (short / "room").touch()
-    outcomes["short again"] = short, forked.run(short, *SWEEP)
+    root = tmp_path_factory.mktemp("lacking")
+    outcomes = {}
+    for name, model, lines in (
+        ("short", SHORT, SWEEP),
+        ("short search", SHORT, (*SEARCH, "threshold.percentile=50,90")),
+        ("broken", BROKEN, ("-m", "threshold.percentile=90,50", *SWEEP[2:], "method=magnitude", "compare=[]")),
+        ("broken search", BROKEN, (*SEARCH, "threshold.percentile=90,50,70")),
+    ):
+        directory = root / name
+        directory.mkdir()
+        (directory / "own_model.py").write_text(MODEL.format(**model))
+        outcomes[name] = directory, forked.run(directory, *lines)
+        if model is SHORT:
+            (directory / "room").touch()
+            if lines is not SWEEP:
+                outcomes["short search retried"] = directory, forked.run(directory, *lines, "retry_failed=true")
+                continue
+        outcomes[f"{name} again"] = directory, forked.run(directory, *lines)
     return outcomes
 
 
@@ -40,7 +65,7 @@ def test_all_trials_are_tried_and_shown_as_failed(ran):
     assert outcome.status == 1
     rows = trial_rows(outcome.stdout)
     assert len(rows) == 2
-    assert all("failed: OutOfMemoryError: CUDA out of memory. (not recorded" in row for row in rows)
+    assert all("failed: OutOfMemoryError: CUDA out of memory. (not recorded)" in row for row in rows)
     assert outcome.error == "error: 2 of 2 trials failed, see the table; retry_failed=true runs them again"
     assert "Traceback" not in outcome.stderr
     assert not list(directory.rglob("failure.json"))
@@ -53,10 +78,33 @@ def test_the_same_command_runs_them_again(ran):
     assert len(records(directory)) == 2
 
 
-def test_a_failed_gpu_ends_the_sweep_at_once(ran):
-    directory, outcome = ran["broken"]
+@pytest.mark.parametrize("name", ["broken", "broken search"])
+def test_a_failed_gpu_ends_the_command_at_once(ran, name):
+    _, outcome = ran[name]
     assert outcome.status == 1
-    assert outcome.error.startswith("error: RuntimeError: CUDA error: an illegal access (not recorded")
+    assert outcome.error.startswith("error: RuntimeError: CUDA error: an illegal access; this process cannot use")
     assert "Traceback" not in outcome.stderr
-    assert outcome.stdout == ""
-    assert not list(directory.rglob("failure.json"))
+
+
+def test_the_same_sweep_goes_on_with_the_trials_after_it(ran):
+    directory, outcome = ran["broken again"]
+    assert outcome.status == 1
+    assert "2 trials: 1 done (0 of them before this run), 1 failed" in outcome.stdout
+    assert len(records(directory)) == 1
+
+
+def test_the_same_search_goes_on_with_the_trials_after_it(ran):
+    _, outcome = ran["broken search again"]
+    assert outcome.status == 1
+    assert "3 of 3 trials: 2 complete, 1 failed" in outcome.stdout
+
+
+def test_a_search_tries_a_trial_that_lacked_memory_twice(ran):
+    directory, outcome = ran["short search"]
+    assert outcome.status == 1
+    assert "2 of 2 trials: 0 complete, 2 failed" in outcome.stdout
+    (history,) = directory.glob("outputs/studies/*/history.csv")
+    assert history.read_text().count("OutOfMemoryError: CUDA out of memory. (not recorded)") == 4
+    again = ran["short search retried"][1]
+    assert again.status == 0, again.stderr
+    assert "2 of 2 trials: 2 complete" in again.stdout

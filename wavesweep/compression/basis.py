@@ -216,11 +216,17 @@ def rotation_basis(shape: Sequence[int], axes: Sequence[int], seed: int, name: s
     shape, axes = tuple(shape), tuple(axes)
     seeds = [derived_seed(seed, "rotation", name, str(axis)) for axis in axes]
 
-    # As long as the basis lives: a step of training needs the matrices of all layers, more than one cache would hold.
-    @cache
-    def matrix_of(size: int, axis_seed: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-        with torch.inference_mode(False):  # or training could not use what an evaluation was the first to need
-            return torch.from_numpy(_orthogonal(size, axis_seed)).to(device, dtype)
+    kept: dict[tuple[int, int, torch.device, torch.dtype], Tensor] = {}
+
+    def matrix_of(axis_seed: int, block: Tensor) -> Tensor:
+        key = block.shape[0], axis_seed, block.device, block.dtype
+        matrix = kept.get(key)
+        if matrix is None:
+            matrix = torch.from_numpy(_orthogonal(*key[:2])).to(block)
+            # Each step of a training needs those of all layers; elsewhere they are not worth their memory.
+            if torch.is_grad_enabled() and block.requires_grad:
+                kept[key] = matrix
+        return matrix
 
     def rotate(signal: Tensor, inverse: bool) -> Tensor:
         with torch.autocast(signal.device.type, enabled=False):  # as precise as the other bases
@@ -231,7 +237,7 @@ def rotation_basis(shape: Sequence[int], axes: Sequence[int], seed: int, name: s
             rows = signal.movedim(axis, 0)
             blocks = []
             for block in torch.split(rows, ROTATION_BLOCK):
-                matrix = matrix_of(block.shape[0], axis_seed, block.device, block.dtype)
+                matrix = matrix_of(axis_seed, block)
                 blocks.append(torch.tensordot(matrix.T if inverse else matrix, block, dims=1))
             signal = (torch.cat(blocks) if len(blocks) > 1 else blocks[0]).movedim(0, axis)
         return signal

@@ -104,7 +104,7 @@ class Dataset:
     @property
     def example(self) -> Tensor:
         """One input as the network gets it, shape (1, ...): zeros, but real tokens, as some (padding) are special."""
-        return self.calibration.images[:1] if self.has_tokens else torch.zeros(1, *self.input_shape)
+        return self.calibration.images[:1].clone() if self.has_tokens else torch.zeros(1, *self.input_shape)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Bytes to float32 with mean 0 and standard deviation 1 per channel, on their device; others as they are."""

@@ -61,7 +61,7 @@ def export_onnx(
         OSError: the compressed file cannot be read.
     """
     check_onnx_packages()
-    check_shape(input_shape)
+    input_shape = check_shape(input_shape)
     scratch = give_logits(copied(model).cpu())
     if isinstance(compressed, str | Path):
         load(compressed, scratch, most_elements=most_elements)

@@ -32,7 +32,7 @@ class Teacher:
     def outputs(self, batch: Batch, inputs: Tensor) -> Tensor:
         """Logits for a batch and its normalised inputs; those of all images are computed at once, if they can be."""
         if not self._keeps:
-            return outputs_of(self._model, inputs, self._recipe.precision)
+            return outputs_of(self._model, inputs.clone(), self._recipe.precision)  # which it may change
         if self._kept is None:
             parts = [
                 outputs_of(self._model, self._dataset.normalise(part.to(self._device)).clone(), self._recipe.precision)

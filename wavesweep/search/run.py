@@ -19,7 +19,7 @@ from optuna.trial import Trial
 
 from wavesweep.checks import check
 from wavesweep.config import Settings
-from wavesweep.errors import GivenUpError, SettingsError, TrialError, WavesweepError
+from wavesweep.errors import GivenUpError, SettingsError, ShortMemoryError, TrialError, WavesweepError
 from wavesweep.export.files import export_problems
 from wavesweep.interrupt import held_back, interrupted
 from wavesweep.launch import LostError, Outcome, jobs_at_once, launch, stop_if_told
@@ -254,6 +254,8 @@ class _Process:
             live.forget(job.point.directory, done=True)
             if isinstance(outcome, GivenUpError):
                 study.tell_given_up(number, str(outcome))
+            elif isinstance(outcome, ShortMemoryError):  # once more, as one whose process died
+                study.put_back(number, crashed=True, why=str(outcome))
             else:
                 study.tell_failed(number, error=str(outcome))
         else:  # its process died

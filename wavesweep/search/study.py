@@ -128,14 +128,17 @@ class SharedStudy:
         self.attribute(number, "given_up", reason)
         self.study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
 
-    def put_back(self, number: int, crashed: bool) -> None:
+    def put_back(self, number: int, crashed: bool, why: str = "its process ended") -> None:
         """Fail a trial that did not end, and put its point back into the queue unless it crashed twice."""
         trial = self.study._storage.get_trial(self._id(number))
         attempt = int(trial.user_attrs.get("attempt", 1))
-        self.tell_failed(trial.number, crash="its process ended" if crashed else "interrupted")
+        if crashed and attempt >= _ATTEMPTS:
+            self.tell_failed(trial.number, error=why)  # counted, or a sampler could propose it for ever
+            return
+        self.tell_failed(trial.number, crash=why if crashed else "interrupted")
         # One from the queue may not have taken its parameters yet.
         point = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-        if point and (attempt < _ATTEMPTS or not crashed):
+        if point:
             again = {"attempt": attempt + crashed, "again": trial.number}
             self.study.enqueue_trial(point, user_attrs=again)
 

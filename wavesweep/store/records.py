@@ -31,6 +31,8 @@ from wavesweep.progress import tell
 # A trial has one or the other when it has ended.
 RESULT_FILE, FAILURE_FILE = "result.json", "failure.json"
 _UNRECORDED = (StoreError, SettingsError, GivenUpError, BusyError, ShortMemoryError, DeviceError)
+# Why this process can no longer use its GPU; what it computes after that fails for this reason and not for its own.
+_device_errors: list[str] = []
 # Who waits longer for another process is told so.
 _SILENT_SECONDS = 5.0
 _EARLIER = " (failed earlier; retry_failed=true runs it again)"
@@ -138,7 +140,7 @@ def once_or_failure(
     Raises:
         TrialError: it failed, now or earlier.
         ShortMemoryError: there was not enough memory.
-        DeviceError: the GPU failed.
+        DeviceError: the GPU failed; recorded where it did first.
     """
     failure_path = path.parent / failure_name
 
@@ -164,9 +166,13 @@ def once_or_failure(
                 raise
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             if _is_of_memory(error):
-                raise ShortMemoryError(f"{reason} (not recorded: the same command tries again)") from error
+                raise ShortMemoryError(f"{reason} (not recorded)") from error
             if "CUDA error:" in str(error):
-                raise DeviceError(f"{reason} (not recorded: start the same command again)") from error
+                if not _device_errors:
+                    write_json(failure_path, {"reason": reason})
+                _device_errors.append(reason)
+                text = f"{_device_errors[0]}; this process cannot use the GPU any more, run the same command again"
+                raise DeviceError(text) from error
             write_json(failure_path, {"reason": reason})
             raise TrialError(reason) from error
         failure_path.unlink(missing_ok=True)
