@@ -64,15 +64,15 @@ def states(study):
     return [trial.state for trial in study.study.get_trials()]
 
 
-def test_a_lost_trial_is_put_back_once_and_dropped_after_its_second_crash(join):
+def test_a_lost_trial_is_put_back_once_and_has_failed_after_its_second_crash(join):
     with join() as first:
         params = signed(first, key="a").params
     for attempt in (1, 2):
         with join() as study:  # on entry
             assert states(study).count(TrialState.RUNNING) == 0
-            assert study.counts() == Counts(crashed=attempt)
+            assert study.counts() == Counts(crashed=1, failed=attempt - 1)
             assert states(study).count(TrialState.WAITING) == (attempt == 1)
-            assert study.keys_taken() == {}
+            assert study.keys_taken() == ({} if attempt == 1 else {"a": 1})
             if attempt == 1:
                 again = signed(study, key="a")
                 assert again.params == params

@@ -129,7 +129,7 @@ class SharedStudy:
         self.study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
 
     def put_back(self, number: int, crashed: bool, why: str = "its process ended") -> None:
-        """Fail a trial that did not end, and put its point back into the queue unless it crashed twice."""
+        """Fail a trial that did not end, and put its point back into the queue; one that crashed twice has failed."""
         trial = self.study._storage.get_trial(self._id(number))
         attempt = int(trial.user_attrs.get("attempt", 1))
         if crashed and attempt >= _ATTEMPTS:
