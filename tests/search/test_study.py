@@ -64,19 +64,33 @@ def states(study):
     return [trial.state for trial in study.study.get_trials()]
 
 
-def test_a_lost_trial_is_put_back_once_and_has_failed_after_its_second_crash(join):
+def test_a_lost_trial_is_put_back_once_and_dropped_after_its_second_crash(join):
     with join() as first:
         params = signed(first, key="a").params
     for attempt in (1, 2):
         with join() as study:  # on entry
             assert states(study).count(TrialState.RUNNING) == 0
-            assert study.counts() == Counts(crashed=1, failed=attempt - 1)
+            assert study.counts() == Counts(crashed=attempt)
             assert states(study).count(TrialState.WAITING) == (attempt == 1)
-            assert study.keys_taken() == ({} if attempt == 1 else {"a": 1})
+            assert study.keys_taken() == {}
             if attempt == 1:
                 again = signed(study, key="a")
                 assert again.params == params
                 assert states(study) == [TrialState.FAIL, TrialState.RUNNING]
+
+
+def test_a_trial_that_lacked_memory_twice_has_failed(join):
+    with join() as study:
+        first = signed(study, key="a")
+        study.put_back(first.number, crashed=True, error="out of memory")
+        assert study.counts() == Counts(crashed=1)
+        again = signed(study, key="a")
+        assert again.params == first.params
+        study.put_back(again.number, crashed=True, error="out of memory")
+        assert study.counts() == Counts(crashed=1, failed=1)
+        assert states(study).count(TrialState.WAITING) == 0
+        assert study.keys_taken() == {"a": again.number}
+        assert study.put_back_failed() == 1
 
 
 def test_failed_trials_are_put_back_on_request_and_count_no_more(join):

@@ -255,7 +255,7 @@ class _Process:
             if isinstance(outcome, GivenUpError):
                 study.tell_given_up(number, str(outcome))
             elif isinstance(outcome, ShortMemoryError):  # once more, as one whose process died
-                study.put_back(number, crashed=True, why=str(outcome))
+                study.put_back(number, crashed=True, error=str(outcome))
             else:
                 study.tell_failed(number, error=str(outcome))
         else:  # its process died

@@ -128,17 +128,21 @@ class SharedStudy:
         self.attribute(number, "given_up", reason)
         self.study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
 
-    def put_back(self, number: int, crashed: bool, why: str = "its process ended") -> None:
-        """Fail a trial that did not end, and put its point back into the queue; one that crashed twice has failed."""
+    def put_back(self, number: int, crashed: bool, error: str | None = None) -> None:
+        """Fail a trial that did not end, and put its point back into the queue unless it crashed twice.
+
+        `error`: with which it then counts as failed. Where a process died it is none: the machine may be the reason.
+        """
         trial = self.study._storage.get_trial(self._id(number))
         attempt = int(trial.user_attrs.get("attempt", 1))
-        if crashed and attempt >= _ATTEMPTS:
-            self.tell_failed(trial.number, error=why)  # counted, or a sampler could propose it for ever
+        is_last = crashed and attempt >= _ATTEMPTS
+        if is_last and error is not None:
+            self.tell_failed(trial.number, error=error)
             return
-        self.tell_failed(trial.number, crash=why if crashed else "interrupted")
+        self.tell_failed(trial.number, crash=error or ("its process ended" if crashed else "interrupted"))
         # One from the queue may not have taken its parameters yet.
         point = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-        if point:
+        if point and not is_last:
             again = {"attempt": attempt + crashed, "again": trial.number}
             self.study.enqueue_trial(point, user_attrs=again)
 
