@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from wavesweep.config import DatasetSettings, Settings
 from wavesweep.data import splits
 from wavesweep.data.datasets import load_dataset
-from wavesweep.data.splits import Split, make_dataset
+from wavesweep.data.splits import Dataset, Split, make_dataset
 
 CPU = torch.device("cpu")
 
@@ -170,3 +170,13 @@ def test_spaced_inputs_of_a_large_split_are_evenly_spaced_and_a_small_one_is_its
     assert (len(numbers), int(numbers[0])) == (10_000, 0)
     assert set(numbers.diff().tolist()) <= {2, 3}
     assert split.spaced(20_001) is split
+
+
+def test_an_example_is_no_part_of_the_data():
+    tokens = torch.arange(12).reshape(4, 3)
+    split = Split(tokens.clone(), torch.zeros(4, dtype=torch.int64))
+    dataset = Dataset(split, split, split, 2, torch.zeros(()), torch.ones(()))
+    example = dataset.example
+    assert torch.equal(example, tokens[:1])
+    example += 1
+    assert torch.equal(split.images, tokens)

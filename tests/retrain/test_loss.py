@@ -9,7 +9,8 @@ from torch import nn
 
 from wavesweep.config import DatasetSettings, Recipe, Settings
 from wavesweep.data.datasets import load_dataset
-from wavesweep.models.train import epoch_batches
+from wavesweep.data.splits import Dataset, Split
+from wavesweep.models.train import Batch, epoch_batches
 from wavesweep.retrain.loss import Teacher, distilled_loss
 
 CPU = torch.device("cpu")
@@ -100,3 +101,22 @@ def test_images_on_disk_are_looked_at_batch_by_batch(digits):
     teacher = Teacher(model, stored, recipe, CPU)
     batch = next(epoch_batches(stored.train.images, stored.train.labels, recipe, 0, 0))
     assert len(teacher.outputs(batch, digits.normalise(batch.images))) == model.seen == 100
+
+
+class InPlace(nn.Module):
+    def forward(self, inputs):
+        inputs -= 1
+        return inputs.flatten(1)
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_a_teacher_that_changes_its_inputs_leaves_those_of_the_network_alone(augment):
+    images = torch.randn(8, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    split = Split(images.clone(), torch.zeros(8, dtype=torch.int64))
+    dataset = Dataset(split, split, split, 4, torch.zeros(()), torch.ones(()))
+    teacher = Teacher(InPlace(), dataset, Recipe(augment=augment), CPU)
+    inputs = images.clone()
+    outputs = teacher.outputs(Batch(inputs, split.labels, torch.arange(8), 0.0), inputs)
+    assert torch.equal(outputs, images.flatten(1) - 1)
+    assert torch.equal(inputs, images)
+    assert torch.equal(split.images, images)
