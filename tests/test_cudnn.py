@@ -70,7 +70,7 @@ def test_images_that_would_fill_a_gpu_stay_where_they_are(monkeypatch):
     assert moved == [GPU]
 
 
-def test_batches_are_the_same_wherever_images_lie():
+def test_images_labels_and_numbers_of_a_batch_belong_together():
     images, labels = torch.arange(10.0).reshape(10, 1, 1, 1), torch.arange(10)
     for batch in training.epoch_batches(images, labels, Recipe(batch_size=4), 0, 0):
         assert batch.images.flatten().tolist() == batch.labels.tolist() == batch.index.tolist()

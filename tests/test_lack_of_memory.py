@@ -1,4 +1,4 @@
-"""Trials that fail for want of memory or because the GPU did: nothing is recorded, and nothing is kept in memory."""
+"""Trials that fail for want of memory or because the GPU did: what is recorded, and that nothing is kept in memory."""
 
 import gc
 import json

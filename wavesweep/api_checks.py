@@ -24,7 +24,7 @@ def check_model(model: Any, settings: Settings) -> None:
             raise SettingsError("model", name, "has no shape yet", "call the model once with an input")
         if parameter.device.type == "meta":
             raise SettingsError("model", name, "has no values, being on the meta device", "load the weights")
-    check_types(model, settings)
+    _check_types(model, settings)
 
 
 def copied(model: nn.Module) -> nn.Module:
@@ -62,7 +62,7 @@ def classes_of(outputs: Any) -> int:
     return outputs.shape[1]
 
 
-def check_types(model: nn.Module, settings: Settings) -> None:
+def _check_types(model: nn.Module, settings: Settings) -> None:
     """Refuse parameters of types that cannot be coded, or not retrained."""
     retrain = settings.retrain.name
     allowed = (torch.float32,) if retrain != "none" else (torch.float32, torch.float64, torch.float16)

@@ -30,7 +30,7 @@ class TrialError(WavesweepError):
     """A trial cannot give a result (it transforms nothing, its loss is NaN); it is recorded as failed."""
 
 
-class ShortMemoryError(TrialError):
+class ShortMemoryError(WavesweepError):
     """Memory, of the machine or its GPU, did not suffice, which may be otherwise next time: nothing is recorded."""
 
 

@@ -213,8 +213,7 @@ def unrecorded(outcomes: Mapping[str, Outcome]) -> dict[str, str]:
     return {
         key: str(outcome) or type(outcome).__name__
         for key, outcome in outcomes.items()
-        if isinstance(outcome, BaseException)
-        and (isinstance(outcome, ShortMemoryError) or not isinstance(outcome, TrialError))
+        if isinstance(outcome, BaseException) and not isinstance(outcome, TrialError)
     }
 
 

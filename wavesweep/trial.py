@@ -48,6 +48,8 @@ def run_trial(settings: Settings) -> dict[str, Any]:
     Raises:
         SettingsError: a setting is wrong; nothing was trained.
         TrialError: the trial failed, now or earlier; the reason is recorded beside it.
+        ShortMemoryError: there was not enough memory.
+        DeviceError: the GPU failed.
         StoreError: the record cannot be written.
         BusyError: another process computes it, and `on_busy` is skip.
     """

@@ -91,6 +91,10 @@ WRONG = {
         ["--config-dir", ".", "--config-name", "alone"],
         ["lacks wavesweep's settings", "defaults: [config, _self_]"],
     ),
+    "setting of a configuration without ours": (
+        ["--config-dir", ".", "--config-name", "alone", "level=2"],
+        ["level: there is no such key", "defaults: [config, _self_]"],
+    ),
     "settings of a sweep": (["-m", "--cfg", "job"], ["Only one of --run, --multirun, --cfg", "leave --multirun (-m)"]),
     "number as a group's option": (["model=3"], ["model=3", "mlp", "lenet300"]),
     "null as a group's option": (["threshold=null"], ["threshold=null", "percentile", "energy"]),
