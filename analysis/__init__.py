@@ -1,1 +1,1 @@
-"""Scripts over `outputs/`: they read records, and import nothing of training."""
+"""Thin scripts over `wavesweep.analysis`, for a checkout: `python -m analysis.report outputs/`."""

@@ -18,10 +18,10 @@ import torch
 
 from wavesweep.codec.context import planes_of
 from wavesweep.codec.model_file import CODERS
-from wavesweep.compression.layers import plan_tensors
-from wavesweep.compression.symbols import Symbols
-from wavesweep.config import ModelSettings, Settings
 from wavesweep.models.zoo import build_model
+from wavesweep.pruning.plan import plan_tensors
+from wavesweep.quantization.symbols import Symbols
+from wavesweep.settings.schema import ModelSettings, Settings
 
 
 def made_up_symbols() -> list[Symbols]:

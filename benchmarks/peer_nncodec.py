@@ -33,15 +33,15 @@ import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 
-from wavesweep.app import register
-from wavesweep.baseline import Baseline, Subject, load_subject, obtain_baseline
-from wavesweep.compose import settings_from
-from wavesweep.config import Settings, config_directory
-from wavesweep.inputs import input_digests
+from wavesweep.cli.app import register
+from wavesweep.cli.composition import settings_from
+from wavesweep.experiment.baseline import Baseline, Subject, load_subject, obtain_baseline
+from wavesweep.experiment.inputs import input_digests
 from wavesweep.measure.quality import evaluate
-from wavesweep.store.keys import trial_key
-from wavesweep.store.places import trial_directory
-from wavesweep.store.records import RESULT_FILE
+from wavesweep.runtime.records import RESULT_FILE
+from wavesweep.settings.keys import trial_key
+from wavesweep.settings.places import trial_directory
+from wavesweep.settings.schema import Settings, config_directory
 
 STEPS = (0.012, 0.015, 0.0175, 0.02, 0.025, 0.03, 0.035, 0.045)
 QPS = tuple(range(-34, -9, 2))

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from analysis.collect import collect
-from analysis.report import render
+from wavesweep.analysis.collect import collect
+from wavesweep.analysis.report import render
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "analysis"))
 from records import write_records

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
-from wavesweep.app import register
-from wavesweep.compose import settings_from
-from wavesweep.config import config_directory
-from wavesweep.inputs import input_digests
-from wavesweep.store.keys import trial_key
+from wavesweep.cli.app import register
+from wavesweep.cli.composition import settings_from
+from wavesweep.experiment.inputs import input_digests
+from wavesweep.settings.keys import trial_key
+from wavesweep.settings.schema import config_directory
 
 WAVELETS = ("haar", "db2", "db3", "db4", "sym4", "sym5", "coif1", "bior2.2", "bior4.4", "rbio3.3")
 LEVELS = (1, 2, 3, 4, 5)

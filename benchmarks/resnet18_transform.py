@@ -16,10 +16,10 @@ import pywt
 import torch
 from torch import Tensor
 
-from wavesweep.compression.arm import ArmSpec, prune
-from wavesweep.compression.layers import TensorPlan, plan_tensors
-from wavesweep.config import ModelSettings, Settings
 from wavesweep.models.zoo import build_model
+from wavesweep.pruning.plan import TensorPlan, plan_tensors
+from wavesweep.pruning.prune import ArmSpec, prune
+from wavesweep.settings.schema import ModelSettings, Settings
 
 ROUNDS = 7
 

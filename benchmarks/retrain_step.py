@@ -16,14 +16,14 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from wavesweep.compression.arm import ArmSpec, prune
-from wavesweep.config import Recipe, Settings, ThresholdSettings
-from wavesweep.models.train import batch_loss, make_optimizer
+from wavesweep.experiment.prepare import plan_pruned
 from wavesweep.models.zoo import build_model, with_channels_last
-from wavesweep.prepare import plan_pruned
-from wavesweep.retrain.domain import Coefficients
-from wavesweep.retrain.quantizers import first_quantizer
-from wavesweep.retrain.rate import REFRESH_STEPS, RatePenalty
+from wavesweep.pruning.prune import ArmSpec, prune
+from wavesweep.quantization.trainable import first_quantizer
+from wavesweep.settings.schema import Recipe, Settings, ThresholdSettings
+from wavesweep.training.domain import Coefficients
+from wavesweep.training.rate import REFRESH_STEPS, RatePenalty
+from wavesweep.training.train import batch_loss, make_optimizer
 
 NETWORKS = {"lenet5": (1, 28, 28), "resnet20": (3, 32, 32)}
 # Steps per turn.

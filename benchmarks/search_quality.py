@@ -29,16 +29,16 @@ import torch
 from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 
-from wavesweep.app import config_directory, register
-from wavesweep.arms import Bench, make_bench
-from wavesweep.baseline import load_subject, obtain_baseline
-from wavesweep.coding import code_arm
-from wavesweep.compose import settings_from
-from wavesweep.compression.arm import ArmSpec
-from wavesweep.config import Settings
-from wavesweep.pareto import hypervolume
-from wavesweep.prepare import plan_pruned
-from wavesweep.store.keys import trial_key
+from wavesweep.cli.app import config_directory, register
+from wavesweep.cli.composition import settings_from
+from wavesweep.experiment.arms import Bench, make_bench
+from wavesweep.experiment.baseline import load_subject, obtain_baseline
+from wavesweep.experiment.coding import code_arm
+from wavesweep.experiment.prepare import plan_pruned
+from wavesweep.measure.fronts import hypervolume
+from wavesweep.pruning.prune import ArmSpec
+from wavesweep.settings.keys import trial_key
+from wavesweep.settings.schema import Settings
 
 SUBJECT = ("model=lenet300", "dataset=mnist")
 SEEDS = range(5)

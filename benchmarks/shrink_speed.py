@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from wavesweep.config import ModelSettings
 from wavesweep.measure.cost import multiply_accumulates, parameters
 from wavesweep.models.zoo import build_model
+from wavesweep.settings.schema import ModelSettings
 from wavesweep.shrink.units import shrink
 
 NETWORKS = {"lenet300": (1, 28, 28), "lenet5": (1, 28, 28), "resnet20": (3, 32, 32), "resnet18": (3, 32, 32)}

@@ -15,9 +15,9 @@ from uuid import uuid4
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from wavesweep.search.samplers import make_sampler
-from wavesweep.search.storage import open_storage
-from wavesweep.search.study import Description, joined
+from wavesweep.sweep.search.samplers import make_sampler
+from wavesweep.sweep.search.storage import open_storage
+from wavesweep.sweep.search.study import Description, joined
 
 SPACE = {"level": CategoricalDistribution([1, 2, 3, 4]), "threshold.percentile": FloatDistribution(40.0, 99.0)}
 TRIALS = 100

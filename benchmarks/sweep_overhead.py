@@ -21,10 +21,10 @@ from statistics import median
 
 import torch
 
-from wavesweep.config import DatasetSettings, ModelSettings, PathsSettings, Settings
 from wavesweep.data.datasets import load_dataset
 from wavesweep.measure.quality import forward
 from wavesweep.models.zoo import build_model
+from wavesweep.settings.schema import DatasetSettings, ModelSettings, PathsSettings, Settings
 
 WAVELETS = ("haar", "db2", "bior2.2", "rbio3.3", "sym4")
 LEVELS = (1, 2, 3)

@@ -6,8 +6,8 @@ from wavesweep.errors import FileFormatError, SettingsError, WavesweepError
 
 if TYPE_CHECKING:
     from wavesweep.api import CompressedModel, compress, save
-    from wavesweep.codec.files import load
-    from wavesweep.export.network import export_onnx
+    from wavesweep.experiment.onnx import export_onnx
+    from wavesweep.models.load import load
 
 __version__ = "0.1.0"
 __all__ = [
@@ -25,11 +25,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Imported on first use: decoding a file needs neither Hydra nor the data sets.
     if name == "load":
-        from wavesweep.codec.files import load
+        from wavesweep.models.load import load
 
         return load
     if name == "export_onnx":
-        from wavesweep.export.network import export_onnx
+        from wavesweep.experiment.onnx import export_onnx
 
         return export_onnx
     if name in ("CompressedModel", "compress", "save"):

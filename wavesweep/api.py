@@ -15,26 +15,26 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from wavesweep.api_checks import check_inputs, check_labels, check_model, check_shape, classes_of, copied
-from wavesweep.app import register
-from wavesweep.checks import check
+from wavesweep.cli.app import register
+from wavesweep.cli.composition import explain, settings_from
 from wavesweep.codec.header import unstorable
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import state_dict
-from wavesweep.coding import Coding, Network, code_arm
-from wavesweep.compose import explain, settings_from
-from wavesweep.compression.arm import ArmSpec
-from wavesweep.compression.importance import LayerImportance, layer_importance
-from wavesweep.config import Settings, config_directory
 from wavesweep.data.splits import Dataset, Split
 from wavesweep.errors import SettingsError
-from wavesweep.idle import idle_notes
+from wavesweep.experiment.callers import check_inputs, check_labels, check_model, check_shape, classes_of, copied
+from wavesweep.experiment.coding import Coding, Network, code_arm
+from wavesweep.experiment.notes import selection_notes
+from wavesweep.experiment.prepare import choose_device, plan_pruned
 from wavesweep.models.zoo import give_logits, take_contiguous
-from wavesweep.notes import selection_notes
-from wavesweep.prepare import choose_device, plan_pruned
-from wavesweep.retrain.interface import Places, Training
-from wavesweep.sensitivity import curves_for, read_table
-from wavesweep.store.records import write_atomically
+from wavesweep.pruning.prune import ArmSpec
+from wavesweep.pruning.sensitivity import curves_for, read_table
+from wavesweep.quantization.importance import LayerImportance, layer_importance
+from wavesweep.runtime.records import write_atomically
+from wavesweep.settings.effect import idle_notes
+from wavesweep.settings.rules import check
+from wavesweep.settings.schema import Settings, config_directory
+from wavesweep.training.interface import Places, Training
 
 
 @dataclass(frozen=True)

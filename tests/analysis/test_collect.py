@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from records import example, key_of, set_dotted, write_failure, write_record, write_records
 
-from analysis.cache import refresh
-from analysis.collect import collect
-from analysis.columns import NEWEST_SCHEMA, TRIALS
-from analysis.subjects import subjects
-from wavesweep.trial import SCHEMA_VERSION
+from wavesweep.analysis.cache import refresh
+from wavesweep.analysis.collect import collect
+from wavesweep.analysis.columns import NEWEST_SCHEMA, TRIALS
+from wavesweep.analysis.subjects import subjects
+from wavesweep.experiment.trial import SCHEMA_VERSION
 
 
 def row(collected, key, arm=0):

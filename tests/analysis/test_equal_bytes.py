@@ -7,18 +7,18 @@ import pytest
 from records import example, write_record
 from scipy import stats
 
-from analysis.catalogue.all import STUDIES
-from analysis.collect import collect
-from analysis.equal_bytes import (
+from wavesweep.analysis.catalogue.all import STUDIES
+from wavesweep.analysis.collect import collect
+from wavesweep.analysis.equal_bytes import (
     differences_at_sizes,
     differences_over_sizes,
     reached,
     sizes_compared,
     wavelets_as_methods,
 )
-from analysis.evidence import evidence
-from analysis.statistics import at_sizes
-from analysis.subjects import Subject
+from wavesweep.analysis.evidence import evidence
+from wavesweep.analysis.statistics import at_sizes
+from wavesweep.analysis.subjects import Subject
 
 SEEDS = (0, 1, 2, 3)
 # By how much accuracy lies above the common line: the wavelet's differs by seed, so that it has a spread.

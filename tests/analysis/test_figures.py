@@ -9,13 +9,13 @@ import pytest
 from analysis_command import command
 from records import example, write_record, write_records
 
-from analysis.charts import heatmap, history, layers, pareto, sizes, training
-from analysis.choices import choices
-from analysis.collect import collect
-from analysis.details import sensitivity, studies
-from analysis.figures import all_charts, charts_of
-from analysis.style import LOOKS, encoded, styled
-from analysis.subjects import describe, subjects
+from wavesweep.analysis.charts import heatmap, history, layers, pareto, sizes, training
+from wavesweep.analysis.choices import choices
+from wavesweep.analysis.collect import collect
+from wavesweep.analysis.details import sensitivity, studies
+from wavesweep.analysis.figures import all_charts, charts_of
+from wavesweep.analysis.style import LOOKS, encoded, styled
+from wavesweep.analysis.subjects import describe, subjects
 
 NAMES = (
     "accuracy_bytes",
@@ -187,7 +187,7 @@ def test_the_heat_map_has_the_means_of_one_slice(subject):
 def test_layers_have_sparsity_and_energy(subject, outputs):
     chosen = choices(subject)[0]
     record = json.loads((outputs / "runs" / chosen.row["keys"][0] / "result.json").read_text())
-    from analysis import details
+    from wavesweep.analysis import details
 
     means = layers.layer_means(details.layers(outputs, [record["key"]]))
     layer = record["arms"][0]["layers"][0]

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from records import example, write_failure, write_record, write_records
 
-from analysis.collect import collect
-from analysis.page import as_json, page_data
-from analysis.report import render
-from analysis.rerun import command
-from analysis.subjects import subjects
+from wavesweep.analysis.collect import collect
+from wavesweep.analysis.page import as_json, page_data
+from wavesweep.analysis.report import render
+from wavesweep.analysis.rerun import command
+from wavesweep.analysis.subjects import subjects
 
 pytestmark = pytest.mark.integration
 

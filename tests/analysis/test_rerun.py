@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from omegaconf import open_dict
 from records import example as record_of
 
-from analysis.rerun import UnknownSettingsError, command, differences, flat, hydra_value, overrides
-from wavesweep.app import register
-from wavesweep.compose import settings_from
-from wavesweep.config import config_directory
-from wavesweep.store.keys import trial_key
+from wavesweep.analysis.rerun import UnknownSettingsError, command, differences, flat, hydra_value, overrides
+from wavesweep.cli.app import register
+from wavesweep.cli.composition import settings_from
+from wavesweep.settings.keys import trial_key
+from wavesweep.settings.schema import config_directory
 
 LINES = [
     [],

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from records import example, write_record, write_records
 from scipy import stats
 
-from analysis.collect import collect
-from analysis.importance import setting_importance
-from analysis.statistics import compare_arms, compare_fronts, holm, paired, seed_bands
+from wavesweep.analysis.collect import collect
+from wavesweep.analysis.importance import setting_importance
+from wavesweep.analysis.statistics import compare_arms, compare_fronts, holm, paired, seed_bands
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pytest
 from analysis_command import command
 from records import example, write_failure, write_record, write_records
 
-from analysis.status import lines, lock_is_held, status
-from wavesweep.store.records import locked
+from wavesweep.analysis.status import lines, lock_is_held, status
+from wavesweep.runtime.records import locked
 
 
 def test_trials_are_done_failed_running_or_left(tmp_path):

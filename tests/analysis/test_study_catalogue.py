@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from records import example, write_record
 
-from analysis import study
-from analysis.catalogue.all import STUDIES
-from analysis.catalogue.deep_compression_densenet import _SHARES, SIZES, counted_ratio
-from analysis.catalogue.wavelet_vs_magnitude import as_shown, deepest
-from analysis.charts.paired import paired_in_trials
-from analysis.evidence import evidence
+from wavesweep.analysis import study
+from wavesweep.analysis.catalogue.all import STUDIES
+from wavesweep.analysis.catalogue.deep_compression_densenet import _SHARES, SIZES, counted_ratio
+from wavesweep.analysis.catalogue.wavelet_vs_magnitude import as_shown, deepest
+from wavesweep.analysis.charts.paired import paired_in_trials
+from wavesweep.analysis.evidence import evidence
 
 X = "threshold.percentile"
 CLAMPED = {"compat": "clamped_level", "wavelet": "bior4.4", "level": 5}

@@ -8,13 +8,13 @@ import pytest
 from records import example, write_record
 from test_study_tool import command, write_sweep
 
-from analysis import study
-from analysis.catalogue.all import STUDIES
-from analysis.columns import SETTINGS
-from analysis.command import run
-from analysis.rows import setting_values
-from analysis.study_records import has_its_key, joined, read_records, records, settings_of, with_short_paths
-from wavesweep.store.keys import trial_key
+from wavesweep.analysis import study
+from wavesweep.analysis.catalogue.all import STUDIES
+from wavesweep.analysis.columns import SETTINGS
+from wavesweep.analysis.command import run
+from wavesweep.analysis.rows import setting_values
+from wavesweep.analysis.study_records import has_its_key, joined, read_records, records, settings_of, with_short_paths
+from wavesweep.settings.keys import trial_key
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "studies"
 NAME = "weight_vs_unit"

@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 from records import example, write_record, write_records
 
-from analysis import study
-from analysis.catalogue.all import STUDIES
-from analysis.catalogue.charter import best_levels
-from analysis.catalogue.weight_vs_unit import flat_to, knee_at, lost_at
-from analysis.charts.differences import differences
-from analysis.collect import collect
-from analysis.command import run
-from analysis.evidence import evidence, keys_of, varying
-from analysis.study_tables import full_table, markdown
+from wavesweep.analysis import study
+from wavesweep.analysis.catalogue.all import STUDIES
+from wavesweep.analysis.catalogue.charter import best_levels
+from wavesweep.analysis.catalogue.weight_vs_unit import flat_to, knee_at, lost_at
+from wavesweep.analysis.charts.differences import differences
+from wavesweep.analysis.collect import collect
+from wavesweep.analysis.command import run
+from wavesweep.analysis.evidence import evidence, keys_of, varying
+from wavesweep.analysis.study_tables import full_table, markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 BY = ("method", "threshold.percentile")

@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from analysis.charts.lines import looks_of
-from analysis.charts.sizes import bars
-from analysis.style import LOOKS
-from analysis.subjects import Subject, networks_before
+from wavesweep.analysis.charts.lines import looks_of
+from wavesweep.analysis.charts.sizes import bars
+from wavesweep.analysis.style import LOOKS
+from wavesweep.analysis.subjects import Subject, networks_before
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]])

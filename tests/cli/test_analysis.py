@@ -3,9 +3,9 @@
 import pytest
 from command_line import records
 
-from analysis.collect import collect
-from analysis.columns import ONNX, SETTINGS, TRIALS
-from analysis.status import status
+from wavesweep.analysis.collect import collect
+from wavesweep.analysis.columns import ONNX, SETTINGS, TRIALS
+from wavesweep.analysis.status import status
 
 pytestmark = pytest.mark.integration
 

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from command_line import QUICK, results, run, started, trial_rows, wait_until, written
 
-from analysis.collect import collect
-from wavesweep.store.records import locked
+from wavesweep.analysis.collect import collect
+from wavesweep.runtime.records import locked
 
 pytestmark = pytest.mark.integration
 

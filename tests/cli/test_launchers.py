@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import pytest
 from command_line import ENVIRONMENT, records, run, trial_rows
 
-from wavesweep.compose import explain
+from wavesweep.cli.composition import explain
 
 HAS_SUBMITIT = find_spec("hydra_plugins") is not None and find_spec("hydra_plugins.hydra_submitit_launcher") is not None
 HAS_RAY = find_spec("hydra_plugins") is not None and find_spec("hydra_plugins.hydra_ray_launcher") is not None

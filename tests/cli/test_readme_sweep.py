@@ -7,9 +7,9 @@ import pytest
 from command_line import README_SWEEP, records, results, run, trial_rows, written
 from omegaconf import OmegaConf
 
-from wavesweep.compose import settings_from
-from wavesweep.config import METHODS, Settings
-from wavesweep.store.keys import trial_key
+from wavesweep.cli.composition import settings_from
+from wavesweep.settings.keys import trial_key
+from wavesweep.settings.schema import METHODS, Settings
 
 QUALITY = {"accuracy", "loss", "precision", "recall", "f1"}
 ARM = {

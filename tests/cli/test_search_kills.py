@@ -32,8 +32,8 @@ FORK_ALL = """
 import json, os, sys, warnings
 warnings.filterwarnings("ignore", message=".*fork. start method")
 from joblib.externals.loky.backend.context import set_start_method
-import hydra_plugins.hydra_joblib_launcher._core, wavesweep.search.run
-from wavesweep.app import main
+import hydra_plugins.hydra_joblib_launcher._core, wavesweep.sweep.search.run
+from wavesweep.cli.app import main
 
 set_start_method("fork")
 for line in sys.stdin:

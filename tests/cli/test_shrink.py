@@ -7,8 +7,8 @@ import torch
 from command_line import QUICK, records
 
 import wavesweep
-from wavesweep.config import ModelSettings
 from wavesweep.models.zoo import build_model
+from wavesweep.settings.schema import ModelSettings
 
 pytestmark = pytest.mark.integration
 

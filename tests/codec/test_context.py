@@ -25,7 +25,7 @@ from wavesweep.codec.context import (
     spread,
 )
 from wavesweep.codec.range_coder import significance_probabilities
-from wavesweep.compression.basis import identity_basis, wavelet_basis
+from wavesweep.transform.basis import identity_basis, wavelet_basis
 
 SIZES = st.integers(0, 70)
 

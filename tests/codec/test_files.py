@@ -15,8 +15,8 @@ from torch import nn
 
 import wavesweep
 from wavesweep.codec.container import read_container
-from wavesweep.codec.files import read
 from wavesweep.codec.model_file import pack
+from wavesweep.codec.read import read
 from wavesweep.codec.tensors import state_dict
 from wavesweep.errors import FileFormatError, SettingsError, StoreError, TrialError, WavesweepError
 

@@ -18,7 +18,7 @@ from wavesweep.codec.tensors import RawTensor, state_dict
 
 BOMBS = """
 import json, resource, sys, time
-import wavesweep.codec.files
+import wavesweep.models.load
 from wavesweep.codec.model_file import unpack
 from wavesweep.errors import FileFormatError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

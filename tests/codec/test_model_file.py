@@ -18,9 +18,9 @@ from wavesweep.codec.assemble import assemble, tied_names
 from wavesweep.codec.container import read_container
 from wavesweep.codec.model_file import pack, unpack
 from wavesweep.codec.tensors import RawTensor, SameTensor, state_dict
-from wavesweep.compression.basis import BasisSpec, make_basis
-from wavesweep.compression.symbols import CodedTensor, Prior, Steps
 from wavesweep.errors import FileFormatError
+from wavesweep.quantization.symbols import CodedTensor, Prior, Steps
+from wavesweep.transform.basis import BasisSpec, make_basis
 
 RAW = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from wavesweep.codec.context import Plane
 from wavesweep.codec.priors import CodedPrior, coded_prior
 from wavesweep.codec.range_coder import decode, decode_with_priors, encode
-from wavesweep.compression.basis import wavelet_basis
-from wavesweep.compression.symbols import LARGEST, Prior
 from wavesweep.errors import FileFormatError
+from wavesweep.quantization.symbols import LARGEST, Prior
+from wavesweep.transform.basis import wavelet_basis
 
 
 def entropy_bytes(symbols):

@@ -9,11 +9,11 @@ import torch
 import torchvision
 from torch.utils.data import Dataset, TensorDataset
 
-from wavesweep.config import DatasetSettings, ModelSettings, Recipe, RetrainSettings, Settings
 from wavesweep.data.datasets import forget, load_dataset
 from wavesweep.errors import SettingsError
-from wavesweep.inputs import input_digests
-from wavesweep.prepare import check_inputs
+from wavesweep.experiment.inputs import input_digests
+from wavesweep.experiment.prepare import check_inputs
+from wavesweep.settings.schema import DatasetSettings, ModelSettings, Recipe, RetrainSettings, Settings
 
 HERE = f"{__name__}."
 CPU = torch.device("cpu")

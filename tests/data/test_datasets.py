@@ -15,11 +15,11 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavesweep.config import DatasetSettings, PathsSettings, Settings
 from wavesweep.data import datasets
 from wavesweep.data.datasets import load_dataset
 from wavesweep.data.splits import Split
 from wavesweep.errors import SettingsError
+from wavesweep.settings.schema import DatasetSettings, PathsSettings, Settings
 
 REAL_DATA = Path(__file__).parents[3] / "shared" / "data"
 

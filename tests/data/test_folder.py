@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from wavesweep.config import DatasetSettings, PathsSettings, Recipe, Settings
 from wavesweep.data import datasets
 from wavesweep.data import folder as folder_module
 from wavesweep.data.datasets import load_dataset
@@ -25,7 +24,8 @@ from wavesweep.data.folder import Preparation, folder_dataset
 from wavesweep.data.splits import StoredImages
 from wavesweep.errors import SettingsError, StoreError
 from wavesweep.measure.quality import forward
-from wavesweep.models.train import train
+from wavesweep.settings.schema import DatasetSettings, PathsSettings, Recipe, Settings
+from wavesweep.training.train import train
 
 RANDOM = np.random.default_rng(0)
 CPU = torch.device("cpu")

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from wavesweep.config import DatasetSettings, Settings
 from wavesweep.data import splits
 from wavesweep.data.datasets import load_dataset
 from wavesweep.data.splits import Dataset, Split, make_dataset
+from wavesweep.settings.schema import DatasetSettings, Settings
 
 CPU = torch.device("cpu")
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from wavesweep.config import ModelSettings
 from wavesweep.measure import cost
 from wavesweep.models.zoo import build_model
+from wavesweep.settings.schema import ModelSettings
 
 CPU = torch.device("cpu")
 

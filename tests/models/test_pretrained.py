@@ -6,11 +6,11 @@ import torchvision
 from torchvision.models._api import BUILTIN_MODELS
 from torchvision.transforms._presets import ImageClassification
 
-from wavesweep.config import DatasetSettings, ModelSettings, Recipe, Settings
 from wavesweep.errors import SettingsError
-from wavesweep.inputs import input_digests
+from wavesweep.experiment.inputs import input_digests
+from wavesweep.models.pretrained import trained_weights, weights_file
 from wavesweep.models.zoo import build_model
-from wavesweep.pretrained import trained_weights, weights_file
+from wavesweep.settings.schema import DatasetSettings, ModelSettings, Recipe, Settings
 
 
 def settings(name="resnet18", epochs=0, **more):

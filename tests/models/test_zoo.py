@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file, save_model
 from torch import nn
 
-from wavesweep.config import ModelSettings
 from wavesweep.errors import SettingsError
 from wavesweep.models.zoo import FACTORIES, build_model, load_checkpoint
+from wavesweep.settings.schema import ModelSettings
 
 GREY28, COLOUR32, COLOUR224 = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 

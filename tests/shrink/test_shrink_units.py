@@ -18,8 +18,8 @@ from networks import (
 )
 from torch import nn
 
-from wavesweep.memory_format import memory_format_of
-from wavesweep.shrink.resize import fit_to
+from wavesweep.models.resize import fit_to
+from wavesweep.runtime.memory_format import memory_format_of
 from wavesweep.shrink.units import shrink
 
 

@@ -14,11 +14,11 @@ import wavesweep
 from wavesweep.codec.__main__ import main
 from wavesweep.codec.assemble import other_tensor
 from wavesweep.codec.container import read_container, write_container
-from wavesweep.codec.files import read
 from wavesweep.codec.model_file import pack, unpack
+from wavesweep.codec.read import read
 from wavesweep.codec.tensors import state_dict
-from wavesweep.compression.arm import METHODS
 from wavesweep.errors import FileFormatError, SettingsError
+from wavesweep.pruning.prune import METHODS
 from wavesweep.shrink.stored import shrink_stored
 
 # Every weight is coded: what is zero before stays zero, as these methods keep the largest.

@@ -1,1 +1,1 @@
-"""The file format: entropy coding, container, and decoding without data or training code."""
+"""Symbols to bytes and back: the .wsz file. Imports `quantization` and below; knows no data set and no model."""

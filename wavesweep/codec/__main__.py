@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save
 
-from wavesweep.codec.files import finite, read, tensor_table
 from wavesweep.codec.header import MOST_ELEMENTS
+from wavesweep.codec.read import finite, read, tensor_table
 from wavesweep.codec.tensors import state_dict
 from wavesweep.errors import FileFormatError, WavesweepError
-from wavesweep.store.records import write_atomically
+from wavesweep.runtime.records import write_atomically
 
 
 def main(arguments: list[str] | None = None) -> int:

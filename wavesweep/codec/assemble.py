@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor, is_sound
-from wavesweep.compression.basis import BasisSpec
-from wavesweep.compression.quantize import quantize_small
-from wavesweep.compression.symbols import CodedTensor
 from wavesweep.errors import TrialError
+from wavesweep.quantization.quantize import quantize_small
+from wavesweep.quantization.symbols import CodedTensor
+from wavesweep.transform.basis import BasisSpec
 
 
 def assemble(

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from wavesweep.codec.bits import Reader
 from wavesweep.codec.context import Plane, by_plane, total_size
-from wavesweep.compression.symbols import LARGEST, Symbols
 from wavesweep.errors import FileFormatError
+from wavesweep.quantization.symbols import LARGEST, Symbols
 
 _INDEX_BITS_CONVOLUTION, _INDEX_BITS_MATRIX = 8, 5
 _LONGEST = 16

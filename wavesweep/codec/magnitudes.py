@@ -10,7 +10,7 @@ import numpy as np
 
 from wavesweep.codec.channel import Channel
 from wavesweep.codec.context import Ints, Model, growing, spread
-from wavesweep.compression.symbols import LARGEST
+from wavesweep.quantization.symbols import LARGEST
 
 # Magnitudes less one below this are tokens of their own; above, a token is an exponent and the bit below the first.
 _DIRECT = 8

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from wavesweep.codec.bits import Reader, pack_bits, packed_size, unpack_bits
 from wavesweep.codec.context import Plane, by_plane, total_size
-from wavesweep.compression.symbols import LARGEST, Symbols
 from wavesweep.errors import FileFormatError
+from wavesweep.quantization.symbols import LARGEST, Symbols
 
 _HEAD = struct.Struct("<BiBQ")
 

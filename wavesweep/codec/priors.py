@@ -11,7 +11,7 @@ from math import isqrt
 
 import numpy as np
 
-from wavesweep.compression.symbols import Prior, Symbols
+from wavesweep.quantization.symbols import Prior, Symbols
 
 ODDS_BITS, MEAN_BITS = 6, 5
 _LOWEST_ODDS = 48

@@ -15,8 +15,8 @@ from wavesweep.codec.context import MODELS, Ints, Model, Odds, Plane, Significan
 from wavesweep.codec.magnitudes import code_values, first_counts
 from wavesweep.codec.priors import MEAN_BITS, ODDS_BITS, CodedPrior, coded_prior, own_priors
 from wavesweep.codec.range_end import bits_written, finished, is_end, words_of
-from wavesweep.compression.symbols import Prior, Symbols
 from wavesweep.errors import FileFormatError
+from wavesweep.quantization.symbols import Prior, Symbols
 
 NEWEST = max(MODELS)
 Priors = tuple[CodedPrior, ...]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from wavesweep.compression.symbols import CodedTensor
+from wavesweep.quantization.symbols import CodedTensor
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Data sets as tensors in memory, with splits that are fixed by the seed."""
+"""Data sets and their splits. Imports `models` and below."""

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from wavesweep.data.splits import Split
 from wavesweep.errors import SettingsError
-from wavesweep.factories import call_factory
-from wavesweep.seeding import seeded
+from wavesweep.runtime.factories import call_factory
+from wavesweep.runtime.seeding import seeded
 
 _RETURNS = "(train, test), each a pair (inputs, classes) of tensors or a Dataset of torch"
 

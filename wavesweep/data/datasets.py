@@ -13,12 +13,12 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from wavesweep.config import Settings
 from wavesweep.data.custom import custom_dataset
 from wavesweep.data.folder import Preparation, folder_dataset
 from wavesweep.data.splits import Dataset, Split, make_dataset
 from wavesweep.errors import SettingsError
-from wavesweep.pretrained import trained_weights
+from wavesweep.models.pretrained import trained_weights
+from wavesweep.settings.schema import Settings
 
 # The share of scikit-learn's digits that is the test split; that data set comes without one.
 _DIGITS_TEST_FRACTION = 0.2

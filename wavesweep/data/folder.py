@@ -18,8 +18,8 @@ from torch import Tensor
 
 from wavesweep.data.splits import Split, StoredImages
 from wavesweep.errors import SettingsError
-from wavesweep.progress import steps
-from wavesweep.store.records import once, storing
+from wavesweep.runtime.progress import steps
+from wavesweep.runtime.records import once, storing
 
 if TYPE_CHECKING:
     from torchvision.datasets import ImageFolder

@@ -1,1 +1,1 @@
-"""What a network does and costs: accuracy and friends, inference time, multiply-accumulates."""
+"""Quality, size, speed and fronts. Imports `data` and below."""

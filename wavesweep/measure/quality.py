@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wavesweep.cudnn import deterministic_convolutions
 from wavesweep.data.splits import Dataset, Split
 from wavesweep.errors import TrialError
-from wavesweep.seeding import seeded
+from wavesweep.runtime.cudnn import deterministic_convolutions
+from wavesweep.runtime.seeding import seeded
 
 # Values of a batch's images: large enough for speed, small enough for any image size; and tokens, which take more. A
 # GPU is idle between batches of a few images.

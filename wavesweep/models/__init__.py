@@ -1,1 +1,1 @@
-"""The model zoo, and loading of a user's own networks."""
+"""Networks: the zoo, pretrained ones, and filling them from files. Imports `codec` and below."""

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from wavesweep.codec.tensors import is_sound
-from wavesweep.config import ModelSettings
 from wavesweep.errors import SettingsError
-from wavesweep.factories import call_factory
 from wavesweep.models.densenet import densenet_bc
+from wavesweep.models.pretrained import torchvision_model
 from wavesweep.models.resnet import cifar_resnet
-from wavesweep.pretrained import torchvision_model
-from wavesweep.seeding import seeded
+from wavesweep.runtime.factories import call_factory
+from wavesweep.runtime.seeding import seeded
+from wavesweep.settings.schema import ModelSettings
 
 # Images up to this size get ResNet-18's small stem: 3x3, stride 1, no pooling.
 _SMALL_IMAGE = 64

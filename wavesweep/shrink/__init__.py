@@ -1,1 +1,1 @@
-"""Removing units: from a network whose units are zero to a smaller one with the same outputs."""
+"""Removing units that are all zero. Imports `models` and below."""

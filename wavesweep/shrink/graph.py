@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from wavesweep.shrink.resize import LAYERS, NORMS, is_resizable
+from wavesweep.models.resize import LAYERS, NORMS, is_resizable
 
 Indices = npt.NDArray[np.int64]
 # A module, the name of the function that would cut it, and pairs of index and unit.

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from wavesweep.shrink.resize import LAYERS
+from wavesweep.models.resize import LAYERS
 
 _IMAGES = 4
 # Rounding of means over windows of different sizes, relative.

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from wavesweep.codec.assemble import other_tensor
 from wavesweep.codec.tensors import RawTensor, StoredTensor, state_dict
-from wavesweep.compression.basis import make_basis
-from wavesweep.compression.symbols import CodedTensor, Values
+from wavesweep.quantization.symbols import CodedTensor, Values
 from wavesweep.shrink.graph import Indices
 from wavesweep.shrink.units import Shrunk, shrink
+from wavesweep.transform.basis import make_basis
 
 # Quantised biases that took up constants have so many bits at least: they were quantised once already, and are to add
 # nothing to that error. Outputs differ by some 1e-4 from those of the zeroed network, about as with float16.

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wavesweep.models.resize import LAYERS, fit_to, put_tensors
 from wavesweep.shrink.candidates import Reasons, removable
 from wavesweep.shrink.graph import Group, Indices, Part, coupled_groups
 from wavesweep.shrink.observe import Inputs, observe, outputs, random_images, same_outputs
-from wavesweep.shrink.resize import LAYERS, fit_to, put_tensors
 
 # Outputs before and after, relative to the largest: in float64 while units go, and of the float32 network at the end.
 _EXACT, _CLOSE = 1e-9, 1e-4

@@ -1,0 +1,157 @@
+"""The loop of a search, with workers that die."""
+
+import csv
+
+import optuna
+import pytest
+import torch
+from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from wavesweep.sweep.search import run
+
+from wavesweep.analysis.studies import studies, trial_states
+from wavesweep.cli.app import config_directory, register
+from wavesweep.errors import GivenUpError, StoreError, TrialError
+from wavesweep.experiment.baseline import load_subject
+from wavesweep.sweep.grid import Point, run_here
+from wavesweep.sweep.launch import LostError
+from wavesweep.sweep.monitor import Live
+from wavesweep.sweep.search.points import Points
+from wavesweep.sweep.search.run import search
+
+pytestmark = pytest.mark.integration
+
+LINES = ("search=pareto", "model.recipe.epochs=1", "threshold.percentile=interval(50,90)", "search.n_jobs=2")
+
+
+@pytest.fixture
+def points(tmp_path):
+    """Makes the points of a search in `tmp_path` of so many trials."""
+    register()
+    with initialize_config_dir(str(config_directory())):
+        loader = GlobalHydra.instance().config_loader()
+
+        def of(n_trials, *more):
+            lines = [*LINES, f"search.n_trials={n_trials}", f"paths.outputs={tmp_path / 'outputs'}", *more]
+            master = loader.load_configuration("config", [lines[0]], run_mode=RunMode.MULTIRUN)
+            space = [f"{key}={value}" for key, value in master.hydra.sweeper.params.items()]
+            return Points.parsed(loader, master, [*space, *lines])
+
+        yield of
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+class Workers:
+    """Stands for a launcher with processes of its own."""
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Batches that were launched; `launched.dying` of the first ones end as they do when a worker is killed."""
+
+    class Batches(list):
+        dying = 0
+        points = None
+
+    batches = Batches()
+
+    def launch(launcher, jobs):
+        batches.append([tuple(job) for job in jobs])
+        if len(batches) <= batches.dying:
+            return [LostError("its process ended without a record") for _ in jobs]
+        return [run_here(Point((), _settings(batches.points, job), ""), "wait") for job in jobs]
+
+    monkeypatch.setattr(run, "launch", launch)
+    return batches
+
+
+def _settings(points, job):
+    return points._composer.settings([points._parser.parse_override(line) for line in job])
+
+
+def history(tmp_path):
+    (path,) = tmp_path.glob("outputs/studies/*/history.csv")
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def counted(tmp_path):
+    """What `analysis.status` counts, from the database and from the history alone."""
+    (study,) = studies(tmp_path / "outputs" / "studies")
+    directory = tmp_path / "outputs" / "studies" / study.name
+    return dict(study.states), trial_states("postgresql://elsewhere", study.name, directory)
+
+
+def here(points):
+    search(points, BasicLauncher())
+
+
+def test_trials_whose_worker_died_are_run_again(points, launched, tmp_path, capsys):
+    launched.dying, launched.points = 1, points(4)
+    search(launched.points, Workers())
+    captured = capsys.readouterr()
+    assert "4 of 4 trials: 4 complete" in captured.out
+    assert [len(batch) for batch in launched] == [2, 2, 2]
+    assert launched[1] == launched[0]
+    rows = history(tmp_path)
+    assert [row["state"] for row in rows] == ["fail", "fail", *["complete"] * 4]
+    assert [row["reason"] for row in rows] == [*["its process ended"] * 2, *[""] * 4]
+    assert len({row["key"] for row in rows if row["state"] == "complete"}) == 4
+    assert counted(tmp_path) == ({"complete": 4, "interrupted": 2},) * 2
+
+
+def test_a_search_whose_workers_always_die_ends_and_can_go_on(points, launched, tmp_path, capsys):
+    launched.dying, launched.points = 5, points(4)
+    with pytest.raises(TrialError, match=r"^the workers of 5 batches of trials in a row died \(out of memory\?\); "):
+        search(launched.points, Workers())
+    assert len(launched) == 5
+    assert {row["state"] for row in history(tmp_path)} <= {"fail", "waiting"}
+    here(points(4))
+    assert "4 of 4 trials: 4 complete" in capsys.readouterr().out
+    assert [row["state"] for row in history(tmp_path)].count("complete") == 4
+
+
+def test_what_has_a_record_is_shown_as_cached(points, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(run, "Live", lambda *given, **named: shown.append(Live(*given, **named)) or shown[-1])
+    here(points(2))
+    here(points(4))
+    here(points(2, "search.study=same_points_once_more"))
+    counts = [(live.standing.cached, live.standing.done) for live in shown]
+    assert counts == [(0, 2), (2, 2), (2, 0)]
+
+
+def test_what_ended_without_a_record_is_shown_as_settled(points, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(run, "Live", lambda *given, **named: shown.append(Live(*given, **named)) or shown[-1])
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "run_here", lambda *_: GivenUpError("far from the front"))
+        here(points(2))
+    here(points(3))
+    assert (shown[-1].standing.cached, shown[-1].standing.done) == (2, 1)
+
+
+def test_a_full_disk_ends_the_search_and_leaves_no_trial_running(points, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "run_here", lambda *_: StoreError("no space left"))
+        with pytest.raises(StoreError, match="no space left"):
+            here(points(2))
+    here(points(2))
+    states = [row["state"] for row in history(tmp_path)]
+    assert sorted(states) == ["complete", "complete", "fail", "fail"]
+    assert counted(tmp_path) == ({"complete": 2, "interrupted": 2},) * 2
+
+
+def test_the_files_of_a_point_are_in_its_key(points, tmp_path):
+    state = load_subject(points(2).base).model.state_dict()
+    for name in ("a", "b"):
+        next(iter(state.values())).add_(1.0)
+        torch.save(state, tmp_path / f"{name}.pt")
+    (tmp_path / "c.pt").write_bytes((tmp_path / "b.pt").read_bytes())
+    names = [str(tmp_path / f"{name}.pt") for name in ("a", "b", "c")]
+    found = points(2, f"model.checkpoint=choice({','.join(names)})")
+    params = found.space.probes()[0]
+    keys = [found.key(found.settings({**params, "model.checkpoint": name})) for name in names]
+    assert keys[0] != keys[1] == keys[2]

@@ -1,0 +1,194 @@
+"""What a search shows and writes: front, hypervolume, best trials."""
+
+import csv
+import io
+import json
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState
+
+from wavesweep.settings.schema import ConstraintSettings
+from wavesweep.sweep.objectives import objectives_of
+from wavesweep.sweep.search.summary import Summary, best_trials, front_json, history_csv, measures_of, print_summary
+
+NAMES = ("accuracy", "stored_bytes")
+SPACE = {"wavelet": CategoricalDistribution(("haar", "db2")), "percentile": FloatDistribution(0, 100)}
+BASELINE, DENSE = 0.95, 1000
+
+
+def record_of(accuracy, size, sparsity):
+    measured = {"accuracy": accuracy, "f1": accuracy - 0.01}
+    arm = {
+        "validation": measured,
+        "test": {"accuracy": accuracy - 0.02},
+        "stored_bytes": size,
+        "dense_bytes": DENSE,
+        "coefficient_sparsity": sparsity,
+        "macs": 10,
+    }
+    baseline = {"validation": {"accuracy": BASELINE}, "macs": 20}
+    return {"arms": [arm], "baseline": baseline, "seconds": {"total": 1.5}}
+
+
+# Accuracy, bytes, sparsity: 0, 1 and 3 are the front, 4 is 1 again, and 2 is dominated by 1.
+MEASURED = [(0.95, 500, 0.5), (0.9, 200, 0.8), (0.85, 300, 0.7), (0.5, 100, 0.95), (0.9, 200, 0.8)]
+
+
+@pytest.fixture
+def study():
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for number, (accuracy, size, sparsity) in enumerate(MEASURED):
+        measures = measures_of(record_of(accuracy, size, sparsity), objectives_of(NAMES))
+        params = {"wavelet": "haar", "percentile": 100 * sparsity}
+        attributes = {"key": f"k{number}", "measures": measures}
+        trial = optuna.create_trial(
+            params=params, distributions=SPACE, values=[accuracy, float(size)], user_attrs=attributes
+        )
+        study.add_trial(trial)
+    return study
+
+
+@pytest.fixture
+def summary(study):
+    return Summary("one", NAMES, objectives_of(NAMES), tuple(study.trials))
+
+
+def test_the_front_has_each_point_once_the_most_accurate_first(summary):
+    assert [trial.number for trial in summary.front] == [0, 1, 3]
+
+
+def test_the_front_begins_with_the_best_in_the_first_objective_also_where_less_is_better(study):
+    names = ("stored_bytes", "accuracy")
+    turned = [optuna.trial.FrozenTrial(**{**_parts(trial), "values": trial.values[::-1]}) for trial in study.trials]
+    front = Summary("one", names, objectives_of(names), tuple(turned)).front
+    assert [trial.values for trial in front] == [[100.0, 0.5], [200.0, 0.9], [500.0, 0.95]]
+
+
+def _parts(trial):
+    return {
+        "number": trial.number,
+        "state": trial.state,
+        "value": None,
+        "datetime_start": None,
+        "datetime_complete": None,
+        "params": trial.params,
+        "distributions": trial.distributions,
+        "user_attrs": trial.user_attrs,
+        "system_attrs": {},
+        "intermediate_values": {},
+        "trial_id": trial._trial_id,
+    }
+
+
+def test_the_hypervolume_is_the_area_up_to_a_network_of_no_accuracy_and_dense_size(summary):
+    # By columns of size: 100 to 200 of 1000 bytes at 50 %, 200 to 500 at 90 %, 500 to 1000 at 95 %.
+    assert summary.hypervolume == pytest.approx(0.1 * 0.5 + 0.3 * 0.9 + 0.5 * 0.95)
+    assert summary.reference == [0.0, 1000.0]
+
+
+def test_a_search_without_a_complete_trial_has_no_front(capsys):
+    empty = Summary("one", NAMES, objectives_of(NAMES), ())
+    assert empty.front == empty.reference == []
+    assert empty.hypervolume == 0.0
+    best = best_trials((), ConstraintSettings())
+    assert best[0].trial is None
+    print_summary(empty, best, list(SPACE))
+    assert capsys.readouterr().out == "no trial is complete yet\n"
+    assert json.loads(json.dumps(front_json(empty, best), allow_nan=False))["front"] == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({}, [0]),  # as with max_drop=1
+        ({"max_drop": 0}, [0]),
+        ({"max_drop": 5}, [1]),  # 95 - 90 is 5.000000000000004 in floats
+        ({"max_drop": 4.9}, [0]),
+        ({"max_drop": 100}, [3]),
+        ({"max_bytes": 300}, [1]),
+        ({"max_bytes": 99}, [None]),
+        ({"min_sparsity": 70}, [1]),
+        ({"min_sparsity": 95}, [3]),
+        ({"min_sparsity": 96}, [None]),
+        ({"max_drop": 11, "max_bytes": 1000, "min_sparsity": 60}, [1, 0, 1, 1]),
+        ({"max_drop": 1, "max_bytes": 200}, [0, 1, None]),
+    ],
+)
+def test_best_trials_under_each_constraint_and_under_all(summary, limits, expected):
+    found = best_trials(summary.trials, ConstraintSettings(**limits))
+    assert [one.trial and one.trial.number for one in found] == expected
+
+
+def test_what_is_printed(summary, capsys):
+    limits = ConstraintSettings(max_drop=5, max_bytes=99)
+    print_summary(summary, best_trials(summary.trials, limits), list(SPACE))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Pareto front of one: 3 of 5 complete trials"
+    assert lines[1].split() == ["trial", "wavelet", "percentile", "validation", "%", "bytes", "test", "%"]
+    assert [line.split() for line in lines[2:5]] == [
+        ["0", "haar", "50", "95.00", "500", "93.00"],
+        ["1", "haar", "80", "90.00", "200", "88.00"],
+        ["3", "haar", "95", "50.00", "100", "48.00"],
+    ]
+    assert lines[5] == "hypervolume 0.7950 (reference point: accuracy 0.00, stored_bytes 1,000)"
+    lost = "at most 5 points of validation accuracy lost"
+    assert lines[6:] == [
+        f"{lost}: smallest file is trial 1, 200 bytes, validation 90.00 % (5.00 points lost), test 88.00 %",
+        "at most 99 bytes: no trial satisfies it",
+        f"{lost}, at most 99 bytes: no trial satisfies it",
+    ]
+
+
+def test_front_json(summary):
+    content = json.loads(json.dumps(front_json(summary, best_trials(summary.trials, ConstraintSettings(max_bytes=99)))))
+    assert content["objectives"] == [
+        {"name": "accuracy", "direction": "maximize"},
+        {"name": "stored_bytes", "direction": "minimize"},
+    ]
+    assert content["complete_trials"] == 5
+    assert content["hypervolume"] == pytest.approx(0.795)
+    assert [(row["number"], row["key"], row["values"]) for row in content["front"]] == [
+        (0, "k0", [0.95, 500.0]),
+        (1, "k1", [0.9, 200.0]),
+        (3, "k3", [0.5, 100.0]),
+    ]
+    assert content["front"][1]["params"] == {"wavelet": "haar", "percentile": 80.0}
+    assert content["front"][1]["test_accuracy"] == pytest.approx(0.88)
+    assert content["best"] == [
+        {"constraint": "at most 99 bytes", "wanted": "highest validation accuracy", "trial": None}
+    ]
+
+
+def test_history_has_a_row_per_trial_of_every_kind(study):
+    notes = {"error": "diverged, badly", "crash": "its process ended", "duplicate_of": "1"}
+    for name, text in notes.items():
+        trial = study.ask(SPACE)
+        trial.set_user_attr(name, text)
+        study.tell(trial, state=TrialState.FAIL)
+    trial = study.ask(SPACE)
+    trial.set_user_attr("given_up", "weak")
+    study.tell(trial, state=TrialState.PRUNED)
+    study.ask(SPACE)
+    study.enqueue_trial({"wavelet": "haar", "percentile": 1.0})
+    known = {**study.trials[0].user_attrs, "warm_start": True, "cached": True}
+    params = {"wavelet": "db2", "percentile": 2.0}
+    study.add_trial(optuna.create_trial(params=params, distributions=SPACE, values=[0.1, 900.0], user_attrs=known))
+    rows = list(csv.DictReader(io.StringIO(history_csv(study.trials, NAMES).decode())))
+    assert [int(row["number"]) for row in rows] == list(range(12))
+    assert [row["state"] for row in rows] == [
+        *["complete"] * 5,
+        *["fail"] * 3,
+        "pruned",
+        "running",
+        "waiting",
+        "warm_start",
+    ]
+    assert [row["reason"] for row in rows[5:9]] == [*notes.values(), "weak"]
+    assert [(float(row["accuracy"]), float(row["stored_bytes"])) for row in rows[:5]] == [
+        (accuracy, size) for accuracy, size, _ in MEASURED
+    ]
+    assert all(row["accuracy"] == "" for row in rows[5:11])
+    assert json.loads(rows[11]["params"]) == params
+    assert rows[11]["cached"] == "True"

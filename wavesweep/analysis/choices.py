@@ -1,0 +1,103 @@
+"""The best settings under plain constraints, in words. Choices are made on the validation split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from wavesweep.analysis.subjects import Subject, describe
+from wavesweep.measure.fronts import knee
+
+POINTS_LOST, RATIO = 1.0, 10.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A setting that was chosen, or why there is none.
+
+    Attributes:
+        rule: the constraint, in words.
+        label: the same, shortly.
+        row: of `Subject.means`, or None.
+        words: what it is and what it costs, or why nothing was chosen.
+    """
+
+    rule: str
+    label: str
+    row: "pd.Series[Any] | None"
+    words: str
+
+
+def choices(subject: Subject) -> list[Choice]:
+    """The three of a subject, all methods competing, on means over seeds."""
+    means = subject.means
+    return [_smallest(subject, means), _most_accurate(subject, means), _knee(subject, means)]
+
+
+def _smallest(subject: Subject, means: pd.DataFrame) -> Choice:
+    rule = f"smallest file that loses at most {POINTS_LOST:g} point", f"smallest, at most {POINTS_LOST:g} point lost"
+    fitting = means[means["accuracy_drop"] <= POINTS_LOST + 1e-9]
+    if fitting.empty:
+        least = means.loc[means["accuracy_drop"].idxmin()]
+        return Choice(
+            *rule,
+            None,
+            f"None: no setting loses at most {POINTS_LOST:g} point of validation accuracy. The one that loses least, "
+            f"{describe(least, subject.varying)}, loses {least['accuracy_drop']:.1f} points at {size(least)}.",
+        )
+    return _chosen(subject, rule, _first(fitting, ["stored_bytes", "accuracy_drop"], [True, True]))
+
+
+def _most_accurate(subject: Subject, means: pd.DataFrame) -> Choice:
+    rule = f"highest accuracy at {RATIO:g} times smaller or more", f"best at {RATIO:g}× or more"
+    fitting = means[means["compression_ratio"] >= RATIO]
+    if fitting.empty:
+        return Choice(
+            *rule,
+            None,
+            f"None: no file is {RATIO:g} times smaller than the float32 weights; the smallest is "
+            f"{means['compression_ratio'].max():.1f} times smaller. Prune more, or quantise to fewer bits.",
+        )
+    return _chosen(subject, rule, _first(fitting, ["validation_accuracy", "stored_bytes"], [False, True]))
+
+
+def _knee(subject: Subject, means: pd.DataFrame) -> Choice:
+    points = np.column_stack([means["validation_accuracy"], np.log(means["stored_bytes"].astype(float))])
+    rule = "knee of the front of accuracy and bytes", "knee"
+    return _chosen(subject, rule, means.iloc[knee(points, (True, False))])
+
+
+def _first(rows: pd.DataFrame, by: Sequence[str], ascending: Sequence[bool]) -> "pd.Series[Any]":
+    return rows.sort_values(list(by), ascending=list(ascending), kind="stable").iloc[0]
+
+
+def _chosen(subject: Subject, rule: tuple[str, str], row: "pd.Series[Any]") -> Choice:
+    drop = row["accuracy_drop"]
+    cost = f"{'loses' if drop > 0 else 'gains'} {abs(drop):.1f} points of" if abs(drop) >= 0.05 else "loses no"
+    seeds = f"mean of {row['seeds']} seeds" if row["seeds"] > 1 else f"one seed of {subject.seeds}"
+    if subject.seeds == 1:
+        seeds = "one seed"
+    accuracy = f"{100 * row['validation_accuracy']:.1f} %; test {100 * row['test_accuracy']:.1f} %; {seeds}"
+    compared = "" if row["is_main"] else " (as a compared arm)"
+    setting = describe(row, subject.varying) + compared
+    words = (
+        f"{setting}: {size(row)}, {row['compression_ratio']:.1f} times smaller; "
+        f"{cost} validation accuracy ({accuracy})."
+    )
+    return Choice(*rule, row, words)
+
+
+def size(row: "pd.Series[Any]") -> str:
+    """The stored bytes in readable units."""
+    return readable_bytes(row["stored_bytes"])
+
+
+def readable_bytes(count: float) -> str:
+    """Bytes in powers of a thousand, three digits."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000 or unit == "MB":
+            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.3g} {unit}"
+        count /= 1000
+    raise AssertionError

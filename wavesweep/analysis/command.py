@@ -1,0 +1,70 @@
+"""What the scripts have in common: the argument, errors as one line, exit statuses."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from wavesweep.errors import WavesweepError
+
+EXIT_FAILED, EXIT_WRONG_ARGUMENT = 1, 2
+_EXTRA = ("pandas", "pyarrow", "plotly", "matplotlib", "jinja2")
+
+
+class WrongArgumentError(WavesweepError):
+    """An argument of a script is wrong; nothing was done."""
+
+
+def outputs_argument(script: str, what: str) -> argparse.ArgumentParser:
+    """A parser with the one argument that all scripts take."""
+    parser = argparse.ArgumentParser(prog=f"python -m {program(script)}", description=what)
+    parser.add_argument(
+        "outputs", type=Path, nargs="?", default=Path("outputs"), help="the directory of records (default: outputs)"
+    )
+    return parser
+
+
+def program(script: str) -> str:
+    """The module that was started: `analysis.<script>` in a checkout, `wavesweep.analysis.<script>` where installed."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec is not None and spec.name.endswith(f"analysis.{script}") else f"analysis.{script}"
+
+
+def checked_outputs(outputs: Path) -> Path:
+    """`outputs`, if it is a directory.
+
+    Raises:
+        WrongArgumentError: it is none.
+    """
+    if not outputs.is_dir():
+        kind = "is not a directory" if outputs.exists() else "does not exist"
+        raise WrongArgumentError(
+            f"{outputs} {kind}; give the paths.outputs of your sweeps, or run one first: python -m wavesweep"
+        )
+    return outputs
+
+
+def run(main: Callable[[], None]) -> int:
+    """Run a script; its exit status. Errors that a user can cause are one line on stderr."""
+    try:
+        main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); give Python's last flush somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except WrongArgumentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_WRONG_ARGUMENT
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA:
+            raise
+        print(f"error: {error.name} is not installed: pip install 'wavesweep[analysis]'", file=sys.stderr)
+        return EXIT_WRONG_ARGUMENT
+    except (WavesweepError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return 130
+    return 0

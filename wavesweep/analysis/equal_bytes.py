@@ -1,0 +1,96 @@
+"""Wavelets against other methods at equal stored bytes, paired by seed, for each kind of retraining."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import sqrt
+
+import pandas as pd
+
+from wavesweep.analysis.statistics import Paired, at_sizes, holm, paired
+from wavesweep.analysis.style import in_order
+from wavesweep.analysis.subjects import Subject
+
+# The method that others are compared with, and its wavelet; others are methods of their own.
+REFERENCE, REFERENCE_WAVELET = "wavelet", "haar"
+STAGES = {"none": "one shot", "gradual": "pruned while retrained", "rate": "bits in the loss"}
+_FIELDS = ("n", "mean", "low", "high", "t_test_p", "p")
+
+
+def wavelets_as_methods(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the wavelet's name for the method where it is another one than the reference's."""
+    others = (rows["method"] == REFERENCE) & (rows["wavelet"] != REFERENCE_WAVELET)
+    return rows.assign(method=rows["method"].mask(others, rows["wavelet"]))
+
+
+def sizes_compared(subject: Subject, retraining: str) -> list[int]:
+    """Where methods are compared: the geometric middles between neighbouring sizes of the wavelet's settings.
+
+    The size of a setting is the median over seeds. Middles lie inside the wavelet's curve for nearly every seed.
+    """
+    rows = subject.singles
+    rows = rows[(rows["method"] == REFERENCE) & (rows["retrain.name"] == retraining)]
+    medians = sorted(set(rows.groupby("setting")["stored_bytes"].median()))
+    return sorted({round(sqrt(smaller * larger)) for smaller, larger in pairwise(medians)})
+
+
+def reached(subject: Subject) -> pd.DataFrame:
+    """Test accuracy of each method at each size: `retraining`, `stored_bytes`, `method`, `seeds`, `mean`, `std`."""
+    found = []
+    for retraining, rows in _stages(subject):
+        sizes = sizes_compared(subject, retraining)
+        for method in in_order(rows["method"]):
+            at = at_sizes(rows, method, sizes)
+            for size in sizes:
+                values = at[size].dropna()
+                found.append((retraining, size, method, len(values), values.mean(), values.std()))
+    columns = ["retraining", "stored_bytes", "method", "seeds", "mean", "std"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def differences_at_sizes(subject: Subject) -> pd.DataFrame:
+    """Test accuracy of the wavelet minus that of each other method, as fractions, at each size.
+
+    Returns:
+        `retraining`, `stored_bytes`, `method`, the fields of `Paired`, and `adjusted_p`: the t-test's, by Holm over
+        all rows of one kind of retraining.
+    """
+    return _differences(subject, together=False)
+
+
+def differences_over_sizes(subject: Subject) -> pd.DataFrame:
+    """The same averaged over the sizes, seed by seed; `stored_bytes` is the number of sizes that both reach."""
+    return _differences(subject, together=True)
+
+
+def _differences(subject: Subject, together: bool) -> pd.DataFrame:
+    parts = []
+    for retraining, rows in _stages(subject):
+        sizes = sizes_compared(subject, retraining)
+        own = at_sizes(rows, REFERENCE, sizes)
+        found: list[tuple[object, ...]] = []
+        for method in in_order(set(rows["method"]) - {REFERENCE}):
+            each = own - at_sizes(rows, method, sizes)
+            if together:
+                # Seeds that only one of them has make no pairs; then the sizes that all pairs reach.
+                both = each.dropna(axis="index", how="all").dropna(axis="columns")
+                values = both.mean(axis="columns") if both.shape[1] else both.iloc[:0].sum(axis="columns")
+                found.append((retraining, both.shape[1], method, *_fields(paired(values.to_numpy(dtype=float)))))
+                continue
+            for size in sizes:
+                result = paired(each[size].dropna().to_numpy(dtype=float))
+                found.append((retraining, size, method, *_fields(result)))
+        part = pd.DataFrame(found, columns=["retraining", "stored_bytes", "method", *_FIELDS])
+        parts.append(part.assign(adjusted_p=holm(part["t_test_p"].astype(float).tolist())))
+    if not parts:
+        return pd.DataFrame(columns=["retraining", "stored_bytes", "method", *_FIELDS, "adjusted_p"])
+    return pd.concat(parts, ignore_index=True)
+
+
+def _fields(result: Paired) -> Sequence[object]:
+    return [getattr(result, name) for name in _FIELDS]
+
+
+def _stages(subject: Subject) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each kind of retraining that has the wavelet, in the order of `STAGES`."""
+    rows = subject.rows
+    return [(name, part) for name in STAGES if REFERENCE in set((part := rows[rows["retrain.name"] == name])["method"])]

@@ -1,0 +1,1 @@
+"""Hydra's side: the command line, composition of settings, one-line errors. Imports everything below."""

@@ -1,0 +1,149 @@
+"""The command line: compose the settings, run one trial or a sweep, turn errors into one line."""
+
+import os
+import sys
+from importlib.metadata import version
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from wavesweep.cli.composition import explain, parse_error, settings_from
+from wavesweep.cli.scan_sweeper import SensitivitySweeper, SensitivitySweeperConfig
+from wavesweep.cli.search_sweeper import SearchSweeper, SearchSweeperConfig
+from wavesweep.errors import SettingsError, WavesweepError
+from wavesweep.runtime.signals import interrupted, listen
+from wavesweep.runtime.workers import init_worker
+from wavesweep.settings.schema import Settings, config_directory
+from wavesweep.sweep.grid import GridSweeper, GridSweeperConfig
+from wavesweep.sweep.table import print_trials
+
+# Errors with one line of their own; the files of a configuration are YAML, as text.
+_REPORTED = (WavesweepError, HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
+EXIT_FAILED, EXIT_SETTINGS, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def task(config: DictConfig) -> float:
+    """Run one trial and return its objective, the validation accuracy of the main arm."""
+    init_worker(__name__)
+    # Here and not above: a sweep whose records are all there does without PyTorch, which takes seconds to import.
+    from wavesweep.experiment.export import export_line, export_trial
+    from wavesweep.experiment.trial import objective, run_trial
+
+    single = HydraConfig.get().mode == RunMode.RUN
+    try:
+        settings = settings_from(config)
+        if single and settings.search.name != "none":
+            raise SettingsError(
+                "search", settings.search.name, "is a sweep", "add -m: python -m wavesweep -m search=..."
+            )
+        if single and HydraConfig.get().sweeper.params:
+            print(
+                "note: this experiment describes a sweep, of which this is one trial; add -m to run it", file=sys.stderr
+            )
+        record = run_trial(settings)
+        if single:
+            print_trials([({}, record)], settings)
+        exported = export_trial(settings, record)
+        if single and exported is not None:
+            print(export_line(settings, record["key"], exported))
+    except WavesweepError as error:
+        if not single:
+            raise
+        # Hydra would print a line of its own before the exception; leave without it.
+        sys.exit(_report(error))
+    return objective(record)
+
+
+def main() -> int:
+    """Entry point of `python -m wavesweep` and of the console script; returns the exit status."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"wavesweep {version('wavesweep')}")
+        return 0
+    listen()
+    try:
+        status = _run()
+    except BaseException:
+        if not interrupted():
+            raise
+        status = EXIT_INTERRUPTED
+    if interrupted():
+        print("\nStopped. Finished trials are kept; the same command goes on from here.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return status
+
+
+def _run() -> int:
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # With this set Hydra raises its errors instead of printing several lines and leaving.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    register()
+    try:
+        hydra.main(config_path=str(config_directory()), config_name="config")(task)()
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); give Python's last flush somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except (*_REPORTED, OSError) as error:
+        if wants_traceback:
+            raise
+        return _report(error)
+    except ValueError as error:
+        wrong = _wrong_use(str(error))
+        if wants_traceback or wrong is None:
+            raise
+        return _report(wrong)
+    return 0
+
+
+def register() -> None:
+    """Make the schema, and the grid sweeper as the sweeper that is used when none is named, known to Hydra."""
+    store = ConfigStore.instance()
+    schema = OmegaConf.structured(Settings)
+    # A factory's arguments are the user's own names, so new keys are welcome in these two places.
+    OmegaConf.set_struct(schema.model.arguments, False)
+    OmegaConf.set_struct(schema.dataset.arguments, False)
+    store.store(name="schema", node=schema, replace=True)
+    Plugins.instance().register(GridSweeper)  # Hydra has stored its own sweepers by now
+    Plugins.instance().register(SensitivitySweeper)
+    store.store(group="hydra/sweeper", name="basic", node=GridSweeperConfig, replace=True)
+    Plugins.instance().register(SearchSweeper)
+    store.store(group="hydra/sweeper", name="search", node=SearchSweeperConfig, replace=True)
+    store.store(group="hydra/sweeper", name="sensitivity", node=SensitivitySweeperConfig, replace=True)
+
+
+def _wrong_use(text: str) -> SettingsError | None:
+    """The error for what Hydra answers a user's mistake with a ValueError of its own."""
+    if "Config group override must be" in text:  # to model=null, model=3 or =3; names neither the group nor its options
+        return _wrong_option(sys.argv[1:])
+    if text.startswith("Only one of --run"):
+        sweeps = bool({"-m", "--multirun"} & set(sys.argv))
+        remedy = "to look at the settings of a sweep leave --multirun (-m) out" if sweeps else "give one of them"
+        return SettingsError.from_text(f"{text}; {remedy}")
+    return None
+
+
+def _wrong_option(arguments: list[str]) -> SettingsError:
+    """The error for the first group on the command line whose value is none of its options."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if not key:
+            return parse_error(argument)
+        options = sorted(file.stem for file in (config_directory() / key).glob("*.yaml"))
+        if options and value not in options:
+            return SettingsError(key, value, f"must be one of {', '.join(options)}")
+    return SettingsError("group", " ".join(arguments), "must be the name of one of its options, see --help")
+
+
+def _report(error: Exception) -> int:
+    if interrupted():  # whatever it is, Ctrl-C is its cause
+        return EXIT_INTERRUPTED
+    print(f"error: {explain(error)}", file=sys.stderr)
+    is_failure = isinstance(error, WavesweepError) and not isinstance(error, SettingsError)
+    return EXIT_SETTINGS if isinstance(error, _REPORTED) and not is_failure else EXIT_FAILED

@@ -1,0 +1,56 @@
+"""Reading a compressed file, and what can be told of its tensors; nothing is ever unpickled."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wavesweep.codec.header import MOST_ELEMENTS
+from wavesweep.codec.model_file import unpack
+from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor, is_sound, state_dict
+from wavesweep.errors import FileFormatError
+
+
+def read(path: str | Path, most_elements: int = MOST_ELEMENTS) -> tuple[list[StoredTensor], dict[str, Any]]:
+    """The stored tensors of a file, and its header.
+
+    Raises:
+        FileFormatError: the file is damaged; the message names it.
+    """
+    try:
+        return unpack(Path(path).read_bytes(), most_elements)
+    except FileFormatError as error:
+        raise FileFormatError(f"{path}: {error}") from None
+
+
+def tensor_table(tensors: list[StoredTensor]) -> list[dict[str, Any]]:
+    """One row per tensor: name, shape, basis, how its numbers are stored, how many, and the share of zeros."""
+    return [
+        {
+            "tensor": name,
+            "shape": "x".join(map(str, value.shape)) or "1",
+            **_stored_as(tensor, value),
+            "dtype": str(value.dtype).removeprefix("torch."),
+        }
+        for tensor, (name, value) in zip(tensors, state_dict(tensors).items(), strict=True)
+    ]
+
+
+def _stored_as(tensor: StoredTensor, value: Tensor) -> dict[str, Any]:
+    basis, values, numbers = "-", "", (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    if isinstance(tensor, SameTensor):
+        values = f"same as {tensor.of}"
+    elif isinstance(tensor, RawTensor):
+        values = str(tensor.values.dtype)
+    else:
+        basis = " ".join([tensor.basis.wavelet or tensor.basis.kind, *map(str, tensor.basis.levels)])
+        values, numbers = type(tensor.reconstruction).__name__.lower(), tensor.symbols
+    zero = float((numbers == 0).mean()) if numbers.size else 0.0
+    return {"basis": basis, "values": values, "numbers": numbers.size, "zero": zero}
+
+
+def finite(state: Mapping[str, Tensor]) -> bool:
+    """Whether all decoded numbers are finite, or infinite where a mask may be."""
+    return all(is_sound(value) for value in state.values() if value.is_floating_point())

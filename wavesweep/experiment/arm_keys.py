@@ -1,0 +1,121 @@
+"""Keys of arms: what can change an arm's result, and nothing else."""
+
+from dataclasses import asdict
+from typing import Any
+
+import pywt
+
+from wavesweep.experiment.coding import (
+    Coding,
+    deciding_quantization,
+    deciding_retraining,
+    deciding_threshold,
+    has_bands,
+)
+from wavesweep.pruning.plan import TensorPlan
+from wavesweep.pruning.prune import METHODS, ArmSpec
+from wavesweep.settings.keys import differences, hash_of
+from wavesweep.shrink.stored import FOLDED_BITS
+
+# Raise when an arm of the same specification would give another result than before.
+ARM_VERSION = 7
+# Likewise of an arm that is retrained.
+RETRAINING_VERSION = 2
+
+
+def arm_key(spec: ArmSpec, baseline_key: str, coding: Coding) -> str:
+    """Hash of what can change the arm's result: effective levels and filters, not requested ones or names."""
+    return hash_of(_content(spec, baseline_key, coding))
+
+
+def shared_key(spec: ArmSpec, baseline_key: str, coding: Coding) -> str | None:
+    """Hash of what decides the epochs of a retraining that arms share which differ only in how they are stored.
+
+    None where they share none.
+    """
+    if coding.retrain.name in ("none", "rate"):
+        return None
+    content = _content(spec, baseline_key, coding)
+    for name in ("quantize", "codec", "images_seed", "step_scale", "shrink"):
+        content.pop(name, None)
+    # How many epochs are left for a quantiser that is trained.
+    content["retrain"]["quantize_epochs"] = coding.retrain.quantize_epochs if coding.quantize.is_trainable else 0
+    for tensor in content["tensors"]:
+        del tensor["bits"]
+    return hash_of({"retrained": content})
+
+
+def _content(spec: ArmSpec, baseline_key: str, coding: Coding) -> dict[str, Any]:
+    method = METHODS[spec.method]
+    uses_wavelet = method.basis in ("wavelet", "shuffled")
+    threshold = deciding_threshold(spec)
+    seeded = method.basis in ("rotation", "shuffled") or method.score == "random"
+    rule: dict[str, Any]
+    if spec.kept is None:
+        rule = {"rule": spec.threshold.rule, "number": rule_number(spec), **_allocation(spec)}
+    else:
+        rule = {"kept": list(spec.kept)}
+    return {
+        "version": ARM_VERSION,
+        "baseline": baseline_key,
+        "method": asdict(method),
+        "tensors": [_plan_content(plan, method.basis) for plan in spec.plans],
+        "boundary": spec.boundary if uses_wavelet else None,
+        "seed": spec.seed if seeded else None,
+        "scope": spec.threshold.scope,
+        "quantize": differences(deciding_quantization(coding.quantize, has_bands(spec))),
+        "codec": coding.codec.name,
+        "step_scale": spec.step_scale,
+        # How the scale is found; before, tied tensors were measured as they had been.
+        **({"scale_version": 2} if coding.quantize.max_drop is not None else {}),
+        "images_seed": coding.seed if coding.quantize.importance != "none" else None,
+        **(
+            {
+                "retrain": deciding_retraining(coding.retrain, coding.quantize.is_trainable),
+                "order_seed": coding.seed,
+                "retraining_version": RETRAINING_VERSION,
+            }
+            if coding.retrain.name != "none"
+            else {}
+        ),
+        "shrinkage": threshold.shrinkage,
+        "atom_norm": threshold.atom_norm,
+        **rule,
+        **({"shrink": FOLDED_BITS if coding.quantize.other == "quantized" else True} if coding.shrink else {}),
+    }
+
+
+def _allocation(spec: ArmSpec) -> dict[str, Any]:
+    """What shares the percentile out: nothing for the default, so that keys from before there was a choice remain."""
+    if spec.threshold.allocation == "uniform":
+        return {}
+    curves = {"curves": spec.curves} if spec.threshold.allocation == "sensitivity" else {}
+    return {"allocation": spec.threshold.allocation, **curves}
+
+
+def rule_number(spec: ArmSpec) -> float | None:
+    """The number that goes with the threshold rule, None for a rule without one."""
+    threshold = spec.threshold
+    return {"percentile": threshold.percentile, "energy": threshold.energy, "absolute": threshold.value}.get(
+        threshold.rule
+    )
+
+
+def _plan_content(plan: TensorPlan, basis: str) -> dict[str, Any]:
+    # The view counts for every basis: the coder's contexts are its rows and columns.
+    content: dict[str, Any] = {
+        "name": plan.name,
+        "percentile": plan.percentile,
+        "bits": plan.bits,
+        "view": plan.view,
+    }
+    if basis == "identity":
+        return content
+    content["axes"] = plan.axes
+    if basis in ("wavelet", "shuffled"):
+        # db1, haar and bior1.1 are one wavelet; what counts are the filters.
+        content |= {
+            "levels": plan.levels,
+            "filters": pywt.Wavelet(plan.wavelet).filter_bank if any(plan.levels) else None,
+        }
+    return content

@@ -1,0 +1,185 @@
+"""The trained network that every trial starts from: made once, stored, and shared by all processes."""
+
+import time
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from wavesweep.codec.assemble import once_each, tied_names
+from wavesweep.data.datasets import load_dataset
+from wavesweep.data.splits import Dataset
+from wavesweep.experiment.inputs import checkpoint_digest
+from wavesweep.measure.alternatives import dense_file_bytes, gzip_bytes, int8_state
+from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates
+from wavesweep.measure.quality import evaluate
+from wavesweep.models.pretrained import weights_file
+from wavesweep.models.zoo import build_model, load_checkpoint, with_channels_last
+from wavesweep.runtime.records import once_or_failure, write_atomically
+from wavesweep.settings.keys import baseline_key
+from wavesweep.settings.schema import Settings
+from wavesweep.training.train import discard_checkpoint, train
+
+_WEIGHTS_FILE = "weights.safetensors"
+# The network of the last trial, which the next one of this process most likely uses again.
+_models: dict[tuple[object, ...], nn.Module] = {}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the settings say is to be compressed: data, network and the digests of files they name."""
+
+    dataset: Dataset
+    model: nn.Module
+    digests: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The trained weights (state dict on the CPU), and their record."""
+
+    state: dict[str, Tensor]
+    record: dict[str, Any]
+
+
+def load_subject(settings: Settings) -> Subject:
+    """Data set and untrained network; both are kept for the next call of this process.
+
+    Raises:
+        SettingsError: the data set, the model or the checkpoint cannot be had.
+    """
+    dataset = load_dataset(settings)
+    digests = {} if dataset.digest is None else {"dataset": dataset.digest}
+    if settings.model.checkpoint is not None:
+        digests["checkpoint"] = checkpoint_digest(settings.model.checkpoint)
+    if settings.model.weights is not None:
+        digests["weights"] = weights_file(settings.model)
+    return Subject(dataset, _remembered_model(settings, dataset, digests), digests)
+
+
+def obtain_baseline(settings: Settings, subject: Subject, device: torch.device) -> Baseline:
+    """The baseline of `settings`: from memory, from disk, or trained now (by one process, the others wait).
+
+    Raises:
+        TrialError: its training diverged, now or earlier.
+    """
+    key = baseline_key(settings, subject.digests)
+    directory = Path(settings.paths.outputs) / "baselines" / key
+
+    def compute(into: Path) -> dict[str, Any]:
+        started = time.perf_counter()
+        model = _initial_model(settings, subject.dataset)
+        curve = train(model, subject.dataset, settings.model.recipe, settings.seed, device, into, settings.progress)
+        # Copies, because safetensors refuses tensors that share memory, as tied weights do.
+        state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+        write_atomically(into / _WEIGHTS_FILE, save(state))
+        model.to(device)
+        return {
+            "key": key,
+            "settings": {
+                "model": asdict(settings.model),
+                "dataset": asdict(settings.dataset),
+                "seed": settings.seed,
+            },
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            **measure(model, subject.dataset, device),
+            "macs": multiply_accumulates(model, subject.dataset.example, device),
+            "dense_bytes": dense_bytes(model),
+            "alternatives": _alternatives(model, state, subject.dataset, device),
+            "training": curve,
+            "seconds": time.perf_counter() - started,
+        }
+
+    record_path, weights_path = directory / "baseline.json", directory / _WEIGHTS_FILE
+    record = once_or_failure(record_path, compute, retry_failed=settings.retry_failed)
+    discard_checkpoint(directory)
+    try:
+        return Baseline(_weights(weights_path), record)
+    except (FileNotFoundError, SafetensorError):
+        # Lost or damaged weights; the same ones come out again.
+        record_path.unlink(missing_ok=True)
+        record = once_or_failure(record_path, compute, retry_failed=settings.retry_failed)
+        return Baseline(_weights(weights_path), record)
+
+
+def obtain_early_weights(settings: Settings, subject: Subject, device: torch.device, epoch: int) -> dict[str, Tensor]:
+    """State dict of the baseline after its first `epoch` epochs, which are trained again where they are not on disk.
+
+    Training is deterministic, so these are the weights that the baseline had.
+    """
+    directory = Path(settings.paths.outputs) / "baselines" / baseline_key(settings, subject.digests) / f"epoch_{epoch}"
+
+    def compute(into: Path) -> dict[str, Any]:
+        model = _initial_model(settings, subject.dataset)
+        recipe = settings.model.recipe
+        curve = train(model, subject.dataset, recipe, settings.seed, device, into, settings.progress, until=epoch)
+        state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
+        write_atomically(into / _WEIGHTS_FILE, save(state))
+        return {"epoch": epoch, "training": curve}
+
+    record_path = directory / "weights.json"
+    once_or_failure(record_path, compute, retry_failed=settings.retry_failed)
+    discard_checkpoint(directory)
+    try:
+        return load_file(directory / _WEIGHTS_FILE)
+    except (FileNotFoundError, SafetensorError):
+        # Lost or damaged weights; the same ones come out again.
+        record_path.unlink(missing_ok=True)
+        once_or_failure(record_path, compute, retry_failed=settings.retry_failed)
+        return load_file(directory / _WEIGHTS_FILE)
+
+
+def measure(model: nn.Module, dataset: Dataset, device: torch.device) -> dict[str, Any]:
+    """Quality on validation and test, and inference time, of a network that is on `device`."""
+    return {
+        "validation": evaluate(model, dataset, dataset.validation, "validation", device),
+        "test": evaluate(model, dataset, dataset.test, "test", device),
+        "inference_ms": inference_ms(model, dataset.example, device),
+    }
+
+
+def _alternatives(model: nn.Module, state: dict[str, Tensor], dataset: Dataset, device: torch.device) -> dict[str, Any]:
+    """What the network takes without wavesweep, and what int8 costs in accuracy; leaves the model as it was."""
+    once = once_each(state, model)
+    decoded, int8 = int8_state(once)
+    model.load_state_dict({**decoded, **{name: decoded[first] for name, first in tied_names(model).items()}})
+    for name, split in (("validation", dataset.validation), ("test", dataset.test)):
+        int8[name] = evaluate(model, dataset, split, name, device)
+    model.load_state_dict(state)
+    return {"safetensors_bytes": dense_file_bytes(once), "gzip_bytes": gzip_bytes(once), "int8": int8}
+
+
+def _initial_model(settings: Settings, dataset: Dataset) -> nn.Module:
+    model = build_model(settings.model, dataset.input_shape, dataset.classes, settings.seed, dataset.example)
+    if settings.model.checkpoint is not None:
+        load_checkpoint(model, settings.model.checkpoint)
+    return with_channels_last(model, settings.model) if _uses_cpu(settings) else model
+
+
+def _uses_cpu(settings: Settings) -> bool:
+    return settings.device == "cpu" or not torch.cuda.is_available()
+
+
+def _remembered_model(settings: Settings, dataset: Dataset, digests: dict[str, str]) -> nn.Module:
+    key = (
+        repr(settings.model),
+        settings.seed,
+        dataset.input_shape,
+        dataset.classes,
+        digests.get("checkpoint"),
+        _uses_cpu(settings),
+    )
+    if key not in _models:
+        _models.clear()
+        _models[key] = _initial_model(settings, dataset)
+    return _models[key]
+
+
+@lru_cache(maxsize=2)
+def _weights(path: Path) -> dict[str, Tensor]:
+    return load_file(path)

@@ -1,0 +1,52 @@
+"""Giving up a search's trial early: a part of the validation images shows that it is far from the front."""
+
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+
+from wavesweep.runtime.records import read_json
+
+FRONT_FILE = "front.json"
+# Standard errors of its accuracy that a trial is given credit for.
+_CREDIT = 2.0
+# Objectives beside accuracy that are known before a network is evaluated, and whether more is better.
+COUNTED = {"stored_bytes": False, "sparsity": True}
+
+
+@dataclass(frozen=True)
+class EarlyStop:
+    """The front that a trial must come near to, and the number of validation images by which that is judged.
+
+    `front` holds pairs of validation accuracy and the objective `other`.
+    """
+
+    images: int
+    other: str
+    front: tuple[tuple[float, float], ...]
+
+    def reason(self, accuracy: float, other: float, images: int) -> str | None:
+        """Why a trial with that accuracy on so many images is given up; None where it is not.
+
+        It is given up if a trial of the front is at least as good in the other objective, and still more accurate
+        when two standard errors are added to this one's accuracy.
+        """
+        spread = sqrt(max(accuracy * (1 - accuracy), 1 / images) / images)  # never zero: 0 of 50 is not 0 of all
+        hoped = accuracy + _CREDIT * spread
+        sign = 1 if COUNTED[self.other] else -1
+        better = [found for found, size in self.front if sign * size >= sign * other and found > hoped]
+        if not better:
+            return None
+        return (
+            f"{100 * accuracy:.1f} % of {images} validation images, "
+            f"where the front has {100 * max(better):.1f} % of all at no higher cost"
+        )
+
+
+def read_early_stop(directory: Path, images: int, objectives: list[str]) -> EarlyStop | None:
+    """By the front in a study's directory; None while there is none."""
+    content = read_json(directory / FRONT_FILE)
+    if content is None:
+        return None
+    (other,) = (name for name in objectives if name != "accuracy")
+    first, second = objectives.index("accuracy"), objectives.index(other)
+    return EarlyStop(images, other, tuple((row["values"][first], row["values"][second]) for row in content["front"]))

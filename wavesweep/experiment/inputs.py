@@ -1,0 +1,65 @@
+"""Digests of the files that settings only name, for the keys of records.
+
+PyTorch, which takes seconds to import, is loaded only for folders, the user's own data and trained weights: of others,
+a sweep whose records are all there never loads it.
+"""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from wavesweep.errors import SettingsError
+from wavesweep.settings.schema import Settings
+
+
+def input_digests(settings: Settings) -> dict[str, str]:
+    """What stands for checkpoint, trained weights, the user's data and the sensitivity table in the key of a trial.
+
+    Raises:
+        SettingsError: a file cannot be read.
+    """
+    digests = {}
+    if settings.dataset.name in ("image_folder", "custom"):
+        from wavesweep.data.datasets import load_dataset
+
+        digests["dataset"] = load_dataset(settings).digest or ""
+    # Once without what errors of units add to each other; and of a folder by its first images, which are of one class.
+    if settings.quantize.importance != "none":
+        digests["importance"] = "among units"
+    # Once the matrices of an attention were left alone; only networks of the user's own have any.
+    if settings.model.name == "custom":
+        digests["layers"] = "with attention"
+    if settings.model.checkpoint is not None:
+        digests["checkpoint"] = checkpoint_digest(settings.model.checkpoint)
+    if settings.model.weights is not None:
+        from wavesweep.models.pretrained import weights_file
+
+        digests["weights"] = weights_file(settings.model)
+    if settings.threshold.allocation == "sensitivity":
+        remedy = "python -m wavesweep -m experiment=sensitivity with the same model and dataset makes one"
+        digests["sensitivity"] = _file_digest("threshold.sensitivity", settings.threshold.sensitivity or "", remedy)
+    return digests
+
+
+def checkpoint_digest(path: str) -> str:
+    """The digest of a checkpoint's content.
+
+    Raises:
+        SettingsError: it cannot be read.
+    """
+    return _file_digest("model.checkpoint", path, "give an existing file")
+
+
+def _file_digest(key: str, path: str, remedy: str) -> str:
+    try:
+        found = Path(path).stat()
+        return _digest(path, found.st_size, found.st_mtime_ns)
+    except OSError as error:
+        raise SettingsError(key, path, f"cannot be read ({error.strerror})", remedy) from None
+
+
+@lru_cache
+def _digest(path: str, size_bytes: int, modified_ns: int) -> str:
+    """Of the file as it was then: every point of a sweep names the same one, which may be large."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

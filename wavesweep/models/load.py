@@ -1,0 +1,98 @@
+"""Filling a network from a compressed file."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from torch import Tensor, nn
+
+from wavesweep.codec.header import MOST_ELEMENTS
+from wavesweep.codec.read import read
+from wavesweep.codec.tensors import StoredTensor, state_dict
+from wavesweep.errors import FileFormatError
+from wavesweep.models.resize import fit_to, resizable_names
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+@overload
+def load(path: str | Path, model: None = None, *, most_elements: int = ...) -> dict[str, Tensor]: ...
+@overload
+def load(path: str | Path, model: Model, *, most_elements: int = ...) -> Model: ...
+def load(path: str | Path, model: nn.Module | None = None, *, most_elements: int = MOST_ELEMENTS) -> Any:
+    """Decode a `.wsz` file.
+
+    Args:
+        path: the file.
+        model: a network to fill; its tensors' names and shapes must be the file's. Where units were removed, it may
+            also have the shapes from before: its layers are then cut to the file's.
+        most_elements: refuse a file that declares more numbers than this.
+
+    Returns:
+        The state dict (float32 unless stored otherwise), or `model` with it.
+
+    Raises:
+        FileFormatError: the file is damaged or does not fit `model`, which is then left as it was.
+        OSError: the file cannot be read.
+    """
+    tensors, header = read(path, most_elements)
+    return state_dict(tensors) if model is None else filled(model, tensors, header, str(path))
+
+
+def filled(model: Model, tensors: list[StoredTensor], header: Mapping[str, Any], what: str) -> Model:
+    """`model` with the tensors of a file, which must fit; `what` is the file in the error if they do not.
+
+    Raises:
+        FileFormatError: they do not fit; `model` is as it was.
+    """
+    state = state_dict(tensors)
+    _check_fit(what, state, model, header)
+    return fill(model, state)
+
+
+def fill(model: Model, state: Mapping[str, Tensor]) -> Model:
+    """`model` with the tensors of `state`; layers that are larger than they are cut to their size."""
+    fit_to(model, {name: value.shape for name, value in state.items()})
+    model.load_state_dict(state)
+    return model
+
+
+def _check_fit(what: str, state: Mapping[str, Tensor], model: nn.Module, header: Mapping[str, Any]) -> None:
+    own = dict(model.state_dict())
+    full, resizable = header.get("full_shapes"), resizable_names(model)
+    for name, shape in full.items() if isinstance(full, dict) else ():
+        # One that was cut counts as fitting, if the model's layer can be cut likewise.
+        if (
+            name in own
+            and name in state
+            and name in resizable
+            and list(own[name].shape) == shape
+            and _is_cut_of(state[name].shape, shape)
+        ):
+            own[name] = state[name]
+    problems = {
+        "missing": sorted(own.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - own.keys()),
+        "of another shape": sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape),
+    }
+    # Of a layer that is cut all tensors have as many units.
+    problems["of another number of units than its weight"] = sorted(
+        name
+        for name, value in state.items()
+        if (weight := state.get(f"{name.rpartition('.')[0]}.weight")) is not None
+        and name in resizable
+        and value.dim() == 1
+        and value.shape[:1] != weight.shape[:1]
+    )
+    text = "; ".join(f"{problem}: {', '.join(names[:5])}" for problem, names in problems.items() if names)
+    if text:
+        raise FileFormatError(f"{what}: does not fit the model ({text})")
+
+
+def _is_cut_of(shape: Sequence[int], full: Sequence[int]) -> bool:
+    """Whether units or inputs, the first two axes, were removed and nothing else."""
+    return (
+        len(shape) == len(full)
+        and all(0 < size <= most for size, most in zip(shape, full, strict=True))
+        and list(shape[2:]) == list(full[2:])
+    )

@@ -1,0 +1,1 @@
+"""Which tensors are pruned, and which of their coefficients are kept. Imports `transform` and below."""

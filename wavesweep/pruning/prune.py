@@ -1,0 +1,264 @@
+"""One arm: a method applied to all tensors of a network. The five steps of the design in one place.
+
+weight -> signal -> coefficients -> score and select -> mask -> synthesis -> weight
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from wavesweep.errors import TrialError
+from wavesweep.pruning import allocation as allocate
+from wavesweep.pruning import select
+from wavesweep.pruning.plan import TensorPlan
+from wavesweep.settings.schema import ThresholdSettings
+from wavesweep.transform.basis import Band, Basis, BasisSpec, canonical_name, make_basis
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table of methods: which basis, which score."""
+
+    basis: str
+    score: str
+
+
+METHODS: Mapping[str, Method] = {
+    "wavelet": Method(basis="wavelet", score="magnitude"),
+    "magnitude": Method(basis="identity", score="magnitude"),
+    "random": Method(basis="identity", score="random"),
+    "unit": Method(basis="identity", score="unit"),
+    "dct": Method(basis="dct", score="magnitude"),
+    "rotation": Method(basis="rotation", score="magnitude"),
+    "shuffled": Method(basis="shuffled", score="magnitude"),
+}
+
+
+@dataclass(frozen=True)
+class ArmSpec:
+    """Everything besides the weights that decides an arm's result.
+
+    `kept` is the number of coefficients to keep per selection group (see `selection_groups`), or None to let
+    the threshold rule decide; arms that are compared get the numbers of the main arm. `step_scale` is a factor
+    of the quantiser's step, with which arms are matched by stored bytes. `curves` are the sensitivity of each plan's
+    tensor, for `threshold.allocation=sensitivity` only.
+    """
+
+    method: str
+    plans: tuple[TensorPlan, ...]
+    boundary: str
+    threshold: ThresholdSettings
+    seed: int
+    kept: tuple[int, ...] | None = None
+    step_scale: float = 1.0
+    curves: tuple[allocate.Curve, ...] = ()
+
+
+@dataclass(frozen=True)
+class PrunedTensor:
+    """One tensor after pruning: its coefficients (flat, pruned ones zero), their mask, and the weight."""
+
+    plan: TensorPlan
+    basis: BasisSpec
+    bands: tuple[Band, ...]
+    coefficients: Tensor
+    mask: Tensor
+    weight: Tensor
+    error: float
+
+
+@dataclass(frozen=True)
+class PrunedArm:
+    """All pruned tensors of a network, and the number kept per selection group."""
+
+    tensors: tuple[PrunedTensor, ...]
+    kept: tuple[int, ...]
+    shrinkage: str
+
+
+def selection_groups(plans: Sequence[TensorPlan], threshold: ThresholdSettings) -> list[list[int]]:
+    """Positions of the plans that share one threshold: each alone, or all that have no percentile of their own."""
+    has_own = [threshold.rule == "percentile" and plan.percentile is not None for plan in plans]
+    alone = [[index] for index, own in enumerate(has_own) if own or threshold.scope == "layer"]
+    shared = [index for index, plan in enumerate(plans) if [index] not in alone]
+    return [*alone, shared] if shared else alone
+
+
+def basis_spec(method: str, plan: TensorPlan, boundary: str, seed: int) -> BasisSpec:
+    """The basis that `method` uses for one tensor; what does not matter for it is left out."""
+    kind = METHODS[method].basis
+    if kind == "identity":
+        return BasisSpec(kind)
+    if kind == "dct":
+        return BasisSpec(kind, plan.axes)
+    if kind == "rotation":
+        return BasisSpec(kind, plan.axes, seed=seed, name=plan.name)
+    if not any(plan.levels):
+        return BasisSpec("identity")
+    spec = BasisSpec(kind, plan.axes, canonical_name(plan.wavelet), plan.levels, boundary)
+    return replace(spec, seed=seed, name=plan.name) if kind == "shuffled" else spec
+
+
+def build_basis(method: str, plan: TensorPlan, boundary: str, seed: int) -> Basis:
+    """The basis that `method` uses for one tensor."""
+    return make_basis(basis_spec(method, plan, boundary, seed), plan.view)
+
+
+def prune(weights: Mapping[str, Tensor], spec: ArmSpec) -> PrunedArm:
+    """Prune the tensors of `spec.plans` and synthesise their weights from what is kept.
+
+    Args:
+        weights: tensor name to weight, on the CPU.
+        spec: method, plans, threshold and seed.
+
+    Raises:
+        TrialError: a weight is not finite.
+    """
+    bases, coefficients = [], []
+    for plan in spec.plans:
+        weight = weights[plan.name]
+        if not bool(torch.isfinite(weight).all()):
+            raise TrialError(f"tensor {plan.name} holds NaN or infinity; check the training of the baseline")
+        basis = build_basis(spec.method, plan, spec.boundary, spec.seed)
+        bases.append(basis)
+        coefficients.append(basis.analyse(weight.reshape(plan.view)))
+    scores = score(spec, bases, coefficients)
+    counts = spec.kept if spec.kept is not None else allocated(coefficients, bases, spec)
+    cuts = []
+    for number, group in enumerate(selection_groups(spec.plans, spec.threshold)):
+        cuts.append(_cut(group, scores, bases, spec) if counts is None else select.Cut(counts[number]))
+    selection = choose(spec, scores, [cut.kept for cut in cuts])
+    # Soft thresholding moves coefficients by a magnitude, so it needs a score that is one.
+    soft = spec.threshold.shrinkage == "soft" and METHODS[spec.method].score == "magnitude"
+    group_of = {i: number for number, group in enumerate(selection.groups) for i in group}
+    tensors = []
+    for i, (plan, basis) in enumerate(zip(spec.plans, bases, strict=True)):
+        pruned = coefficients[i] * selection.masks[i]
+        if soft:
+            given = cuts[group_of[i]].threshold
+            edge = selection.largest_pruned[group_of[i]] if given is None else given
+            pruned = select.soften(pruned, scores[i], edge)
+        original = weights[plan.name]
+        weight = basis.synthesise(pruned).reshape(plan.shape)
+        form = basis_spec(spec.method, plan, spec.boundary, spec.seed)
+        tensors.append(
+            PrunedTensor(plan, form, basis.bands, pruned, selection.masks[i], weight, relative_error(original, weight))
+        )
+    return PrunedArm(tuple(tensors), selection.kept, "soft" if soft else "hard")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Masks of all tensors; and per selection group its members, the number kept and the largest pruned score."""
+
+    masks: tuple[Tensor, ...]
+    groups: tuple[list[int], ...]
+    kept: tuple[int, ...]
+    largest_pruned: tuple[float, ...]
+
+
+def score(spec: ArmSpec, bases: Sequence[Basis], coefficients: Sequence[Tensor]) -> list[Tensor]:
+    """Scores of the flat coefficients of every tensor of `spec.plans`, by the method; on the CPU."""
+    kind = METHODS[spec.method].score
+    scores = []
+    for plan, basis, values in zip(spec.plans, bases, coefficients, strict=True):
+        if kind == "random":
+            scores.append(select.random_scores(values.numel(), spec.seed, plan.name))
+        elif kind == "unit":  # its basis is the identity, so the coefficients are the weights
+            weight = values.reshape(plan.shape)
+            scores.append(_per_weight(select.unit_scores(weight, plan.unit_axis), weight.shape, plan.unit_axis))
+        else:
+            scores.append(select.magnitude_scores(values, basis.bands, spec.threshold.atom_norm))
+    return scores
+
+
+def choose(spec: ArmSpec, scores: Sequence[Tensor], kept: Sequence[int]) -> Selection:
+    """Keep the `kept[g]` best scores of each selection group g."""
+    groups = tuple(selection_groups(spec.plans, spec.threshold))
+    masks: dict[int, Tensor] = {}
+    counts, edges = [], []
+    for group, wanted in zip(groups, kept, strict=True):
+        group_scores = torch.cat([scores[i] for i in group])
+        count = min(wanted, group_scores.numel())
+        if METHODS[spec.method].score == "unit":
+            group_mask = _unit_mask([scores[i] for i in group], [spec.plans[i] for i in group], count)
+        else:
+            group_mask = select.keep_top(group_scores, count)
+        # Whole units seldom fit the count exactly; what is compared gets the number that was really kept.
+        counts.append(int(group_mask.sum()))
+        pruned_scores = group_scores[~group_mask]
+        edges.append(float(pruned_scores.max()) if pruned_scores.numel() else 0.0)
+        masks |= dict(zip(group, torch.split(group_mask, [scores[i].numel() for i in group]), strict=True))
+    return Selection(tuple(masks[i] for i in range(len(scores))), groups, tuple(counts), tuple(edges))
+
+
+def allocated(coefficients: Sequence[Tensor], bases: Sequence[Basis], spec: ArmSpec) -> tuple[int, ...] | None:
+    """Coefficients to keep per tensor under `threshold.allocation`; None where every tensor keeps the same share.
+
+    Tensors with a percentile of their own keep it; the others keep together what the percentile leaves of them all.
+
+    Args:
+        coefficients: of each plan's tensor, flat.
+        bases: in which they are.
+        spec: with `threshold.rule` percentile and `threshold.scope` layer, unless the allocation is uniform.
+    """
+    threshold, plans = spec.threshold, spec.plans
+    if threshold.allocation == "uniform":
+        return None
+    shared = [index for index, plan in enumerate(plans) if plan.percentile is None]
+    sizes = [coefficients[index].numel() for index in shared]
+    total = select.kept_count(sum(sizes), threshold.percentile)
+    if threshold.allocation == "erk":
+        counts = allocate.erk([plans[index].shape for index in shared], sizes, total)
+    elif threshold.allocation == "lamp":
+        # Of the coefficients whatever the method's own score is: random and unit pruning get counts to compare with.
+        magnitudes = [
+            select.magnitude_scores(coefficients[index], bases[index].bands, threshold.atom_norm) for index in shared
+        ]
+        counts = allocate.lamp(magnitudes, total)
+    else:
+        counts = allocate.sensitivity([spec.curves[index] for index in shared], sizes, total)
+    found = dict(zip(shared, counts, strict=True))
+    own = ((index, plan.percentile) for index, plan in enumerate(plans) if plan.percentile is not None)
+    found |= {index: select.kept_count(coefficients[index].numel(), percentile) for index, percentile in own}
+    return tuple(found[index] for index in range(len(plans)))
+
+
+def _cut(group: list[int], scores: Sequence[Tensor], bases: Sequence[Basis], spec: ArmSpec) -> select.Cut:
+    own = spec.plans[group[0]].percentile
+    finest = torch.cat([_finest(scores[i], bases[i]) for i in group])
+    group_scores = torch.cat([scores[i] for i in group])
+    return select.cut(group_scores, spec.threshold, spec.threshold.percentile if own is None else own, finest)
+
+
+def _unit_mask(scores: Sequence[Tensor], plans: Sequence[TensorPlan], kept: int) -> Tensor:
+    """Mask over all weights of the tensors, in which each unit is kept whole or not at all."""
+    norms = [
+        values.reshape(plan.shape).movedim(plan.unit_axis, 0).flatten(1)[:, 0]
+        for values, plan in zip(scores, plans, strict=True)
+    ]
+    sizes = [torch.full((len(norm),), plan.weights // len(norm)) for norm, plan in zip(norms, plans, strict=True)]
+    units_mask = select.keep_top_units(torch.cat(norms), torch.cat(sizes), kept)
+    kept_units = torch.split(units_mask, [len(norm) for norm in norms])
+    masks = [_per_weight(units, plan.shape, plan.unit_axis) for units, plan in zip(kept_units, plans, strict=True)]
+    return torch.cat(masks)
+
+
+def _per_weight(units: Tensor, shape: Sequence[int], unit_axis: int) -> Tensor:
+    """One value per unit, repeated for each of its weights, as a flat vector in the weight's own order."""
+    column = [-1 if axis == unit_axis else 1 for axis in range(len(shape))]
+    return units.view(column).expand(tuple(shape)).reshape(-1)
+
+
+def relative_error(original: Tensor, weight: Tensor) -> float:
+    """L2 norm of the difference over that of the original."""
+    norm = torch.linalg.vector_norm(original)
+    return float(torch.linalg.vector_norm(original - weight) / norm) if norm > 0 else 0.0
+
+
+def _finest(scores: Tensor, basis: Basis) -> Tensor:
+    """Scores of the finest diagonal details, or all scores where the basis has no levels."""
+    finest = [band for band in basis.bands if band.level == 1 and "a" not in band.orientation]
+    return torch.cat([scores[band.slice] for band in finest]) if finest else scores

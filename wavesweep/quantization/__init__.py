@@ -1,0 +1,1 @@
+"""Coefficients to symbols and back. Imports `pruning` and below."""

@@ -1,0 +1,129 @@
+"""How much each weight matters to the network's output: a layer-wise second-order estimate from a few images.
+
+The change of the outputs that an error dW of a layer's weight causes is, on average, about trace(G dW A dW^T): A is
+the second moment of the layer's inputs, G that of the outputs' derivatives by its units (Kronecker factors as in K-FAC,
+Martens and Grosse 2015; the outputs themselves instead of the loss, whose curvature vanishes on images that the
+network is sure of).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from wavesweep.runtime.attention import without_fused_attention
+from wavesweep.runtime.cudnn import gradients_in_evaluation
+
+Array = npt.NDArray[np.float64]
+# Random combinations of the outputs that are differentiated; their mean square is that of the whole Jacobian.
+_PROJECTIONS = 16
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class LayerImportance:
+    """Second moments: `inputs` of a unit's inputs, shape (n, n), with n weights per unit; `outputs` of the derivatives
+    by the units, shape (units, units)."""
+
+    inputs: Array
+    outputs: Array
+
+
+def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, seed: int) -> dict[str, LayerImportance]:
+    """Importance of the weights `names` of linear layers and plain convolutions that are called; others are left out.
+
+    Args:
+        model: on the device of `images`; it is put into evaluation mode.
+        names: names of weights, such as fc1.weight.
+        images: normalised, shape (count, channels, height, width), or tokens, shape (count, length).
+        seed: of the random projections.
+    """
+    modules = {name: model.get_submodule(name.rpartition(".")[0]) for name in names if name.endswith("weight")}
+    known = {name: module for name, module in modules.items() if _is_known(module)}
+    inputs: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
+    # Input and output of each call: a layer may be used several times.
+    recorded: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    unknown: set[str] = set()
+
+    def remember(name: str) -> RemovableHandle:
+        def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            # Tokens have no gradient, nor has a network whose parameters are frozen.
+            output = output if output.requires_grad else output.requires_grad_()
+            recorded.setdefault(name, []).append((arguments[0].detach(), output))
+            # A copy, because an in-place ReLU after the layer would overwrite it.
+            return output.clone()
+
+        return known[name].register_forward_hook(hook)
+
+    hooks = [remember(name) for name in known]
+    generator = torch.Generator().manual_seed(seed)
+    model.eval()
+    try:
+        with torch.enable_grad(), without_fused_attention(), gradients_in_evaluation(model):
+            for batch in torch.split(images, _BATCH):
+                recorded.clear()
+                result = model(batch)
+                # Attention reads the weight of its output layer and does not call it.
+                calls = [(name, *call) for name, each in recorded.items() for call in each]
+                if not calls:
+                    continue
+                for name, given, _ in calls:
+                    moment = _second_moment(known[name], given)
+                    inputs[name] = inputs[name] + moment if name in inputs else moment
+                for number in range(_PROJECTIONS):
+                    signs = torch.randint(0, 2, result.shape, generator=generator).to(result) * 2 - 1
+                    gradients = torch.autograd.grad(
+                        (result * signs).sum(),
+                        [output for _, _, output in calls],
+                        retain_graph=number + 1 < _PROJECTIONS,
+                        allow_unused=True,
+                    )
+                    for (name, _, _), gradient in zip(calls, gradients, strict=True):
+                        if gradient is None:  # an output that the logits do not depend on: an auxiliary head
+                            unknown.add(name)
+                            continue
+                        moment = _moment_of_gradients(known[name], gradient)
+                        outputs[name] = outputs[name] + moment if name in outputs else moment
+    finally:
+        for hook in hooks:
+            hook.remove()
+    count = len(images)
+    return {
+        name: LayerImportance(
+            (inputs[name] / count).cpu().numpy(), (outputs[name] / (count * _PROJECTIONS)).cpu().numpy()
+        )
+        for name in inputs
+        if name not in unknown
+    }
+
+
+def _moment_of_gradients(module: nn.Module, gradient: Tensor) -> Tensor:
+    """Sum over images of g g^T, g being the derivatives by the units, averaged over the places of an image."""
+    units = gradient.movedim(1, -1) if isinstance(module, nn.Conv2d) else gradient
+    # Squares of small gradients leave float32.
+    rows = units.reshape(-1, units.shape[-1]).double()
+    return rows.T @ rows * (len(gradient) / len(rows))
+
+
+def _is_known(module: nn.Module) -> bool:
+    if isinstance(module, nn.Conv2d):
+        return module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+    return isinstance(module, nn.Linear)
+
+
+def _second_moment(module: nn.Module, inputs: Tensor) -> Tensor:
+    """Sum over images and places of x x^T, x being what one unit's weights are multiplied with."""
+    if isinstance(module, nn.Conv2d):
+        columns = F.unfold(inputs, module.kernel_size, module.dilation, module.padding, module.stride)  # type: ignore[arg-type]
+        rows = columns.transpose(1, 2).reshape(-1, columns.shape[1])
+    else:
+        rows = inputs.reshape(-1, inputs.shape[-1])
+    # At least float32 products of a batch, summed in float64: a sum of squares leaves half precision.
+    rows = rows if rows.dtype == torch.float64 else rows.float()
+    return (rows.T @ rows).double()

@@ -1,0 +1,107 @@
+"""Quantisation of kept coefficients: coefficients in, integer symbols and what they stand for out."""
+
+import kmeans1d
+import numpy as np
+import numpy.typing as npt
+
+from wavesweep.errors import TrialError
+from wavesweep.pruning.prune import PrunedTensor
+from wavesweep.quantization.symbols import LARGEST, Codebook, CodedTensor, Reconstruction, Steps, Symbols, Values
+from wavesweep.settings.schema import QuantizeSettings
+
+Array = npt.NDArray[np.float64]
+
+
+def quantize(tensor: PrunedTensor, settings: QuantizeSettings, scale: float = 1.0) -> CodedTensor:
+    """Quantise the kept coefficients of a tensor by `settings`, with steps times `scale`.
+
+    A coefficient that was kept may become zero with `uniform`, whose zero bin is `dead_zone` steps wide; never with
+    `kmeans`, whose codebook (Han et al. 2016, here optimal in one dimension) does not hold zero.
+
+    Raises:
+        TrialError: a coefficient is too large for the type that it is stored as.
+    """
+    coefficients = tensor.coefficients.double().numpy()
+    mask = tensor.mask.numpy()
+    symbols: Symbols
+    rule: Reconstruction
+    if settings.name == "none":
+        kept = coefficients[mask]
+        values = _as_float16(kept, tensor.plan.name) if settings.coefficients == "float16" else kept.astype(np.float32)
+        symbols = np.zeros(mask.size, np.int32)
+        symbols[mask] = values != 0
+        rule = Values(values[values != 0])
+    elif settings.name == "kmeans":
+        symbols, rule = _kmeans(coefficients, mask, 1 << (tensor.plan.bits or settings.bits), tensor.plan.name)
+    else:
+        steps = band_steps(tensor, settings, scale)
+        symbols = np.zeros(mask.size, np.int32)
+        for band, step in zip(tensor.bands, steps, strict=True):
+            symbols[band.slice] = round_to_step(coefficients[band.slice], step, settings.dead_zone)
+        rule = Steps((steps[0],) if len(set(steps)) == 1 else tuple(steps))
+    return as_coded(tensor, symbols, rule)
+
+
+def as_coded(tensor: PrunedTensor, symbols: Symbols, rule: Reconstruction) -> CodedTensor:
+    """The coded form of a pruned tensor."""
+    plan = tensor.plan
+    return CodedTensor(plan.name, plan.shape, plan.view, tensor.basis, symbols, rule)
+
+
+def band_steps(tensor: PrunedTensor, settings: QuantizeSettings, scale: float) -> list[float]:
+    """The step of each band: given, or such that `bits` cover the range; a short number, which costs fewer bytes."""
+    coefficients = np.abs(tensor.coefficients.double().numpy())
+    largest = [float(coefficients[band.slice].max(initial=0)) for band in tensor.bands]
+    if settings.per == "layer" or settings.step is not None:
+        largest = [max(largest)] * len(largest)
+    bits = tensor.plan.bits or settings.bits
+    steps = []
+    for band, most in zip(tensor.bands, largest, strict=True):
+        step = settings.step if settings.step is not None else most / ((1 << (bits - 1)) - 1)
+        step = scale * step / (band.atom_norm if settings.atom_norm else 1.0)
+        steps.append(short_number(max(step, most / LARGEST, 1e-30), up=settings.step is None))
+    return steps
+
+
+def short_number(value: float, up: bool = False) -> float:
+    """`value` to four significant digits, the nearest ones or, with `up`, none below it."""
+    short = float(f"{value:.4g}")
+    return float(f"{value * 1.0005:.4g}") if up and short < value else short
+
+
+def round_to_step(coefficients: Array, step: float, dead_zone: float) -> Symbols:
+    """Nearest multiples of the step outside the zero bin, which is `dead_zone` steps wide."""
+    sizes = np.abs(coefficients) / step
+    magnitudes = np.where(sizes < dead_zone / 2, 0, np.clip(np.floor(sizes + 0.5), 1, LARGEST))
+    return (np.sign(coefficients) * magnitudes).astype(np.int32)
+
+
+def _as_float16(values: Array, name: str) -> npt.NDArray[np.float16]:
+    with np.errstate(over="ignore"):
+        short = values.astype(np.float16)
+    if not np.isfinite(short).all():
+        raise TrialError(f"tensor {name} holds numbers too large for float16; use quantize=uniform")
+    return short
+
+
+def _kmeans(coefficients: Array, mask: npt.NDArray[np.bool_], levels: int, name: str) -> tuple[Symbols, Codebook]:
+    """Optimal codebook of at most `levels` values for the kept coefficients (Groenlund et al. 2017)."""
+    kept = coefficients[mask]
+    symbols = np.zeros(mask.size, np.int32)
+    if not kept.size:
+        return symbols, Codebook(np.zeros(0, np.float16), np.zeros(0, np.float16))
+    clusters, centroids = kmeans1d.cluster(kept, min(levels, len(np.unique(kept))))
+    values = _as_float16(np.asarray(centroids), name)
+    negative = np.flatnonzero(np.asarray(centroids) < 0)[::-1]  # centroids grow, so magnitudes grow from here down
+    positive = np.flatnonzero(np.asarray(centroids) >= 0)
+    symbol_of = np.zeros(len(values), np.int32)
+    symbol_of[positive] = np.arange(1, len(positive) + 1)
+    symbol_of[negative] = -np.arange(1, len(negative) + 1)
+    symbols[mask] = symbol_of[np.asarray(clusters)]
+    return symbols, Codebook(values[negative], values[positive])
+
+
+def quantize_small(values: Array, bits: int) -> tuple[Symbols, Steps]:
+    """A bias or the like: uniform steps over its range."""
+    step = short_number(max(float(np.abs(values).max(initial=0)) / ((1 << (bits - 1)) - 1), 1e-30), up=True)
+    return round_to_step(values, step, 1.0), Steps((step,))

@@ -1,1 +1,0 @@
-"""Retraining of a pruned network, with the coefficients as its parameters."""

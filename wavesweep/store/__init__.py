@@ -1,1 +1,0 @@
-"""Keys, locks and atomic records: what survives a kill and is shared between processes."""

@@ -1,0 +1,1 @@
+"""Many trials: grid, search, sensitivity scan, launchers, monitor, table. Imports `experiment` and below."""

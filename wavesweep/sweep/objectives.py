@@ -1,0 +1,93 @@
+"""What a search can maximise or minimise, read from the record of a trial: always the validation split."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wavesweep.settings.schema import ConstraintSettings
+
+Record = Mapping[str, Any]
+# What is asked of the best trial where no constraint is set.
+USUAL_LIMITS = ConstraintSettings(max_drop=1.0)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A number of a trial's main arm; `worst` is that of the reference point of the hypervolume."""
+
+    maximize: bool
+    value: Callable[[Record], float]
+    worst: Callable[[Record], float]
+    shown: Callable[[float], str]
+    title: str
+
+    @property
+    def direction(self) -> str:
+        """Optuna's name of the direction."""
+        return "maximize" if self.maximize else "minimize"
+
+
+def _main(record: Record) -> Any:
+    return record["arms"][0]
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f}"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+# The names are OBJECTIVES of `wavesweep.settings.schema`.
+_ALL = {
+    "accuracy": Objective(
+        True, lambda r: float(_main(r)["validation"]["accuracy"]), lambda r: 0.0, _percent, "validation %"
+    ),
+    "f1": Objective(True, lambda r: float(_main(r)["validation"]["f1"]), lambda r: 0.0, _percent, "validation F1 %"),
+    "stored_bytes": Objective(
+        False, lambda r: float(_main(r)["stored_bytes"]), lambda r: float(_main(r)["dense_bytes"]), _count, "bytes"
+    ),
+    "sparsity": Objective(
+        True, lambda r: float(_main(r)["coefficient_sparsity"]), lambda r: 0.0, _percent, "sparsity %"
+    ),
+    "macs": Objective(False, lambda r: float(_main(r)["macs"]), lambda r: float(r["baseline"]["macs"]), _count, "MACs"),
+}
+
+
+def objectives_of(names: Sequence[str]) -> tuple[Objective, ...]:
+    """The objectives of these names."""
+    return tuple(_ALL[name] for name in names)
+
+
+def accuracy_drop(record: Record) -> float:
+    """Points of validation accuracy that the main arm lost against the baseline."""
+    return 100 * float(record["baseline"]["validation"]["accuracy"] - _main(record)["validation"]["accuracy"])
+
+
+def violations(record: Record, limits: ConstraintSettings) -> dict[str, float]:
+    """By how much the main arm exceeds each constraint that is set; what satisfies it is not above zero."""
+    main = _main(record)
+    return excesses(accuracy_drop(record), main["stored_bytes"], main["coefficient_sparsity"], limits)
+
+
+def excesses(drop: float, stored_bytes: int, sparsity: float, limits: ConstraintSettings) -> dict[str, float]:
+    """By how much a trial exceeds each constraint that is set: points of accuracy, bytes, percent."""
+    found = {}
+    if limits.max_drop is not None:
+        found["max_drop"] = drop - limits.max_drop
+    if limits.max_bytes is not None:
+        found["max_bytes"] = float(stored_bytes - limits.max_bytes)
+    if limits.min_sparsity is not None:
+        found["min_sparsity"] = limits.min_sparsity - 100 * sparsity
+    return {name: round(excess, 9) for name, excess in found.items()}  # 95 - 90 % is not more than 5 points
+
+
+def limits_of(chosen: ConstraintSettings) -> ConstraintSettings:
+    """The constraints that are set, or the usual one where none is."""
+    return USUAL_LIMITS if chosen == ConstraintSettings() else chosen
+
+
+def prefers_small(limits: ConstraintSettings) -> bool:
+    """Whether the smallest file is the best of those within the limits, or the most accurate one."""
+    return limits.max_drop is not None

@@ -1,0 +1,142 @@
+"""The sensitivity scan: prune one tensor at a time, and write what each costs as a table.
+
+It takes the place of Hydra's sweeper in `experiment=sensitivity`. The points of its grid that differ in
+`threshold.percentile` only are one scan. Every measured point has a record of its own, so a killed scan goes on
+where it stopped, a finer grid measures only what is new, and several processes can share one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from wavesweep.errors import BusyError
+from wavesweep.experiment.arm_keys import arm_key
+from wavesweep.experiment.arms import Bench, make_bench
+from wavesweep.experiment.baseline import load_subject, obtain_baseline
+from wavesweep.experiment.coding import code_arm
+from wavesweep.experiment.prepare import choose_device, plan_pruned
+from wavesweep.pruning.prune import ArmSpec
+from wavesweep.pruning.sensitivity import table_csv
+from wavesweep.runtime.progress import Meter
+from wavesweep.runtime.records import once, read_json, write_atomically
+from wavesweep.settings.keys import hash_of
+from wavesweep.settings.schema import Settings
+
+# Raise when a point would give another result than before.
+_SCAN_VERSION = 2
+
+
+def scan(settings: Settings, percentiles: Sequence[float]) -> None:
+    """Measure every tensor of a network at every percentile, then print and write the table.
+
+    Raises:
+        TrialError: the baseline or a point cannot be computed; all points before are kept.
+        StoreError: records cannot be written.
+    """
+    device, subject = choose_device(settings.device), load_subject(settings)
+    plans, _ = plan_pruned(subject.model, settings, subject.dataset.input_shape)
+    baseline = obtain_baseline(settings, subject, device)
+    outputs = Path(settings.paths.outputs)
+    bench = make_bench(settings, subject, baseline, device)
+    method, boundary, seed = settings.method.name, settings.boundary, settings.seed
+    specs = [
+        ArmSpec(method, (replace(plan, percentile=percentile),), boundary, settings.threshold, seed)
+        for plan in plans
+        for percentile in percentiles
+    ]
+    paths = [_record_path(spec, bench) for spec in specs]
+    found_before = _measure_all(specs, paths, bench, settings.progress)
+    rows = [_row(spec, read_json(path) or {}, settings, bench) for spec, path in zip(specs, paths, strict=True)]
+    table_path = outputs / "sensitivity" / hash_of([path.parent.name for path in paths]) / "table.csv"
+    write_atomically(table_path, table_csv(rows))
+    _print(rows, settings)
+    print(f"{len(specs)} points: {found_before} of them measured before this run   table: {table_path}")
+    print(f"use it with: threshold.allocation=sensitivity threshold.sensitivity={table_path}")
+
+
+def _record_path(spec: ArmSpec, bench: Bench) -> Path:
+    key = hash_of([arm_key(spec, bench.baseline.record["key"], bench.coding), _SCAN_VERSION])
+    return bench.outputs / "sensitivity" / "points" / key / "point.json"
+
+
+def _measure_all(specs: Sequence[ArmSpec], paths: Sequence[Path], bench: Bench, shown: bool) -> int:
+    """Measure the points without a record; returns the number of those that had one."""
+    missing = [pair for pair in zip(specs, paths, strict=True) if read_json(pair[1]) is None]
+    found_before = len(specs) - len(missing)
+    with Meter(len(missing), "sensitivity scan", shown) as meter:
+        # First what nobody else is measuring, then wait for the rest: so processes share the work.
+        for wait in (False, True):
+            busy = []
+            for spec, path in missing:
+                try:
+                    point = once(path, partial(_measure, spec, bench), wait=wait)
+                except BusyError:
+                    busy.append((spec, path))
+                    continue
+                plan = spec.plans[0]
+                meter.advance(text=f"{plan.name} at {plan.percentile:g} %: {100 * point['accuracy']:.2f} %")
+            missing = busy
+    return found_before
+
+
+def _measure(spec: ArmSpec, bench: Bench, _directory: Path) -> dict[str, Any]:
+    """Validation accuracy and loss with one tensor pruned and coded, and the size of a file that holds it alone."""
+    name = spec.plans[0].name
+    network, whole = bench.network(), bench.baseline.state
+    alone = replace(
+        network,
+        state={name: whole[name]},
+        # What the quantiser asks about is the network with this one tensor changed.
+        importance=lambda names, _: network.importance(names, whole),
+        accuracy=lambda state: network.accuracy({**whole, **state}),
+    )
+    coded = code_arm(spec, bench.coding, alone)
+    quality = bench.quality({**whole, name: coded.tensors[0].weight()})
+    return {
+        "coefficients": coded.pruned.tensors[0].mask.numel(),
+        "kept": coded.pruned.kept[0],
+        "accuracy": quality["accuracy"],
+        "loss": quality["loss"],
+        "stored_bytes": len(coded.content),
+    }
+
+
+def _row(spec: ArmSpec, point: dict[str, Any], settings: Settings, bench: Bench) -> dict[str, Any]:
+    plan, before = spec.plans[0], bench.baseline.record["validation"]
+    return {
+        "model": settings.model.name,
+        "dataset": settings.dataset.name,
+        "seed": settings.seed,
+        "method": spec.method,
+        "wavelet": plan.wavelet,
+        "level": plan.requested_level,
+        "layout": plan.layout,
+        "tensor": plan.name,
+        "weights": plan.weights,
+        "percentile": plan.percentile,
+        "accuracy_lost": before["accuracy"] - point["accuracy"],
+        "baseline_accuracy": before["accuracy"],
+        "baseline_loss": before["loss"],
+        **point,
+    }
+
+
+def _print(rows: Sequence[dict[str, Any]], settings: Settings) -> None:
+    """Validation accuracy in %: a row per tensor, a column per percentile."""
+    console = Console(markup=False, emoji=False, width=10_000, no_color=True)
+    name, before = f"{settings.model.name} on {settings.dataset.name}", rows[0]["baseline_accuracy"]
+    console.print(f"baseline {name}, seed {settings.seed}: validation {100 * before:.2f} %", highlight=False)
+    percentiles = list(dict.fromkeys(row["percentile"] for row in rows))
+    table = Table(box=None, pad_edge=False)
+    for column in ("tensor", "coefficients", *(f"{percentile:g} %" for percentile in percentiles)):
+        table.add_column(column, justify="left" if column == "tensor" else "right")
+    for start in range(0, len(rows), len(percentiles)):
+        of_tensor = rows[start : start + len(percentiles)]
+        accuracies = (f"{100 * row['accuracy']:.2f}" for row in of_tensor)
+        table.add_row(of_tensor[0]["tensor"], f"{of_tensor[0]['coefficients']:,}", *accuracies)
+    console.print(table)

@@ -1,0 +1,311 @@
+"""One process's part in a search: ask Optuna for points, run those that have no record yet, tell, show the front.
+
+Any launcher runs the trials; only this process talks to the study, so a worker may die at any time. Several such
+processes can share a study.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import optuna
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.plugins.launcher import Launcher
+from optuna.trial import Trial
+
+from wavesweep.errors import GivenUpError, SettingsError, ShortMemoryError, TrialError, WavesweepError
+from wavesweep.experiment.export_files import export_problems
+from wavesweep.runtime.records import RESULT_FILE, check_writable, read_json
+from wavesweep.runtime.signals import held_back, interrupted
+from wavesweep.settings.places import study_directory, trial_directory
+from wavesweep.settings.rules import check
+from wavesweep.settings.schema import Settings
+from wavesweep.sweep.grid import Point, check_ready, run_here, unrecorded
+from wavesweep.sweep.launch import LostError, Outcome, jobs_at_once, launch, stop_if_told
+from wavesweep.sweep.monitor import Live
+from wavesweep.sweep.objectives import Objective, limits_of, objectives_of, violations
+from wavesweep.sweep.search.files import BEST_FILE, HISTORY_FILE, rerun_command, write_results, write_study_json
+from wavesweep.sweep.search.points import Points
+from wavesweep.sweep.search.samplers import make_sampler, points_of, unvisited, visited
+from wavesweep.sweep.search.space import text_of
+from wavesweep.sweep.search.storage import open_storage, reaching, storage_url
+from wavesweep.sweep.search.study import Counts, Description, SharedStudy, joined
+from wavesweep.sweep.search.summary import Summary, best_trials, measures_of, print_summary
+from wavesweep.sweep.search.warm_start import add_earlier_trials
+
+# Points that the study has are asked anew; after so many in a row the next is one that it has not, in a finite space,
+# and is taken as it is in others.
+_DUPLICATES = 50
+# After so many batches in a row whose workers died the search ends: it would go on for ever.
+_DEATHS = 5
+_POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial of the study and the point it stands for; `was_there`: its record is older than the trial."""
+
+    trial: Trial
+    point: Point
+    was_there: bool
+
+
+def search(points: Points, launcher: Launcher) -> None:
+    """Run the study that the settings of the points describe up to its number of trials, and show it.
+
+    Raises:
+        SettingsError: a setting is wrong, or the study exists with others; nothing was trained.
+        TrialError: some trials failed; all others are kept and shown.
+        StoreError: records or the study cannot be written.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    base, options = points.base, points.base.search
+    check_writable(Path(base.paths.outputs))
+    directory = study_directory(base)
+    url = storage_url(options.storage, directory)
+    # Are all files there, whatever is chosen?
+    check_ready([points.settings(params) for params in points.space.probes()], launcher)
+    space = points.space.distributions
+    make_sampler(options.sampler, options.seed, (), space)  # an error before anything is made
+    count = points_of(space)
+    wanted = options.n_trials if count is None else min(options.n_trials, count)
+    objectives = objectives_of(options.objectives)
+    description = Description(
+        tuple(one.direction for one in objectives),
+        tuple(options.objectives),
+        {key: text_of(one) for key, one in space.items()},
+        points.fixed_settings(),
+    )
+
+    def sampler_of(begun: Sequence[int]) -> optuna.samplers.BaseSampler:
+        return make_sampler(options.sampler, options.seed, begun, space)
+
+    with reaching(url), joined(directory.name, directory, partial(open_storage, url), sampler_of, description) as study:
+        write_study_json(directory, url, base)
+        process = _Process(points, launcher, study, objectives, wanted)
+        if options.warm_start:
+            added = add_earlier_trials(study, points, objectives)
+            print(f"warm start: {added} trials of earlier sweeps lie in the space", file=sys.stderr, flush=True)
+        if base.retry_failed:
+            with held_back(), study.locked():
+                study.put_back_failed()
+        try:
+            process.run()
+        except BaseException:
+            with suppress(Exception), held_back():  # a full disk, say: what is reported is the first error
+                # A second Ctrl-C may have fallen into an update of Optuna's cache of trials, so they are read anew.
+                study.study = optuna.load_study(study_name=directory.name, storage=open_storage(url))
+                study.leave()
+            if interrupted():
+                process.show()
+            raise
+        process.show()
+        problems = process.export_front()
+        if failed := study.counts().failed:
+            problems.append(f"{failed} of {wanted} trials failed, see {directory / HISTORY_FILE}; the others are kept")
+    if problems:
+        raise TrialError("; ".join(problems))
+
+
+@dataclass(frozen=True)
+class _Process:
+    points: Points
+    launcher: Launcher
+    study: SharedStudy
+    objectives: tuple[Objective, ...]
+    wanted: int
+
+    @property
+    def base(self) -> Settings:
+        return self.points.base
+
+    def run(self) -> None:
+        """Run batches until the study has as many trials as are wanted."""
+        here = isinstance(self.launcher, BasicLauncher)
+        # A log gets a line per trial of this process anyway.
+        with Live(
+            self.wanted, self.base.progress, "search", lines=not here, limits=limits_of(self.base.search.constraints)
+        ) as live:
+            self._count_earlier(live)
+            self._run_batches(live, self.base.progress and here and not live.has_bar)
+
+    def _count_earlier(self, live: Live) -> None:
+        for trial in self.study.ended_trials():
+            record = None
+            if "key" in trial.user_attrs:
+                record = read_json(trial_directory(self.base, trial.user_attrs["key"]) / RESULT_FILE)
+            live.cached(record, f"trial {trial.number}")
+
+    def _run_batches(self, live: Live, with_lines: bool) -> None:
+        study, together = self.study, self.base.search.n_jobs or jobs_at_once(self.launcher)
+        started, first = time.perf_counter(), study.counts().ended
+        waited, deaths = False, 0
+        while True:
+            jobs, others = self._ask(together)
+            if not jobs and not others:
+                return
+            if not jobs:
+                if not waited:
+                    print(f"waiting for {others} trials of other processes", file=sys.stderr, flush=True)
+                waited = True
+                time.sleep(_POLL_SECONDS)
+                continue
+            for job in jobs:
+                name = f"trial {job.trial.number}"
+                if job.was_there:
+                    live.cached(job.point.record(), name)
+                else:
+                    live.watch(job.point.directory, name)
+            missing = [job.point for job in jobs if not job.was_there]
+            try:
+                outcomes = dict(zip((point.key for point in missing), self._outcomes(missing), strict=True))
+            except KeyboardInterrupt:
+                with held_back(), study.locked():  # the finished ones need not wait for the next run
+                    for job in (job for job in jobs if "arms" in (job.point.record() or {})):
+                        self._tell(job, None, live)
+                raise
+            with held_back():
+                live.look()
+                with study.locked():
+                    for job in jobs:
+                        self._tell(job, outcomes.get(job.point.key), live)
+                    counts = study.counts()
+                summary = self._write()
+            died = outcomes and all(isinstance(outcome, LostError) for outcome in outcomes.values())
+            deaths = deaths + 1 if died and not any(point.record() for point in missing) else 0
+            if deaths == _DEATHS:
+                raise TrialError(
+                    f"the workers of {deaths} batches of trials in a row died (out of memory?); the same command goes "
+                    "on from here, with fewer trials at once by hydra.launcher.n_jobs or search.n_jobs"
+                )
+            if with_lines:
+                done, seconds = counts.ended - first, time.perf_counter() - started
+                _print_progress(counts, self.wanted, done, seconds, summary)
+
+    def _ask(self, together: int) -> tuple[list[Job], int]:
+        """The next trials of this process, and how many others are being computed."""
+        study, space = self.study, self.points.space.distributions
+        size = points_of(space)
+        with held_back(), study.locked():
+            study.settle_lost_trials()
+            counts = study.counts()
+            left = self.wanted - counts.ended - counts.running
+            taken = study.keys_taken()
+            jobs: list[Job] = []
+            duplicates = 0
+            while len(jobs) < min(left, together):
+                if size is not None:
+                    trials = study.study.get_trials(deepcopy=False)
+                    if len(visited(space, trials)) >= size:
+                        break
+                    if duplicates >= _DUPLICATES and (params := unvisited(space, trials, self.base.search.seed)):
+                        study.study.enqueue_trial(params)
+                trial = study.ask(space)
+                try:
+                    settings = replace(self.points.settings(trial.params), export="none")  # the front is, at the end
+                    check(settings)
+                    key = self.points.key(settings)
+                except SettingsError as error:
+                    study.tell_failed(trial.number, error=str(error))
+                    left -= 1
+                    continue
+                if key in taken and (size is not None or duplicates < _DUPLICATES):
+                    study.tell_failed(trial.number, duplicate_of=str(taken[key]))
+                    duplicates += 1
+                    continue
+                duplicates = 0
+                taken.setdefault(key, trial.number)
+                trial.set_user_attr("key", key)
+                point = Point(self.points.overrides(trial.params), settings, key)
+                record = point.record()
+                is_there = record is not None and not ("failed" in record and settings.retry_failed)
+                jobs.append(Job(trial, point, is_there))
+        return jobs, counts.running
+
+    def _outcomes(self, points: list[Point]) -> list[Outcome]:
+        if not points:
+            return []
+        if not isinstance(self.launcher, BasicLauncher):
+            lines = ["on_busy=wait", "progress=false", "export=none"]  # one bar, that of the search
+            return launch(self.launcher, [[*point.overrides, *lines] for point in points])
+        outcomes: list[Outcome] = []
+        for point in points:
+            outcomes.append(run_here(point, "wait"))
+            stop_if_told(outcomes[-1:])
+        return outcomes
+
+    def _tell(self, job: Job, outcome: Outcome | None, live: Live) -> None:
+        """Tell Optuna what became of a trial."""
+        study, number, record = self.study, job.trial.number, job.point.record()
+        if record is not None and "arms" in record:
+            study.attribute(number, "measures", measures_of(record, self.objectives))
+            if job.was_there:
+                study.attribute(number, "cached", True)
+            for name, excess in violations(record, self.base.search.constraints).items():
+                job.trial.set_constraint(name, excess)
+            study.tell(number, [one.value(record) for one in self.objectives])
+        elif record is not None:
+            study.tell_failed(number, error=str(record["failed"]))
+        elif isinstance(outcome, WavesweepError) and not isinstance(outcome, LostError):
+            live.forget(job.point.directory, done=True)
+            if isinstance(outcome, GivenUpError):
+                study.tell_given_up(number, str(outcome))
+            elif isinstance(outcome, ShortMemoryError):  # once more, as one whose process died
+                study.put_back(number, crashed=True, error=str(outcome))
+            else:
+                study.tell_failed(number, error=str(outcome))
+        else:  # its process died
+            live.forget(job.point.directory, done=False)
+            study.put_back(number, crashed=True)
+
+    def _write(self) -> Summary:
+        return write_results(self.study, self.points, self.objectives)
+
+    def export_front(self) -> list[str]:
+        """Export the trials of the front, if that is asked for; returns what to say where it did not succeed."""
+        if self.base.export == "none":
+            return []
+        points = [
+            Point((), self.points.settings(trial.params), trial.user_attrs["key"]) for trial in self._write().front
+        ]
+        outcomes: dict[str, Outcome] = {}
+        for point in points:
+            outcomes[point.key] = run_here(point, "wait")
+            stop_if_told([outcomes[point.key]])
+        return export_problems(self.base, list(outcomes), unrecorded(outcomes))
+
+    def show(self) -> None:
+        """Print the front and what became of the trials."""
+        study, base, wanted = self.study, self.base, self.wanted
+        summary = self._write()
+        counts = study.counts()
+        print_summary(
+            summary, best_trials(summary.trials, base.search.constraints), list(self.points.space.distributions)
+        )
+        parts = [f"{counts.complete} complete"]
+        cached = sum(bool(trial.user_attrs.get("cached")) for trial in summary.trials)
+        parts += [f"{cached} of them from records"] if cached else []
+        for number, text in (
+            (counts.pruned, "given up early"),
+            (counts.failed, "failed"),
+            (counts.warm, "from earlier sweeps besides"),
+        ):
+            parts += [f"{number} {text}"] if number else []
+        print(f"{counts.ended} of {wanted} trials: {', '.join(parts)}")
+        has_best = (study.directory / BEST_FILE).exists()  # not before the first trial has ended
+        rerun = f"   rerun the best: {rerun_command(study.directory)}" if has_best else ""
+        print(f"study: {study.directory}{rerun}")
+
+
+def _print_progress(counts: Counts, wanted: int, done: int, seconds: float, summary: Summary) -> None:
+    each = seconds / max(done, 1)
+    print(
+        f"[{counts.ended}/{wanted}] {counts.failed} failed, front of {len(summary.front)}, hypervolume "
+        f"{summary.hypervolume:.4f} ({each:.2f} s per trial, {each * (wanted - counts.ended):.0f} s left)",
+        file=sys.stderr,
+        flush=True,
+    )

@@ -1,0 +1,1 @@
+"""Training of baselines and retraining in the coefficients. Imports `measure` and below."""

@@ -1,0 +1,147 @@
+"""The file's bits as a part of the loss: entropy-penalised reparameterisation (Oktay et al. 2020).
+
+Each subband has a prior: how likely a symbol of it is not zero, by its row (unit) and its column (input), and how
+large those are on average. It is learned by counting the symbols that the coefficients would have now, smoothed and
+anew every few steps, which is where its own gradient would lead; the range coder's model adapts in the same way.
+Between two multiples of the step the bits are interpolated linearly: that is their expectation under uniform noise of
+one step, without the noise. A coefficient in an empty row pays most for leaving zero, so whole units and inputs become
+empty.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wavesweep.quantization.symbols import Prior
+from wavesweep.quantization.trainable import StepQuantizer
+from wavesweep.training.domain import Coefficients
+from wavesweep.transform.basis import Band
+
+# Steps of the optimizer between two counts of the symbols.
+REFRESH_STEPS = 50
+# Weight, in symbols, of the band's average against a row's or a column's own count.
+_SMOOTHING = 2.0
+# Share of a row or a column that is not zero, at most: float32 rounds what is nearer to 1, whose odds are infinite.
+_LARGEST_SHARE = 1 - 1e-6
+# Bits of one symbol that is not zero, at least and at most: the gradient must neither vanish nor explode.
+_FEWEST_BITS, _MOST_BITS = 0.05, 30.0
+
+
+@dataclass(frozen=True)
+class BitTable:
+    """What symbols cost: `first` bits more for +-1 than for 0, per coefficient; `next` bits for each step beyond.
+
+    `total` is the estimate for the symbols that were counted, `priors` what was learned of each band.
+    """
+
+    first: Tensor
+    next: Tensor
+    total: float
+    priors: tuple[Prior, ...]
+
+
+def bit_table(symbols: Tensor, bands: Sequence[Band]) -> BitTable:
+    """Bits of the flat symbols of a tensor under priors learned from themselves.
+
+    Magnitudes beyond one are taken as geometric, with the band's mean.
+    """
+    first, steps, priors, total = [], [], [], 0.0
+    for band in bands:
+        magnitudes = symbols[band.slice].abs().reshape(band.shape[0] if band.shape else 1, -1)
+        nonzero = (magnitudes > 0).float()
+        count, beyond = float(nonzero.sum()), float(magnitudes.sum() - nonzero.sum())
+        average = (count + 0.5) / (nonzero.numel() + 1)
+        odds = torch.full_like(magnitudes, math.log(average / (1 - average)))
+        if min(nonzero.shape) > 1:
+            for axis in (0, 1):
+                other = 1 - axis
+                share = (nonzero.sum(other, keepdim=True) + _SMOOTHING * average) / (nonzero.shape[other] + _SMOOTHING)
+                odds = odds + torch.logit(share.clamp(max=_LARGEST_SHARE)) - math.log(average / (1 - average))
+        mean = (beyond + 0.3) / (count + 1)
+        start, more = 1 + math.log2(1 + mean), math.log2((1 + mean) / mean)  # the sign is one bit
+        first.append((start - odds / math.log(2)).clamp(_FEWEST_BITS, _MOST_BITS).reshape(-1))
+        steps.append(torch.full_like(first[-1], more))
+        priors.append(Prior(average, mean))
+        total += float((F.softplus(odds) - odds * nonzero).sum()) / math.log(2) + count * start + beyond * more
+    return BitTable(torch.cat(first), torch.cat(steps), total, tuple(priors))
+
+
+class RatePenalty:
+    """`rate_weight` times the estimated bits per weight of all coefficients, and a penalty on groups."""
+
+    def __init__(self, coefficients: Coefficients, rate_weight: float, group_weight: float) -> None:
+        self._coefficients, self._tables = coefficients, list[BitTable]()
+        count = sum(latent.numel() for latent in coefficients.latents)
+        self._rate_scale, self._group_scale = rate_weight / count, group_weight / count
+
+    def refresh(self) -> None:
+        """Count the symbols again."""
+        self._tables = []
+        with torch.no_grad():
+            for latent, synthesis in zip(self._coefficients.latents, self._coefficients.syntheses, strict=True):
+                quantizer = synthesis.quantizer
+                assert isinstance(quantizer, StepQuantizer)
+                symbols = quantizer.symbols(latent * synthesis.mask / quantizer.steps(), synthesis.mask)
+                table = bit_table(symbols, synthesis.basis.bands)
+                # What cannot become zero has nothing to gain from being smaller than a step.
+                self._tables.append(replace(table, first=torch.zeros_like(table.first)) if quantizer.exact else table)
+
+    def priors(self) -> list[tuple[Prior, ...]]:
+        """What is known of each tensor's bands, for the coder."""
+        return [table.priors for table in self._tables]
+
+    @property
+    def estimated_bytes(self) -> float:
+        """Of all symbols when they were last counted, without header and other tensors."""
+        return sum(table.total for table in self._tables) / 8
+
+    def loss(self) -> Tensor:
+        """The penalty of the last forward pass, in nats, with gradients to coefficients and steps."""
+        total = torch.zeros((), device=self._coefficients.latents[0].device)
+        coefficients = self._coefficients
+        for latent, synthesis, table in zip(coefficients.latents, coefficients.syntheses, self._tables, strict=True):
+            quantizer = synthesis.quantizer
+            assert isinstance(quantizer, StepQuantizer)
+            scaled, quantizer.scaled = quantizer.scaled, None
+            if scaled is None:  # a layer that took no part in the forward pass is paid for as well
+                scaled = latent * synthesis.mask / quantizer.steps()
+            if self._rate_scale:
+                bits: Tensor = _InterpolatedBits.apply(scaled, table.first, table.next)
+                total = total + self._rate_scale * bits
+            if self._group_scale:
+                total = total + self._group_scale * group_norms(scaled, synthesis.basis.bands)
+        return total
+
+
+def group_norms(scaled: Tensor, bands: Sequence[Band]) -> Tensor:
+    """Sum over the rows (units) and columns (inputs) of each band of sqrt(size) * L2 norm (group lasso, Yuan and Lin
+    2006): what it drives to zero are whole groups."""
+    total = scaled.new_zeros(())
+    for band in bands:
+        plane = scaled[band.slice].reshape(band.shape[0] if band.shape else 1, -1)
+        for axis in (0, 1):
+            squares = (plane**2).sum(axis)
+            total = total + math.sqrt(plane.shape[axis]) * torch.sqrt(squares + 1e-12).sum()
+    return total
+
+
+class _InterpolatedBits(torch.autograd.Function):
+    """Sum of the bits of scaled coefficients, linear between integers."""
+
+    @staticmethod
+    def forward(ctx: Any, scaled: Tensor, first: Tensor, further: Tensor) -> Tensor:
+        sizes = scaled.abs()
+        slope = torch.where(sizes < 1, first, further)
+        ctx.save_for_backward(scaled, slope)
+        # Beyond one the line through (1, first) does not begin at zero; what it has there is first - slope.
+        return torch.dot(slope, sizes) + first.sum() - slope.sum()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        scaled, slope = ctx.saved_tensors
+        return scaled.sign().mul_(slope).mul_(gradient), None, None

@@ -1,0 +1,1 @@
+"""Tensors to coefficients and back: layouts and bases. Imports `settings` and below; knows no network."""
