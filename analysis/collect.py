@@ -2,7 +2,8 @@
 
 import sys
 
-from wavesweep.analysis.collect import main, run
+from wavesweep.analysis.collect import main
+from wavesweep.analysis.command import run
 
 if __name__ == "__main__":
     sys.exit(run(main))

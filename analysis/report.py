@@ -2,7 +2,8 @@
 
 import sys
 
-from wavesweep.analysis.report import main, run
+from wavesweep.analysis.command import run
+from wavesweep.analysis.report import main
 
 if __name__ == "__main__":
     sys.exit(run(main))

@@ -5,7 +5,7 @@ timed: from the start of the command to its exit, as a user waits. Runs take tur
 does falls on all of them.
 
     python benchmarks/launcher_speed.py joblib:1 joblib:2 --data data                # 60 points, lenet5
-    python benchmarks/launcher_speed.py basic joblib:2 submitit_local --points 4 20 --subject model=mlp dataset=digits
+    python benchmarks/launcher_speed.py basic joblib:2 submitit_local --points 4 20 --workload model=mlp dataset=digits
 
 With two numbers of points the difference gives the seconds per trial, and the rest is what starting costs.
 """
@@ -71,27 +71,27 @@ def cpu_seconds() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("launchers", nargs="+", help="basic, joblib:<workers>, ray:<workers>, submitit_local")
-    parser.add_argument("--subject", nargs="+", default=["model=lenet5", "dataset=mnist"])
+    parser.add_argument("--workload", nargs="+", default=["model=lenet5", "dataset=mnist"])
     parser.add_argument("--data", default="data")
     parser.add_argument("--points", type=int, nargs="+", default=[60])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1, help="OMP_NUM_THREADS; 0 leaves it to the launcher")
     chosen = parser.parse_args()
     print(
-        f"{platform.machine()}, {os.cpu_count()} cores, PyTorch {torch.__version__}, {' '.join(chosen.subject)}, "
+        f"{platform.machine()}, {os.cpu_count()} cores, PyTorch {torch.__version__}, {' '.join(chosen.workload)}, "
         f"threads per process: {chosen.threads or 'as the launcher sets them'}",
         flush=True,
     )
-    subject = [*chosen.subject, f"paths.data={chosen.data}", "progress=false"]
+    workload = [*chosen.workload, f"paths.data={chosen.data}", "progress=false"]
     runs = list(itertools.product(chosen.launchers, chosen.points))
     seconds: dict[tuple[str, int], list[float]] = {run: [] for run in runs}
     with tempfile.TemporaryDirectory() as directory:
         trained = Path(directory) / "trained"
-        command([*subject, "compare=[]", "threshold.percentile=50", f"paths.outputs={trained}"], chosen.threads)
+        command([*workload, "compare=[]", "threshold.percentile=50", f"paths.outputs={trained}"], chosen.threads)
         for number, (launcher, points) in enumerate(runs * chosen.rounds):
             outputs = Path(directory) / str(number)
             shutil.copytree(trained / "baselines", outputs / "baselines")
-            arguments = ["-m", *launcher_arguments(launcher), *grid(points), *subject, f"paths.outputs={outputs}"]
+            arguments = ["-m", *launcher_arguments(launcher), *grid(points), *workload, f"paths.outputs={outputs}"]
             elapsed, used = command(arguments, chosen.threads)
             seconds[launcher, points].append(elapsed)
             print(f"  {launcher}, {points} points: {elapsed:.1f} s, {used:.1f} s on all cores", flush=True)

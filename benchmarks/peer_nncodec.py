@@ -32,15 +32,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
+from wavesweep.settings.places import trial_directory
 
 from wavesweep.cli.app import register
 from wavesweep.cli.composition import settings_from
-from wavesweep.experiment.baseline import Baseline, Subject, load_subject, obtain_baseline
+from wavesweep.experiment.baseline import Baseline, Workload, load_workload, obtain_baseline
 from wavesweep.experiment.inputs import input_digests
 from wavesweep.measure.quality import evaluate
 from wavesweep.runtime.records import RESULT_FILE
 from wavesweep.settings.keys import trial_key
-from wavesweep.settings.places import trial_directory
 from wavesweep.settings.schema import Settings, config_directory
 
 STEPS = (0.012, 0.015, 0.0175, 0.02, 0.025, 0.03, 0.035, 0.045)
@@ -82,7 +82,7 @@ def settings_of(overrides: Sequence[str]) -> Settings:
         return settings_from(compose("config", list(overrides)))
 
 
-def our_points(overrides: Sequence[str], steps: Sequence[float], subject: Subject) -> list[Point]:
+def our_points(overrides: Sequence[str], steps: Sequence[float], workload: Workload) -> list[Point]:
     """One point per step, from a sweep in a process of its own."""
     sweep = f"quantize.step={','.join(map(str, steps))}"
     subprocess.run([sys.executable, "-m", "wavesweep", "-m", *overrides, sweep], stdout=subprocess.DEVNULL, check=True)
@@ -97,7 +97,7 @@ def our_points(overrides: Sequence[str], steps: Sequence[float], subject: Subjec
 
 
 def peer_points(
-    python: str, jobs: Sequence[tuple[int, float, int]], subject: Subject, baseline: Baseline, device: torch.device
+    python: str, jobs: Sequence[tuple[int, float, int]], workload: Workload, baseline: Baseline, device: torch.device
 ) -> list[Point]:
     """One point per (qp, lambda, qp of the other tensors), encoded and decoded by the peer, measured here."""
     floats = {name: value.numpy() for name, value in baseline.state.items() if value.is_floating_point()}
@@ -119,14 +119,14 @@ def peer_points(
             state = {key: torch.from_numpy(decoded[key].reshape(value.shape)) for key, value in floats.items()}
             size = (place / f"{name}.nnc").stat().st_size + raw_bytes
             setting = f"qp {job['qp']} lambda {job['lambda']:g} other {job['other_qp']}"
-            points.append(Point(setting, size, *_accuracies({**state, **others}, subject, device)))
+            points.append(Point(setting, size, *_accuracies({**state, **others}, workload, device)))
     return points
 
 
-def _accuracies(state: dict[str, torch.Tensor], subject: Subject, device: torch.device) -> tuple[float, float]:
+def _accuracies(state: dict[str, torch.Tensor], workload: Workload, device: torch.device) -> tuple[float, float]:
     """Accuracy on validation and test."""
-    subject.model.load_state_dict(state)
-    model, dataset = subject.model.to(device), subject.dataset
+    workload.model.load_state_dict(state)
+    model, dataset = workload.model.to(device), workload.dataset
     validation = evaluate(model, dataset, dataset.validation, "validation", device)
     return validation["accuracy"], evaluate(model, dataset, dataset.test, "test", device)["accuracy"]
 
@@ -213,19 +213,19 @@ def main() -> None:
         fixed = ["quantize=rdo", "threshold=none", "compare=[]", f"paths.outputs={given.outputs or temporary}"]
         overrides = [*subject_overrides, *fixed, *given.overrides]
         settings = settings_of(overrides)
-        subject, device = load_subject(settings), torch.device("cpu")
-        baseline = obtain_baseline(settings, subject, device)
+        workload, device = load_workload(settings), torch.device("cpu")
+        baseline = obtain_baseline(settings, workload, device)
         quality = {name: baseline.record[name]["accuracy"] for name in ("validation", "test")}
         print(f"{given.model} on {given.dataset}, {' '.join(given.overrides)}".rstrip(" ,"))
         print(f"before compression: {baseline.record['dense_bytes']:,} bytes as float32, ", end="")
         print(f"validation {100 * quality['validation']:.2f} %, test {100 * quality['test']:.2f} %", flush=True)
-        ours = our_points(overrides, given.steps, subject)
+        ours = our_points(overrides, given.steps, workload)
         print_points("wavesweep", ours)
         sys.stdout.flush()
         curves: dict[str, Sequence[Point]] = {"wavesweep": ours}
         if given.peer:
             jobs = list(product(given.qp, given.lambdas, given.other_qp))
-            peer = peer_points(given.peer, jobs, subject, baseline, device)
+            peer = peer_points(given.peer, jobs, workload, baseline, device)
             curves["NNCodec"] = peer
             print_points("NNCodec", peer)
             best, our_best = envelope(peer), envelope(ours)

@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 
 from wavesweep.cli.app import config_directory, register
 from wavesweep.cli.composition import settings_from
-from wavesweep.experiment.arms import Bench, make_bench
-from wavesweep.experiment.baseline import load_subject, obtain_baseline
+from wavesweep.experiment.arms import EvaluationContext, make_context
+from wavesweep.experiment.baseline import load_workload, obtain_baseline
 from wavesweep.experiment.coding import code_arm
 from wavesweep.experiment.prepare import plan_pruned
 from wavesweep.measure.fronts import hypervolume
@@ -124,13 +124,15 @@ def settings_of(point: str, data: str, outputs: Path) -> Settings:
     return settings
 
 
-def bench_of(settings: Settings) -> Bench:
-    subject = load_subject(settings)
-    return make_bench(settings, subject, obtain_baseline(settings, subject, torch.device("cpu")), torch.device("cpu"))
+def bench_of(settings: Settings) -> EvaluationContext:
+    workload = load_workload(settings)
+    return make_context(
+        settings, workload, obtain_baseline(settings, workload, torch.device("cpu")), torch.device("cpu")
+    )
 
 
-def measured(settings: Settings, bench: Bench) -> dict[str, float]:
-    plans, _ = plan_pruned(bench.subject.model, settings, bench.subject.dataset.input_shape)
+def measured(settings: Settings, bench: EvaluationContext) -> dict[str, float]:
+    plans, _ = plan_pruned(bench.workload.model, settings, bench.workload.dataset.input_shape)
     spec = ArmSpec("wavelet", tuple(plans), settings.boundary, settings.threshold, settings.seed)
     coded = code_arm(spec, replace(bench.coding, quantize=settings.quantize), bench.network())
     state = {name: value.half().float() for name, value in bench.baseline.state.items()}  # as the file has the biases

@@ -34,7 +34,7 @@ from wavesweep.runtime.records import write_atomically
 from wavesweep.settings.effect import idle_notes
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import Settings, config_directory
-from wavesweep.training.interface import Places, Training
+from wavesweep.training.interface import CheckpointPaths, Training
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def compress(
     def accuracy(state: Mapping[str, Tensor]) -> float:
         raise AssertionError("quantize.max_drop was refused")
 
-    def training(places: Places | None) -> Training:
+    def training(paths: CheckpointPaths | None) -> Training:
         if images is None or labels is None or validation is None:
             raise SettingsError(
                 "retrain.name", settings.retrain.name, "needs data", "give compress(images=, labels=, validation=)"
@@ -146,7 +146,7 @@ def compress(
         data = Dataset(Split(images, labels), held_out, held_out, classes, torch.zeros(()), torch.ones(()))
         place = next(model.parameters()).device
         device = place if place.type == "cuda" and settings.device != "cpu" else choose_device(settings.device)
-        return Training(data, settings.model.recipe, settings.seed, device, places, settings.progress, early_weights)
+        return Training(data, settings.model.recipe, settings.seed, device, paths, settings.progress, early_weights)
 
     def early_weights(epoch: int) -> Mapping[str, Tensor]:
         raise SettingsError("retrain.rewind", "weights", "needs the training of the baseline", "use the command line")

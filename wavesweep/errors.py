@@ -38,7 +38,7 @@ class DeviceError(WavesweepError):
     """The GPU failed in a way after which this process can no longer use it, so it ends."""
 
 
-class GivenUpError(WavesweepError):
+class StoppedEarlyError(WavesweepError):
     """A search gave the trial up before it was finished (Optuna calls it pruned); nothing is recorded."""
 
 

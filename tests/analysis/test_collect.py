@@ -13,7 +13,7 @@ from records import example, key_of, set_dotted, write_failure, write_record, wr
 from wavesweep.analysis.cache import refresh
 from wavesweep.analysis.collect import collect
 from wavesweep.analysis.columns import NEWEST_SCHEMA, TRIALS
-from wavesweep.analysis.subjects import subjects
+from wavesweep.analysis.workloads import workloads
 from wavesweep.experiment.trial import SCHEMA_VERSION
 
 
@@ -303,7 +303,7 @@ def test_a_record_that_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
 def test_folders_of_one_name_are_told_apart(tmp_path):
     for path in ("/one/photos", "/two/photos", "/two/others"):
         write_record(tmp_path, example({"dataset.name": "image_folder", "dataset.path": path}))
-    found = subjects(collect(tmp_path).trials)
+    found = workloads(collect(tmp_path).trials)
     assert {one.dataset for one in found} == {
         "image_folder (/one/photos)",
         "image_folder (/two/photos)",
@@ -316,6 +316,6 @@ def test_long_names_are_cut_and_stay_apart(tmp_path):
     for end in "ab":
         arguments = {f"argument_{number}": number for number in range(30)} | {"last": end}
         write_record(tmp_path, example({"model.name": "custom", "model.arguments": arguments}))
-    slugs = {one.slug for one in subjects(collect(tmp_path).trials)}
+    slugs = {one.slug for one in workloads(collect(tmp_path).trials)}
     assert len(slugs) == 2
     assert all(len(slug) < 150 for slug in slugs)

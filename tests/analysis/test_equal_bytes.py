@@ -18,7 +18,7 @@ from wavesweep.analysis.equal_bytes import (
 )
 from wavesweep.analysis.evidence import evidence
 from wavesweep.analysis.statistics import at_sizes
-from wavesweep.analysis.subjects import Subject
+from wavesweep.analysis.workloads import Workload
 
 SEEDS = (0, 1, 2, 3)
 # By how much accuracy lies above the common line: the wavelet's differs by seed, so that it has a spread.
@@ -53,12 +53,12 @@ def found(tmp_path_factory):
 
 
 def test_sizes_lie_between_those_of_the_wavelet(found):
-    assert sizes_compared(found.subject, "none") == [2000, 8000]
-    assert sizes_compared(found.subject, "gradual") == []
+    assert sizes_compared(found.workload, "none") == [2000, 8000]
+    assert sizes_compared(found.workload, "gradual") == []
 
 
 def test_what_is_reached_is_interpolated_seed_by_seed(found):
-    table = reached(found.subject).set_index(["retraining", "stored_bytes", "method"])
+    table = reached(found.workload).set_index(["retraining", "stored_bytes", "method"])
     expected = [0.05 * math.log(2000) + 0.001 * seed**2 + ABOVE["wavelet"][seed] for seed in SEEDS]
     row = table.loc[("none", 2000, "wavelet")]
     assert (row["mean"], row["std"]) == pytest.approx((np.mean(expected), np.std(expected, ddof=1)))
@@ -67,7 +67,7 @@ def test_what_is_reached_is_interpolated_seed_by_seed(found):
 
 
 def test_differences_are_paired_by_seed(found):
-    table = differences_at_sizes(found.subject).set_index(["retraining", "stored_bytes", "method"])
+    table = differences_at_sizes(found.workload).set_index(["retraining", "stored_bytes", "method"])
     assert len(table) == 2 * 2 * 2
     expected = np.array(ABOVE["wavelet"])
     for size in (2000, 8000):
@@ -81,14 +81,14 @@ def test_differences_are_paired_by_seed(found):
 
 
 def test_differences_over_sizes_leave_out_what_one_does_not_reach(found):
-    table = differences_over_sizes(found.subject).set_index(["retraining", "method"])
+    table = differences_over_sizes(found.workload).set_index(["retraining", "method"])
     assert table.loc[("none", "magnitude"), "stored_bytes"] == 2
     assert table.loc[("none", "dct"), "stored_bytes"] == 1
     assert table.loc[("none", "dct"), "mean"] == pytest.approx(0.013)
 
 
 def test_a_larger_file_that_is_no_better_leaves_the_curve_level(found):
-    rows = found.subject.rows
+    rows = found.workload.rows
     rows = rows[(rows["retrain.name"] == "none") & (rows["method"] == "magnitude")].copy()
     largest = rows["stored_bytes"] == rows["stored_bytes"].max()
     rows.loc[largest, ["validation_accuracy", "test_accuracy"]] = 0.1
@@ -98,15 +98,15 @@ def test_a_larger_file_that_is_no_better_leaves_the_curve_level(found):
 
 
 def test_a_seed_that_one_method_lacks_makes_no_pairs(found):
-    rows = found.subject.rows
-    fewer = Subject("", "", rows[(rows["method"] != "magnitude") | (rows["seed"] != 3)])
+    rows = found.workload.rows
+    fewer = Workload("", "", rows[(rows["method"] != "magnitude") | (rows["seed"] != 3)])
     table = differences_over_sizes(fewer).set_index(["retraining", "method"])
     assert table.loc[("none", "magnitude"), ["stored_bytes", "n"]].tolist() == [2, 3]
 
 
 def test_without_the_wavelet_there_is_nothing_to_compare(found):
-    rows = found.subject.rows
-    alone = Subject("", "", rows[rows["method"] == "dct"])
+    rows = found.workload.rows
+    alone = Workload("", "", rows[rows["method"] == "dct"])
     study = STUDIES["do_wavelets_help"]
     one = evidence(alone.rows, study.by, study.measures)[0]
     assert differences_at_sizes(alone).empty
@@ -137,4 +137,4 @@ def test_what_stands_in_for_others_is_last(tmp_path):
     for seed, name in enumerate(("digits", "digits", "mnist")):
         write_record(tmp_path, example({"dataset.name": name, "seed": seed}))
     found = evidence(collect(tmp_path).trials, ("method",), ("test_accuracy",))
-    assert [one.subject.dataset for one in found] == ["mnist", "digits"]
+    assert [one.workload.dataset for one in found] == ["mnist", "digits"]

@@ -15,7 +15,7 @@ from wavesweep.analysis.collect import collect
 from wavesweep.analysis.details import sensitivity, studies
 from wavesweep.analysis.figures import all_charts, charts_of
 from wavesweep.analysis.style import LOOKS, encoded, styled
-from wavesweep.analysis.subjects import describe, subjects
+from wavesweep.analysis.workloads import describe, workloads
 
 NAMES = (
     "accuracy_bytes",
@@ -61,14 +61,14 @@ def outputs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def subject(outputs):
-    (found,) = subjects(collect(outputs).trials)
+def workload(outputs):
+    (found,) = workloads(collect(outputs).trials)
     return found
 
 
 @pytest.fixture(scope="module")
-def charts(subject, outputs):
-    return {chart.name: chart for chart in charts_of(subject, outputs)}
+def charts(workload, outputs):
+    return {chart.name: chart for chart in charts_of(workload, outputs)}
 
 
 def texts(figure):
@@ -92,8 +92,8 @@ def test_a_chart_says_its_data_seeds_and_split(charts, name):
     assert axes.get_ylabel() or axes.get_yticklabels()
 
 
-def test_equal_data_give_equal_bytes(charts, subject, outputs):
-    again = {chart.name: chart for chart in charts_of(replace(subject), outputs)}
+def test_equal_data_give_equal_bytes(charts, workload, outputs):
+    again = {chart.name: chart for chart in charts_of(replace(workload), outputs)}
     for name in NAMES:
         first = encoded(charts[name].figure, "svg")
         assert first == encoded(again[name].figure, "svg")
@@ -101,10 +101,10 @@ def test_equal_data_give_equal_bytes(charts, subject, outputs):
         assert b"<dc:date>" not in first
 
 
-def test_the_means_are_those_of_the_table(subject):
-    rows = subject.rows[subject.rows["is_main"] & (subject.rows["retrain.name"] == "none")]
+def test_the_means_are_those_of_the_table(workload):
+    rows = workload.rows[workload.rows["is_main"] & (workload.rows["retrain.name"] == "none")]
     expected = rows.groupby(["threshold.percentile", "wavelet", "level"])["validation_accuracy"].mean()
-    means = subject.means[subject.means["is_main"] & (subject.means["retrain.name"] == "none")]
+    means = workload.means[workload.means["is_main"] & (workload.means["retrain.name"] == "none")]
     assert len(means) == len(expected) == 160
     assert (means["seeds"] == 2).all()
     for _, mean in means.iterrows():
@@ -119,9 +119,9 @@ def test_a_shared_arm_counts_once(tmp_path):
             for arm in record["arms"]:
                 arm["arm_key"] = f"{arm['method']}-{seed}" + (f"-{wavelet}" if arm["method"] == "wavelet" else "")
             write_record(tmp_path, record)
-    (subject,) = subjects(collect(tmp_path).trials)
-    assert sorted(subject.means["method"]) == ["magnitude", "random", "wavelet", "wavelet"]
-    assert len(subject.singles) == 8
+    (workload,) = workloads(collect(tmp_path).trials)
+    assert sorted(workload.means["method"]) == ["magnitude", "random", "wavelet", "wavelet"]
+    assert len(workload.singles) == 8
 
 
 def test_different_networks_are_different_subjects(tmp_path):
@@ -144,13 +144,13 @@ def test_different_networks_are_different_subjects(tmp_path):
     }
     for settings in expected.values():
         write_record(tmp_path, example(settings))
-    labels = [subject.label for subject in subjects(collect(tmp_path).trials)]
+    labels = [workload.label for workload in workloads(collect(tmp_path).trials)]
     assert sorted(labels) == sorted(expected)
 
 
-def test_the_points_and_fronts_drawn_are_those_of_the_table(charts, subject):
+def test_the_points_and_fronts_drawn_are_those_of_the_table(charts, workload):
     axes = charts["accuracy_bytes"].figure.axes[0]
-    for curve in pareto.curves(subject.means, pareto.STORED_BYTES):
+    for curve in pareto.curves(workload.means, pareto.STORED_BYTES):
         (points,) = [one for one in axes.collections if one.get_gid() == f"points-{curve.method}"]
         drawn = np.sort(points.get_offsets().data, axis=0)
         wanted = np.column_stack([curve.points["stored_bytes"], 100 * curve.points["validation_accuracy"]])
@@ -163,9 +163,9 @@ def test_the_points_and_fronts_drawn_are_those_of_the_table(charts, subject):
             best = accuracy
 
 
-def test_the_baseline_is_drawn(charts, subject):
+def test_the_baseline_is_drawn(charts, workload):
     lines = charts["accuracy_bytes"].figure.axes[0].lines
-    assert any(np.allclose(line.get_ydata(), 100 * subject.baseline["validation"]) for line in lines)
+    assert any(np.allclose(line.get_ydata(), 100 * workload.baseline["validation"]) for line in lines)
 
 
 def test_methods_differ_without_colour():
@@ -173,19 +173,19 @@ def test_methods_differ_without_colour():
     assert len({str(look.line) for look in LOOKS.values()}) == len(LOOKS)
 
 
-def test_the_heat_map_has_the_means_of_one_slice(subject):
-    found = heatmap.best_slice(subject)
+def test_the_heat_map_has_the_means_of_one_slice(workload):
+    found = heatmap.best_slice(workload)
     assert found.accuracy.shape == (10, 2)
     for wavelet in found.accuracy.index:
         for level in found.accuracy.columns:
-            rows = subject.rows[subject.rows["is_main"]]
+            rows = workload.rows[workload.rows["is_main"]]
             for name, value in {**found.fixed, "wavelet": wavelet, "level": level}.items():
                 rows = rows[rows[name].isna() if pd.isna(value) else rows[name] == value]
             assert found.accuracy.loc[wavelet, level] == pytest.approx(rows["validation_accuracy"].mean())
 
 
-def test_layers_have_sparsity_and_energy(subject, outputs):
-    chosen = choices(subject)[0]
+def test_layers_have_sparsity_and_energy(workload, outputs):
+    chosen = choices(workload)[0]
     record = json.loads((outputs / "runs" / chosen.row["keys"][0] / "result.json").read_text())
     from wavesweep.analysis import details
 
@@ -198,9 +198,9 @@ def test_layers_have_sparsity_and_energy(subject, outputs):
     assert sensitivity(outputs, "mlp", "mnist").empty
 
 
-def test_choices_keep_their_constraints(subject):
-    smallest, accurate, knee = choices(subject)
-    means = subject.means
+def test_choices_keep_their_constraints(workload):
+    smallest, accurate, knee = choices(workload)
+    means = workload.means
     assert smallest.row["accuracy_drop"] <= 1
     assert smallest.row["stored_bytes"] == means[means["accuracy_drop"] <= 1]["stored_bytes"].min()
     assert accurate.row["compression_ratio"] >= 10
@@ -208,7 +208,7 @@ def test_choices_keep_their_constraints(subject):
     assert accurate.row["validation_accuracy"] == ten["validation_accuracy"].max()
     assert "2 seeds" in smallest.words
     assert "test" in knee.words
-    assert describe(knee.row, subject.varying) in knee.words
+    assert describe(knee.row, workload.varying) in knee.words
 
 
 def test_the_words_say_that_nothing_satisfies_a_constraint(tmp_path):
@@ -217,8 +217,8 @@ def test_the_words_say_that_nothing_satisfies_a_constraint(tmp_path):
         arm["validation"]["accuracy"] = 0.5
         arm["compression_ratio"] = 3.0
     write_record(tmp_path, record)
-    (subject,) = subjects(collect(tmp_path).trials)
-    smallest, accurate, _ = choices(subject)
+    (workload,) = workloads(collect(tmp_path).trials)
+    smallest, accurate, _ = choices(workload)
     assert smallest.row is None
     assert smallest.words.startswith("None: no setting loses at most 1 point")
     assert accurate.row is None
@@ -227,8 +227,8 @@ def test_the_words_say_that_nothing_satisfies_a_constraint(tmp_path):
 
 def test_charts_without_data_say_why(tmp_path):
     write_record(tmp_path, example())
-    (subject,) = subjects(collect(tmp_path).trials)
-    left_out = {chart.name: chart.text for chart in charts_of(subject, tmp_path) if chart.figure is None}
+    (workload,) = workloads(collect(tmp_path).trials)
+    left_out = {chart.name: chart.text for chart in charts_of(workload, tmp_path) if chart.figure is None}
     assert left_out.keys() == {"wavelet_level", "learning_curves", "history"}
     assert left_out["learning_curves"] == "no trial was retrained (retrain=none)"
 
@@ -242,43 +242,43 @@ def test_the_history_grows_to_the_hypervolume_of_all():
     np.testing.assert_array_equal(best, [np.nan, 1, 1, 0.5, 0.5])
 
 
-def test_a_study_has_its_history(outputs, subject):
+def test_a_study_has_its_history(outputs, workload):
     directory = outputs / "studies" / "pareto $x<b>"
     directory.mkdir(parents=True)
-    key = subject.rows["key"].iloc[0]
+    key = workload.rows["key"].iloc[0]
     (directory / "history.csv").write_text(
         "number,key,state,accuracy,stored_bytes,seconds,cached,reason,params\n"
         f"0,{key},complete,0.9,1000,1.0,False,,{{}}\n1,,fail,,,1.0,False,out of memory,{{}}\n"
         f"2,{key},complete,0.8,500,1.0,True,,{{}}\n"
     )
     assert list(studies(outputs)) == ["pareto $x<b>"]
-    (drawn,) = [drawn for drawn in all_charts([subject], outputs) if drawn.chart.name.startswith("study")]
-    assert drawn.subject is subject
+    (drawn,) = [drawn for drawn in all_charts([workload], outputs) if drawn.chart.name.startswith("study")]
+    assert drawn.workload is workload
     said = texts(drawn.chart.figure)
     assert "3 trials of the study, 1 without a value; objectives: accuracy, stored_bytes" in said
     assert drawn.chart.figure.axes[1].lines[1].get_ydata().tolist() == [1000, 1000, 500]
     assert encoded(drawn.chart.figure, "svg")
 
 
-def test_learning_curves_are_those_of_the_files(charts, subject):
-    assert len(training.retrained(subject)) == 1
+def test_learning_curves_are_those_of_the_files(charts, workload):
+    assert len(training.retrained(workload)) == 1
     axes = charts["learning_curves"].figure.axes[0]
     assert any(np.allclose(line.get_ydata(), [50, 60, 70]) for line in axes.lines)
 
 
-def test_sizes_are_those_before_and_after(subject):
-    bars = sizes.bars(subject, choices(subject))
+def test_sizes_are_those_before_and_after(workload):
+    bars = sizes.bars(workload, choices(workload))
     assert [bar.label for bar in bars][:3] == ["before: float32", "before: float32, gzip", "before: int8 weights"]
-    assert bars[0].size == subject.rows["dense_bytes"].iloc[0]
-    assert {bar.size for bar in bars[3:]} == {choice.row["stored_bytes"] for choice in choices(subject)}
+    assert bars[0].size == workload.rows["dense_bytes"].iloc[0]
+    assert {bar.size for bar in bars[3:]} == {choice.row["stored_bytes"] for choice in choices(workload)}
 
 
 def test_hostile_names_are_text(tmp_path):
     name = r"$\frac{<script>alert(1)</script>&"
     write_record(tmp_path, example({"model.name": name}))
     write_record(tmp_path, example({"model.name": name, "wavelet": "$x$", "seed": 1}))
-    (subject,) = subjects(collect(tmp_path).trials)
-    for chart in charts_of(subject, tmp_path):
+    (workload,) = workloads(collect(tmp_path).trials)
+    for chart in charts_of(workload, tmp_path):
         if chart.figure is not None:
             assert b"<script" not in encoded(chart.figure, "svg")
 
@@ -325,9 +325,9 @@ def test_titles_of_learning_curves_stay_within_their_panels(tmp_path):
         record = example({"retrain.name": kind, "retrain.quantize_epochs": number, **changes})
         write_record(tmp_path, record)
         write_curves(tmp_path, record["key"])
-    (subject,) = subjects(collect(tmp_path).trials)
+    (workload,) = workloads(collect(tmp_path).trials)
     with styled():
-        figure = training.curves(subject, tmp_path).figure
+        figure = training.curves(workload, tmp_path).figure
     encoded(figure, "png")  # lays it out, and warns where axes vanish
     for axes in figure.axes[:3]:
         assert axes._left_title.get_text().count("\n") > 2

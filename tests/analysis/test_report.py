@@ -16,7 +16,7 @@ from wavesweep.analysis.collect import collect
 from wavesweep.analysis.page import as_json, page_data
 from wavesweep.analysis.report import render
 from wavesweep.analysis.rerun import command
-from wavesweep.analysis.subjects import subjects
+from wavesweep.analysis.workloads import workloads
 
 pytestmark = pytest.mark.integration
 
@@ -250,7 +250,7 @@ def test_all_charts_are_on_the_page(opened):
 
 def test_the_data_are_those_of_the_table(outputs):
     collected = collect(outputs)
-    data = page_data(subjects(collected.trials), outputs)
+    data = page_data(workloads(collected.trials), outputs)
     rows = data["rows"]
     by_arm = collected.trials.set_index(["key", "method"])
     assert len({len(column) for column in rows.values()}) == 1
@@ -294,7 +294,7 @@ def test_equal_settings_under_two_keys_and_arms_without_layers_are_in_the_page(t
     for record in (first, second):
         write_record(tmp_path, record)
     collected = collect(tmp_path)
-    data = page_data(subjects(collected.trials), tmp_path)
+    data = page_data(workloads(collected.trials), tmp_path)
     (trial,) = data["trials"]
     assert trial["key"] == "a" * 16
     assert trial["arms"] == [0, 1, 2]

@@ -124,7 +124,7 @@ def plain(value):
 
 def test_analyses_import_no_torch():
     names = (
-        "analysis.rerun, analysis.subjects, analysis.page, analysis.report, analysis.charts.pareto, analysis.figures,"
+        "analysis.rerun, analysis.workloads, analysis.page, analysis.report, analysis.charts.pareto, analysis.figures,"
         " analysis.study, analysis.study_tables, analysis.catalogue.all"
     )
     done = subprocess.run([sys.executable, "-c", f"import sys, {names}; sys.exit('torch' in sys.modules)"], check=False)

@@ -101,7 +101,7 @@ def test_studies_elsewhere_are_counted_from_their_history_and_their_passwords_no
     (tmp_path / "runs" / "bb").mkdir(parents=True)
     found = status(tmp_path)
     assert found.studies[0].states == {"complete": 1, "pruned": 1}
-    assert (found.trials.given_up, found.trials.stopped) == (1, ())
+    assert (found.trials.stopped_early, found.trials.stopped) == (1, ())
 
 
 @pytest.mark.parametrize(

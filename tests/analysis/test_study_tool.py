@@ -90,7 +90,7 @@ def test_several_sweeps_of_a_study_belong_to_it_and_damaged_descriptions_to_noth
 
 def test_means_and_spreads_are_over_seeds(found):
     (one,) = found
-    assert (one.by, one.subject.label) == (BY, "mlp on digits")
+    assert (one.by, one.workload.label) == (BY, "mlp on digits")
     assert one.table["method"].tolist() == ["magnitude"] * 6 + ["unit"] * 5
     assert one.table["threshold.percentile"].tolist()[:6] == [0, 50, 80, 90, 95, 99]
     assert (one.table["seeds"] == 3).all()

@@ -238,7 +238,7 @@ def test_weak_trials_are_given_up_and_leave_no_result(tmp_path, forked):
     pruned = [row for row in history(tmp_path) if row["state"] == "pruned"]
     assert states.count("complete") + len(pruned) == 12
     assert pruned
-    assert f"{states.count('complete')} complete, {len(pruned)} given up early" in done(outcome)[-2]
+    assert f"{states.count('complete')} complete, {len(pruned)} stopped early" in done(outcome)[-2]
     for row in pruned:
         assert "of 50 validation images, where the front has" in row["reason"]
         assert row["accuracy"] == ""

@@ -119,16 +119,16 @@ def test_the_content_is_in_the_key():
     ],
 )
 def test_what_is_for_images_is_refused_for_tokens(recipe, retrain, shrink, key):
-    class Subject:
+    class Workload:
         dataset, model = load("parts", kind="tokens"), torch.nn.Linear(3, 2)
 
     chosen = settings("parts", kind="tokens")
     chosen.model, chosen.retrain, chosen.shrink = ModelSettings(recipe=recipe), retrain, shrink
     with pytest.raises(SettingsError, match="is for images") as raised:
-        check_inputs(chosen, Subject)
+        check_inputs(chosen, Workload)
     assert raised.value.key == key
-    Subject.dataset = load("parts", kind="images")
-    check_inputs(chosen, Subject)
+    Workload.dataset = load("parts", kind="images")
+    check_inputs(chosen, Workload)
 
 
 TOKENS, LABELS = torch.arange(24).reshape(8, 3), torch.arange(8) % 2

@@ -151,7 +151,7 @@ def test_two_images_of_each_class_are_enough():
 def test_some_of_what_comes_class_by_class_are_evenly_spaced(count, most):
     labels = torch.arange(count) // 4
     split = Split(torch.arange(count)[:, None], labels)
-    some = split.some(most)
+    some = split.head(most)
     assert len(some) == min(most, count)
     numbers = some.images.flatten()
     assert int(numbers[0]) == 0
@@ -161,15 +161,15 @@ def test_some_of_what_comes_class_by_class_are_evenly_spaced(count, most):
 
 def test_some_of_what_is_in_any_order_are_the_first():
     split = Split(torch.arange(6)[:, None], torch.tensor([0, 1, 0, 1, 0, 1]))
-    assert split.some(3).images.flatten().tolist() == [0, 1, 2]
+    assert split.head(3).images.flatten().tolist() == [0, 1, 2]
 
 
 def test_spaced_inputs_of_a_large_split_are_evenly_spaced_and_a_small_one_is_itself():
     split = Split(torch.arange(20_001), torch.arange(20_001) % 7)
-    numbers = split.spaced(10_000).images
+    numbers = split.evenly_spaced(10_000).images
     assert (len(numbers), int(numbers[0])) == (10_000, 0)
     assert set(numbers.diff().tolist()) <= {2, 3}
-    assert split.spaced(20_001) is split
+    assert split.evenly_spaced(20_001) is split
 
 
 def test_an_example_is_no_part_of_the_data():

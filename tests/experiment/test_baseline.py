@@ -14,7 +14,7 @@ from torch import nn
 from wavesweep.data import datasets
 from wavesweep.errors import SettingsError, TrialError
 from wavesweep.experiment import baseline
-from wavesweep.experiment.baseline import load_subject, obtain_baseline
+from wavesweep.experiment.baseline import load_workload, obtain_baseline
 from wavesweep.experiment.trial import run_trial
 from wavesweep.settings.keys import baseline_key
 from wavesweep.settings.schema import (
@@ -41,10 +41,10 @@ settings = Settings(
 )
 original, trained = baseline.train, []
 baseline.train = lambda *arguments: trained.append(1) or original(*arguments)
-subject = baseline.load_subject(settings)
+workload = baseline.load_workload(settings)
 print("ready", flush=True)
 sys.stdin.readline()
-made = baseline.obtain_baseline(settings, subject, baseline.torch.device("cpu"))
+made = baseline.obtain_baseline(settings, workload, baseline.torch.device("cpu"))
 print(len(trained), made.record["seconds"])
 """
 
@@ -68,7 +68,7 @@ def trainings(monkeypatch):
 
 
 def obtain(settings):
-    return obtain_baseline(settings, load_subject(settings), CPU)
+    return obtain_baseline(settings, load_workload(settings), CPU)
 
 
 def forget():
@@ -178,13 +178,13 @@ def test_an_interrupted_training_goes_on_and_gives_the_same_weights(tiny, tmp_pa
 @pytest.mark.integration
 def test_two_processes_train_it_once(tiny, trainings, tmp_path):
     settings = replace(tiny, model=replace(MODEL, recipe=Recipe(epochs=2, batch_size=16)))
-    subject = load_subject(settings)
+    workload = load_workload(settings)
     command = [sys.executable, "-c", OBTAIN, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "ready\n"
         other.stdin.write("go\n")
         other.stdin.flush()
-        mine = obtain_baseline(settings, subject, CPU)
+        mine = obtain_baseline(settings, workload, CPU)
         theirs = other.communicate()[0].split()
     assert other.returncode == 0
     assert len(trainings) + int(theirs[0]) == 1
@@ -287,7 +287,7 @@ def test_a_missing_checkpoint_is_refused_before_anything_is_trained(tiny, tmp_pa
 
 def test_the_networks_of_the_zoo_have_their_channels_last_on_the_cpu(tiny, monkeypatch):
     def has_channels_last(**changes):
-        model = load_subject(replace(tiny, **{"model": ModelSettings(name="fashion_cnn")} | changes)).model
+        model = load_workload(replace(tiny, **{"model": ModelSettings(name="fashion_cnn")} | changes)).model
         return model.conv2.weight.is_contiguous(memory_format=torch.channels_last)
 
     assert has_channels_last()

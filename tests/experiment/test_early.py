@@ -28,9 +28,9 @@ def test_a_trial_far_below_the_front_at_its_own_cost_is_given_up():
 def test_the_credit_is_two_standard_errors():
     for accuracy, images in ((0.6, 100), (0.6, 1000), (0.9, 50)):
         hoped = accuracy + 2 * sqrt(accuracy * (1 - accuracy) / images)
-        for above, is_given_up in ((1e-6, True), (-1e-6, False)):
+        for above, is_stopped in ((1e-6, True), (-1e-6, False)):
             stop = replace(STOP, front=((hoped + above, 100.0),))
-            assert (stop.reason(accuracy, 100, images) is not None) == is_given_up
+            assert (stop.reason(accuracy, 100, images) is not None) == is_stopped
 
 
 def test_no_image_right_is_not_taken_for_certain():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wavesweep.experiment.baseline import load_subject, obtain_baseline
+from wavesweep.experiment.baseline import load_workload, obtain_baseline
 from wavesweep.measure.quality import evaluate
 from wavesweep.settings.schema import DatasetSettings, ModelSettings, PathsSettings, Recipe, Settings
 from wavesweep.transform.basis import identity_basis, wavelet_basis
@@ -31,8 +31,8 @@ def test_the_image_grid_of_lenet300_takes_fewer_bytes_in_haar_at_equal_accuracy(
         dataset=DatasetSettings(name="mnist"),
         paths=PathsSettings(outputs=str(tmp_path), data=str(DATA)),
     )
-    subject = load_subject(settings)
-    baseline = obtain_baseline(settings, subject, CPU)
+    workload = load_workload(settings)
+    baseline = obtain_baseline(settings, workload, CPU)
     bases = {
         "haar": wavelet_basis((300, 1, 28, 28), (2, 3), (2, 2), "haar", "periodization"),
         "identity": identity_basis((300, 1, 28, 28)),
@@ -52,8 +52,8 @@ def test_the_image_grid_of_lenet300_takes_fewer_bytes_in_haar_at_equal_accuracy(
                 ).round()
                 total += order_0_bytes(symbols)
                 state[layer] = basis.synthesise(symbols * step).reshape(weight.shape)
-            subject.model.load_state_dict(state)
-            quality = evaluate(subject.model, subject.dataset, subject.dataset.validation, "validation", CPU)
+            workload.model.load_state_dict(state)
+            quality = evaluate(workload.model, workload.dataset, workload.dataset.validation, "validation", CPU)
             if quality["accuracy"] >= wanted:
                 return total
         return math.inf

@@ -159,7 +159,7 @@ def test_photos_for_training_are_decoded_when_they_are_needed_and_chosen_by_held
 
 def test_only_photos_that_an_estimate_needs_are_decoded(tmp_path, weights):
     folder = photos(tmp_path / "photos", ["train", "val"])
-    chosen = load_dataset(settings(folder)).calibration.some(6)
+    chosen = load_dataset(settings(folder)).calibration.head(6)
     assert list((tmp_path / "outputs").glob("images/*/train.npy")) == []
     assert chosen.labels.tolist() == [0, 0, 1, 1, 2, 2]
     found = chosen.images[:]
@@ -170,7 +170,7 @@ def test_only_photos_that_an_estimate_needs_are_decoded(tmp_path, weights):
     everything = load_dataset(settings(folder)).train.images[:]
     assert torch.equal(found, everything[[0, 4, 8, 12, 16, 20]])
     # Now that all are decoded, others are taken from these.
-    assert torch.equal(load_dataset(settings(folder)).calibration.some(3).images[:], everything[[0, 8, 16]])
+    assert torch.equal(load_dataset(settings(folder)).calibration.head(3).images[:], everything[[0, 8, 16]])
     assert len(list((tmp_path / "outputs").glob("images/*/train.npy"))) == 2
 
 

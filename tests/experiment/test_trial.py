@@ -295,9 +295,9 @@ def test_an_arm_whose_file_is_lost_or_damaged_is_made_again(tmp_path, left):
 
 @pytest.mark.parametrize(("changes", "key"), [({}, "model.recipe.epochs=1"), ({"epochs": 0}, "retrain.name=finetune")])
 def test_a_network_without_gradients_cannot_be_trained(tmp_path, changes, key):
-    subject = baseline.load_subject(tiny(tmp_path))
-    frozen = deepcopy(subject.model).requires_grad_(False)
+    workload = baseline.load_workload(tiny(tmp_path))
+    frozen = deepcopy(workload.model).requires_grad_(False)
     model = replace(MODEL, recipe=replace(MODEL.recipe, **changes))
     settings = tiny(tmp_path, model=model, retrain=RetrainSettings(name="finetune"))
     with pytest.raises(SettingsError, match=f"^{key}: needs parameters with gradients, and the network has none"):
-        prepare.check_inputs(settings, replace(subject, model=frozen))
+        prepare.check_inputs(settings, replace(workload, model=frozen))

@@ -8,7 +8,7 @@ import torch
 
 import wavesweep
 from wavesweep.codec.read import read
-from wavesweep.experiment.baseline import load_subject
+from wavesweep.experiment.baseline import load_workload
 from wavesweep.experiment.trial import run_trial
 from wavesweep.measure.quality import evaluate
 from wavesweep.models.zoo import build_model
@@ -62,7 +62,7 @@ def test_recorded_sizes_are_those_of_the_files(variant, outputs):
 def test_the_file_is_the_network_that_was_measured(variant, outputs):
     settings = settings_of(outputs, variant)
     record = run_trial(settings)
-    dataset = load_subject(settings).dataset
+    dataset = load_workload(settings).dataset
     for arm in record["arms"]:
         path = outputs / "arms" / arm["arm_key"] / "model.wsz"
         model = build_model(settings.model, dataset.input_shape, dataset.classes, seed=99)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from wavesweep.experiment.arm_keys import arm_key
-from wavesweep.experiment.coding import Coding, deciding_threshold
+from wavesweep.experiment.coding import Coding, effective_threshold
 from wavesweep.pruning.allocation import lamp_scores
 from wavesweep.pruning.plan import plan_tensors
 from wavesweep.pruning.prune import METHODS, ArmSpec, prune
@@ -147,5 +147,5 @@ def test_the_key_of_an_arm_from_before_there_was_a_choice_is_as_it_was(monkeypat
 
 
 def test_a_file_says_how_its_percentile_was_shared_out_but_not_where_the_table_lay():
-    decided = deciding_threshold(spec_of("wavelet", "sensitivity", sensitivity="here.csv"))
+    decided = effective_threshold(spec_of("wavelet", "sensitivity", sensitivity="here.csv"))
     assert (decided.allocation, decided.sensitivity) == ("sensitivity", None)

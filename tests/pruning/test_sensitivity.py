@@ -4,7 +4,7 @@ import pytest
 
 from wavesweep.errors import SettingsError
 from wavesweep.pruning.plan import TensorPlan
-from wavesweep.pruning.sensitivity import COLUMNS, check_subject, curves_for, read_table, table_csv
+from wavesweep.pruning.sensitivity import COLUMNS, check_workload, curves_for, read_table, table_csv
 from wavesweep.settings.schema import DatasetSettings, ModelSettings, Settings
 
 ROW = dict.fromkeys(COLUMNS, "") | {"model": "mlp", "dataset": "digits"}
@@ -45,7 +45,7 @@ def refusal(action):
 
 def test_what_a_scan_writes_is_what_an_allocation_reads(written):
     table = read_table(written(table_csv(ROWS)))
-    assert table.subjects == {("mlp", "digits")}
+    assert table.workloads == {("mlp", "digits")}
     assert table.weights == {"fc1.weight": 6, "fc2.weight": 8}
     assert curves_for(table, PLANS) == (((50.0, 0.5),), ((50.0, -0.01), (90.0, 0.25)))
 
@@ -121,7 +121,7 @@ def test_a_tensor_of_another_size_is_another_network(written):
 def test_the_table_of_another_model_or_data_set_is_refused(written):
     table = read_table(written(table_csv(ROWS)))
     settings = Settings()
-    check_subject(table, settings)
+    check_workload(table, settings)
     for other in (Settings(model=ModelSettings("lenet5")), Settings(dataset=DatasetSettings("mnist"))):
-        text = refusal(lambda other=other: check_subject(table, other))
+        text = refusal(lambda other=other: check_workload(table, other))
         assert f"must be of {other.model.name} on {other.dataset.name}, is of mlp on digits" in text

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from subjects import network, pruned_of, spec_of
+from workloads import network, pruned_of, spec_of
 
 from wavesweep.quantization.quantize import quantize
 from wavesweep.quantization.symbols import Codebook, Steps, Values

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from wavesweep.runtime import progress
-from wavesweep.runtime.progress import Meter, steps, tell, telling
+from wavesweep.runtime.progress import Meter, log, logging_enabled, steps
 
 
 @pytest.fixture
@@ -57,13 +57,13 @@ def test_short_work_leaves_no_lines(clock, capsys):
 
 
 def test_a_line_is_told_at_once_also_in_a_log(capsys):
-    tell("waiting [for] another process")
+    log("waiting [for] another process")
     assert capsys.readouterr().err == "waiting [for] another process\n"
 
 
 def test_where_progress_is_switched_off_nothing_is_told(capsys):
-    with telling(False):
-        tell("waiting")
+    with logging_enabled(False):
+        log("waiting")
     assert capsys.readouterr().err == ""
 
 
@@ -71,7 +71,7 @@ def test_where_progress_is_switched_off_nothing_is_told(capsys):
 def test_a_line_is_told_above_the_bar(capsys):
     with Meter(3, "training", shown=True) as meter:
         meter.advance(1)
-        tell("waiting [for] another process")
+        log("waiting [for] another process")
     captured = capsys.readouterr().err
     assert captured.index("waiting [for] another process\n") < captured.rindex("training")
 
@@ -101,7 +101,7 @@ def test_a_bar_stops_when_the_work_fails(capsys):
 
     with pytest.raises(ValueError, match="broken"):
         work()
-    assert not bars[0].live.is_started
+    assert not bars[0].monitor.is_started
     assert "\x1b[?25h" in capsys.readouterr().err  # the cursor is shown again
 
 
@@ -151,8 +151,8 @@ class Gone:
 
 def test_the_work_goes_on_where_nobody_reads_any_more(clock, monkeypatch):
     monkeypatch.setattr(progress.sys, "stderr", Gone())
-    with telling(True), Meter(20, "training", shown=True) as meter:
+    with logging_enabled(True), Meter(20, "training", shown=True) as meter:
         for _ in range(20):
             clock[0] += 1
             meter.advance()
-        tell("a line")
+        log("a line")

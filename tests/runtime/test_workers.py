@@ -13,7 +13,7 @@ import torch
 
 from wavesweep.experiment import prepare
 from wavesweep.runtime import workers
-from wavesweep.runtime.workers import init_worker, die_with_parent
+from wavesweep.runtime.workers import die_with_parent, init_worker
 
 # A parent with one worker; prints the worker's process id. `late`: the worker calls after its parent has ended.
 PARENT = """

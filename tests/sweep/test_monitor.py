@@ -10,7 +10,7 @@ from rich.console import Console
 from wavesweep.runtime import progress
 from wavesweep.runtime.progress import Meter, duration
 from wavesweep.settings.schema import ConstraintSettings
-from wavesweep.sweep.monitor import Live, Standing, candidate
+from wavesweep.sweep.monitor import SweepMonitor, SweepStatus, candidate
 from wavesweep.sweep.objectives import USUAL_LIMITS
 
 
@@ -28,16 +28,16 @@ def finish(directory, content, file="result.json"):
 
 
 def test_best_is_the_smallest_file_within_a_point_of_the_baseline():
-    standing = Standing(4, USUAL_LIMITS)
-    standing.consider(record(900, 0.90), "accurate for its loss")
-    assert standing.best.name == "accurate for its loss"
-    standing.consider(record(100, 0.80), "small")
-    assert standing.best.name == "accurate for its loss"
-    standing.consider(record(5000, 0.97), "exactly a point")
-    assert standing.best.name == "exactly a point"
-    standing.consider(record(4000, 0.98), "smaller")
-    standing.consider(record(3000, 0.9699), "smaller still, but a little over a point")
-    assert standing.best.name == "smaller"
+    status = SweepStatus(4, USUAL_LIMITS)
+    status.consider(record(900, 0.90), "accurate for its loss")
+    assert status.best.name == "accurate for its loss"
+    status.consider(record(100, 0.80), "small")
+    assert status.best.name == "accurate for its loss"
+    status.consider(record(5000, 0.97), "exactly a point")
+    assert status.best.name == "exactly a point"
+    status.consider(record(4000, 0.98), "smaller")
+    status.consider(record(3000, 0.9699), "smaller still, but a little over a point")
+    assert status.best.name == "smaller"
 
 
 def test_best_is_what_the_constraints_of_a_search_ask_for():
@@ -50,59 +50,59 @@ def test_best_is_what_the_constraints_of_a_search_ask_for():
         (ConstraintSettings(min_sparsity=80.0), "large"),
     ]
     for limits, best in expected:
-        standing = Standing(3, limits)
+        status = SweepStatus(3, limits)
         for name, one in records.items():
-            standing.consider(one, name)
-        assert standing.best.name == best, limits
+            status.consider(one, name)
+        assert status.best.name == best, limits
 
 
 def test_text_has_counts_rate_time_left_and_best():
     best = candidate(record(12740, 0.975), "level=2", USUAL_LIMITS)
-    standing = Standing(60, USUAL_LIMITS, cached=4, done=7, failed=1, best=best)
-    assert standing.settled == 12
-    assert standing.text(16.0) == (
+    status = SweepStatus(60, USUAL_LIMITS, cached=4, done=7, failed=1, best=best)
+    assert status.settled == 12
+    assert status.text(16.0) == (
         "7 done, 1 failed, 4 cached, 30/min; best: 12,740 bytes, validation 97.50 % (-0.50), level=2"
     )
-    assert standing.seconds_left(16.0) == 96.0
-    assert Standing(3, USUAL_LIMITS, cached=1).text(5.0) == "0 done, 0 failed, 1 cached"
+    assert status.seconds_left(16.0) == 96.0
+    assert SweepStatus(3, USUAL_LIMITS, cached=1).text(5.0) == "0 done, 0 failed, 1 cached"
 
 
 def test_records_are_counted_once_when_they_come(tmp_path):
-    live = Live(total=5, shown=False)
-    live.cached(record(10, 0.5), "before")
-    live.cached({"failed": "some reason"}, "failed before")
-    live.cached(None, "given up before")
+    monitor = SweepMonitor(total=5, shown=False)
+    monitor.cached(record(10, 0.5), "before")
+    monitor.cached({"failed": "some reason"}, "failed before")
+    monitor.cached(None, "given up before")
     for name in ("one", "two"):
-        live.watch(tmp_path / name, name)
-    live.look()
-    assert (live.standing.cached, live.standing.done, live.standing.failed) == (3, 0, 0)
+        monitor.watch(tmp_path / name, name)
+    monitor.look()
+    assert (monitor.status.cached, monitor.status.done, monitor.status.failed) == (3, 0, 0)
     finish(tmp_path / "one", record(10, 0.98))
     finish(tmp_path / "two", {"reason": "diverged"}, "failure.json")
     for _ in range(2):
-        live.look()
-        assert (live.standing.cached, live.standing.done, live.standing.failed) == (3, 1, 1)
-    assert live.standing.best.name == "one"
+        monitor.look()
+        assert (monitor.status.cached, monitor.status.done, monitor.status.failed) == (3, 1, 1)
+    assert monitor.status.best.name == "one"
 
 
 def test_failure_of_an_earlier_run_counts_only_when_it_happens_again(tmp_path):
     finish(tmp_path / "one", {"reason": "diverged"}, "failure.json")
     os.utime(tmp_path / "one" / "failure.json", ns=(1, 1))
-    live = Live(total=1, shown=False)
-    live.watch(tmp_path / "one", "one")
-    live.look()
-    assert live.standing.failed == 0
+    monitor = SweepMonitor(total=1, shown=False)
+    monitor.watch(tmp_path / "one", "one")
+    monitor.look()
+    assert monitor.status.failed == 0
     finish(tmp_path / "one", {"reason": "diverged"}, "failure.json")
-    live.look()
-    assert live.standing.failed == 1
+    monitor.look()
+    assert monitor.status.failed == 1
 
 
 def test_a_log_gets_a_line_now_and_then_from_the_thread(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(progress, "_LINE_SECONDS", 0.0)
     monkeypatch.setattr("wavesweep.sweep.monitor._LOOK_SECONDS", 0.01)
-    with Live(total=1, shown=True) as live:
-        live.watch(tmp_path / "one", "level=2")
+    with SweepMonitor(total=1, shown=True) as monitor:
+        monitor.watch(tmp_path / "one", "level=2")
         finish(tmp_path / "one", record(1234, 0.98))
-        while not live.standing.done:
+        while not monitor.status.done:
             pass
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("sweep: 1/1 1 done, 0 failed, 0 cached, ")
@@ -111,8 +111,8 @@ def test_a_log_gets_a_line_now_and_then_from_the_thread(tmp_path, monkeypatch, c
 
 def test_nothing_is_printed_where_progress_is_off(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(progress, "_LINE_SECONDS", 0.0)
-    with Live(total=1, shown=False) as live:
-        live.look()
+    with SweepMonitor(total=1, shown=False) as monitor:
+        monitor.look()
     assert capsys.readouterr().err == ""
 
 

@@ -9,15 +9,15 @@ from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
-from wavesweep.sweep.search import run
 
 from wavesweep.analysis.studies import studies, trial_states
 from wavesweep.cli.app import config_directory, register
-from wavesweep.errors import GivenUpError, StoreError, TrialError
-from wavesweep.experiment.baseline import load_subject
+from wavesweep.errors import StoppedEarlyError, StoreError, TrialError
+from wavesweep.experiment.baseline import load_workload
 from wavesweep.sweep.grid import Point, run_here
 from wavesweep.sweep.launch import LostError
-from wavesweep.sweep.monitor import Live
+from wavesweep.sweep.monitor import SweepMonitor
+from wavesweep.sweep.search import run
 from wavesweep.sweep.search.points import Points
 from wavesweep.sweep.search.run import search
 
@@ -113,24 +113,29 @@ def test_a_search_whose_workers_always_die_ends_and_can_go_on(points, launched, 
     assert [row["state"] for row in history(tmp_path)].count("complete") == 4
 
 
+def watched(shown):
+    """A monitor that is also put into the list `shown`."""
+    return lambda *given, **named: shown.append(SweepMonitor(*given, **named)) or shown[-1]
+
+
 def test_what_has_a_record_is_shown_as_cached(points, tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(run, "Live", lambda *given, **named: shown.append(Live(*given, **named)) or shown[-1])
+    monkeypatch.setattr(run, "SweepMonitor", watched(shown))
     here(points(2))
     here(points(4))
     here(points(2, "search.study=same_points_once_more"))
-    counts = [(live.standing.cached, live.standing.done) for live in shown]
+    counts = [(monitor.status.cached, monitor.status.done) for monitor in shown]
     assert counts == [(0, 2), (2, 2), (2, 0)]
 
 
 def test_what_ended_without_a_record_is_shown_as_settled(points, tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(run, "Live", lambda *given, **named: shown.append(Live(*given, **named)) or shown[-1])
+    monkeypatch.setattr(run, "SweepMonitor", watched(shown))
     with monkeypatch.context() as patch:
-        patch.setattr(run, "run_here", lambda *_: GivenUpError("far from the front"))
+        patch.setattr(run, "run_here", lambda *_: StoppedEarlyError("far from the front"))
         here(points(2))
     here(points(3))
-    assert (shown[-1].standing.cached, shown[-1].standing.done) == (2, 1)
+    assert (shown[-1].status.cached, shown[-1].status.done) == (2, 1)
 
 
 def test_a_full_disk_ends_the_search_and_leaves_no_trial_running(points, tmp_path, monkeypatch):
@@ -145,7 +150,7 @@ def test_a_full_disk_ends_the_search_and_leaves_no_trial_running(points, tmp_pat
 
 
 def test_the_files_of_a_point_are_in_its_key(points, tmp_path):
-    state = load_subject(points(2).base).model.state_dict()
+    state = load_workload(points(2).base).model.state_dict()
     for name in ("a", "b"):
         next(iter(state.values())).add_(1.0)
         torch.save(state, tmp_path / f"{name}.pt")

@@ -6,9 +6,9 @@ from pathlib import Path
 import optuna
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
-from wavesweep.sweep.search import storage
 
 from wavesweep.errors import SettingsError, StoreError
+from wavesweep.sweep.search import storage
 from wavesweep.sweep.search.storage import open_storage, reaching, shown, storage_url
 
 

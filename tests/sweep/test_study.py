@@ -195,7 +195,7 @@ def test_a_process_of_a_machine_without_shared_files_is_taken_to_live(join):
 def test_counts_and_keys(join):
     with join() as study:
         study.tell(signed(study, key="a").number, [0.1, 1.0])
-        study.tell_given_up(signed(study, key="b").number, "weak")
+        study.tell_stopped_early(signed(study, key="b").number, "weak")
         study.tell_failed(signed(study, key="c").number, error="diverged")
         study.tell_failed(signed(study).number, duplicate_of="0")
         study.put_back(signed(study, key="d").number, crashed=True)
@@ -215,7 +215,7 @@ def test_what_is_told_twice_counts_as_it_was_told_first(join):
         number = signed(study, key="a").number
         study.tell(number, [0.1, 1.0])
         study.tell_failed(number, error="too late")
-        study.tell_given_up(number, "too late")
+        study.tell_stopped_early(number, "too late")
         study.attribute(number, "cached", True)
         assert study.counts() == Counts(complete=1)
         assert "cached" not in study.study.get_trials()[number].user_attrs

@@ -168,7 +168,7 @@ def test_history_has_a_row_per_trial_of_every_kind(study):
         trial.set_user_attr(name, text)
         study.tell(trial, state=TrialState.FAIL)
     trial = study.ask(SPACE)
-    trial.set_user_attr("given_up", "weak")
+    trial.set_user_attr("stopped_early", "weak")
     study.tell(trial, state=TrialState.PRUNED)
     study.ask(SPACE)
     study.enqueue_trial({"wavelet": "haar", "percentile": 1.0})

@@ -4,9 +4,9 @@ from copy import deepcopy
 
 import pytest
 import torch
-from subjects import parametrised
 from torch import nn
 from torch.backends import mha
+from workloads import parametrised
 
 import wavesweep
 from wavesweep.pruning.plan import plan_tensors

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from subjects import assert_same
 from torch import nn
+from workloads import assert_same
 
 import wavesweep
 from wavesweep.errors import SettingsError

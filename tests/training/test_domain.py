@@ -4,8 +4,8 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from subjects import Tied, images, network, parametrised, pruned_of, spec_of
 from torch import nn
+from workloads import Tied, images, network, parametrised, pruned_of, spec_of
 
 from wavesweep.pruning.prune import METHODS, build_basis
 from wavesweep.quantization.trainable import first_quantizer

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 from retrainings import ALL, COLUMNS, CPU, KINDS, KMEANS, LOOSE, RATE, arm_of, coded_of, file_of, settings_of, untimed
-from subjects import assert_same
+from workloads import assert_same
 
 import wavesweep
 from wavesweep.errors import SettingsError, TrialError
 from wavesweep.experiment import coding
-from wavesweep.experiment.baseline import load_subject, obtain_early_weights
-from wavesweep.experiment.coding import deciding_retraining
+from wavesweep.experiment.baseline import load_workload, obtain_early_weights
+from wavesweep.experiment.coding import effective_retraining
 from wavesweep.experiment.trial import run_trial
 from wavesweep.measure.quality import evaluate
 from wavesweep.models.zoo import build_model
 from wavesweep.quantization.rate_distortion import quantize_rate_distortion
-from wavesweep.settings.places import trial_directory
+from wavesweep.settings.keys import trial_directory
 from wavesweep.settings.schema import (
     CodecSettings,
     MethodSettings,
@@ -68,7 +68,7 @@ def test_the_file_is_the_network_that_was_measured_in_the_chosen_epoch(name, out
     settings = settings_of(outputs, **{**KINDS, **LOOSE}[name])
     record = run_trial(settings)
     arm = arm_of(record)
-    dataset = load_subject(settings).dataset
+    dataset = load_workload(settings).dataset
     model = build_model(settings.model, dataset.input_shape, dataset.classes, seed=99)
     wavesweep.load(file_of(record, outputs), model)
     for split in ("validation", "test"):
@@ -231,14 +231,14 @@ def test_early_weights_are_those_that_the_baseline_had(tmp_path, monkeypatch):
         patch.setattr(baseline_training, "_save", save)
         run_trial(settings)
     assert list(seen) == [1, 2, 3, 4]
-    subject = load_subject(settings)
+    workload = load_workload(settings)
     for epoch in (1, 3):
-        found = obtain_early_weights(settings, subject, CPU, epoch)
+        found = obtain_early_weights(settings, workload, CPU, epoch)
         assert found.keys() == seen[epoch].keys()
         assert all(torch.equal(found[name], seen[epoch][name]) for name in found)
         assert not torch.equal(found["fc1.weight"], seen[4]["fc1.weight"])
     initial = build_model(settings.model, (1, 8, 8), 10, settings.seed).state_dict()
-    assert_same(obtain_early_weights(settings, subject, CPU, 0), initial)
+    assert_same(obtain_early_weights(settings, workload, CPU, 0), initial)
 
 
 @pytest.mark.parametrize("epoch", [0, 2])
@@ -254,7 +254,7 @@ def test_rewinding_starts_every_round_from_the_early_weights_under_the_new_mask(
 
     monkeypatch.setattr(Run, "begin", begin)
     record = run_trial(settings)
-    early = obtain_early_weights(settings, load_subject(settings), CPU, epoch)
+    early = obtain_early_weights(settings, load_workload(settings), CPU, epoch)
     length = 4 - epoch
     assert list(started) == list(range(2 * length))
     for number in (0, length):
@@ -331,6 +331,6 @@ def test_what_plays_no_part_for_a_kind_is_not_in_the_arms_key():
         differ = {
             name
             for name, kind in plain.items()
-            if deciding_retraining(replace(kind, **change)) != deciding_retraining(kind)
+            if effective_retraining(replace(kind, **change)) != effective_retraining(kind)
         }
         assert differ == kinds

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from subjects import parametrised
+from workloads import parametrised
 
 from wavesweep.codec.context import planes_of
 from wavesweep.codec.range_coder import encode

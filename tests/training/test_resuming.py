@@ -9,9 +9,9 @@ import torch
 from retrainings import KINDS, LOOSE, arm_of, file_of, settings_of, untimed
 from torch import nn
 
-from wavesweep.errors import GivenUpError
+from wavesweep.errors import StoppedEarlyError
 from wavesweep.experiment import trial
-from wavesweep.experiment.baseline import Subject, load_subject
+from wavesweep.experiment.baseline import Workload, load_workload
 from wavesweep.experiment.early import EarlyStop
 from wavesweep.experiment.trial import run_trial
 from wavesweep.runtime.progress import Meter
@@ -100,7 +100,7 @@ def test_a_damaged_checkpoint_is_from_the_start(outputs, tmp_path, monkeypatch):
 def test_dropout_and_normalisation_in_a_resumed_retraining(tmp_path, monkeypatch):
     """The state of everything that has one: running statistics, and dropout's random numbers."""
     settings = settings_of(tmp_path, **KINDS["finetune"])
-    dataset = load_subject(settings).dataset
+    dataset = load_workload(settings).dataset
 
     def network():
         torch.manual_seed(0)
@@ -108,10 +108,10 @@ def test_dropout_and_normalisation_in_a_resumed_retraining(tmp_path, monkeypatch
             nn.Flatten(), nn.Linear(64, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Dropout(0.3), nn.Linear(24, 10)
         )
 
-    def subject(_):
-        return Subject(dataset, network(), {})
+    def workload(_):
+        return Workload(dataset, network(), {})
 
-    monkeypatch.setattr(trial, "load_subject", subject)
+    monkeypatch.setattr(trial, "load_workload", workload)
     monkeypatch.setattr("wavesweep.experiment.baseline._initial_model", lambda *_: network())
     contents = []
     for interrupted in (False, True):
@@ -137,7 +137,7 @@ def test_a_retraining_that_is_given_up_leaves_no_checkpoint(tmp_path, monkeypatc
     settings = settings_of(tmp_path, retrain=RetrainSettings("finetune", epochs=3))
     monkeypatch.setattr(trial, "_early_stop", lambda _: EarlyStop(50, "stored_bytes", ((1.0, 1.0),)))
     monkeypatch.setattr(EarlyStop, "reason", lambda *_: "weak")
-    with pytest.raises(GivenUpError, match="weak"):
+    with pytest.raises(StoppedEarlyError, match="weak"):
         run_trial(settings)
     assert list((tmp_path / "arms").glob("*/model.wsz"))  # it came to a file
     assert not list((tmp_path / "arms").glob("*/*.pt"))

@@ -8,7 +8,7 @@ import pandas as pd
 
 from wavesweep.analysis.statistics import Paired, at_sizes, holm, paired
 from wavesweep.analysis.style import in_order
-from wavesweep.analysis.subjects import Subject
+from wavesweep.analysis.workloads import Workload
 
 # The method that others are compared with, and its wavelet; others are methods of their own.
 REFERENCE, REFERENCE_WAVELET = "wavelet", "haar"
@@ -22,22 +22,22 @@ def wavelets_as_methods(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(method=rows["method"].mask(others, rows["wavelet"]))
 
 
-def sizes_compared(subject: Subject, retraining: str) -> list[int]:
+def sizes_compared(workload: Workload, retraining: str) -> list[int]:
     """Where methods are compared: the geometric middles between neighbouring sizes of the wavelet's settings.
 
     The size of a setting is the median over seeds. Middles lie inside the wavelet's curve for nearly every seed.
     """
-    rows = subject.singles
+    rows = workload.singles
     rows = rows[(rows["method"] == REFERENCE) & (rows["retrain.name"] == retraining)]
     medians = sorted(set(rows.groupby("setting")["stored_bytes"].median()))
     return sorted({round(sqrt(smaller * larger)) for smaller, larger in pairwise(medians)})
 
 
-def reached(subject: Subject) -> pd.DataFrame:
+def reached(workload: Workload) -> pd.DataFrame:
     """Test accuracy of each method at each size: `retraining`, `stored_bytes`, `method`, `seeds`, `mean`, `std`."""
     found = []
-    for retraining, rows in _stages(subject):
-        sizes = sizes_compared(subject, retraining)
+    for retraining, rows in _stages(workload):
+        sizes = sizes_compared(workload, retraining)
         for method in in_order(rows["method"]):
             at = at_sizes(rows, method, sizes)
             for size in sizes:
@@ -47,25 +47,25 @@ def reached(subject: Subject) -> pd.DataFrame:
     return pd.DataFrame(found, columns=columns)
 
 
-def differences_at_sizes(subject: Subject) -> pd.DataFrame:
+def differences_at_sizes(workload: Workload) -> pd.DataFrame:
     """Test accuracy of the wavelet minus that of each other method, as fractions, at each size.
 
     Returns:
         `retraining`, `stored_bytes`, `method`, the fields of `Paired`, and `adjusted_p`: the t-test's, by Holm over
         all rows of one kind of retraining.
     """
-    return _differences(subject, together=False)
+    return _differences(workload, together=False)
 
 
-def differences_over_sizes(subject: Subject) -> pd.DataFrame:
+def differences_over_sizes(workload: Workload) -> pd.DataFrame:
     """The same averaged over the sizes, seed by seed; `stored_bytes` is the number of sizes that both reach."""
-    return _differences(subject, together=True)
+    return _differences(workload, together=True)
 
 
-def _differences(subject: Subject, together: bool) -> pd.DataFrame:
+def _differences(workload: Workload, together: bool) -> pd.DataFrame:
     parts = []
-    for retraining, rows in _stages(subject):
-        sizes = sizes_compared(subject, retraining)
+    for retraining, rows in _stages(workload):
+        sizes = sizes_compared(workload, retraining)
         own = at_sizes(rows, REFERENCE, sizes)
         found: list[tuple[object, ...]] = []
         for method in in_order(set(rows["method"]) - {REFERENCE}):
@@ -90,7 +90,7 @@ def _fields(result: Paired) -> Sequence[object]:
     return [getattr(result, name) for name in _FIELDS]
 
 
-def _stages(subject: Subject) -> list[tuple[str, pd.DataFrame]]:
+def _stages(workload: Workload) -> list[tuple[str, pd.DataFrame]]:
     """The rows of each kind of retraining that has the wavelet, in the order of `STAGES`."""
-    rows = subject.rows
+    rows = workload.rows
     return [(name, part) for name in STAGES if REFERENCE in set((part := rows[rows["retrain.name"] == name])["method"])]

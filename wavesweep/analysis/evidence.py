@@ -9,7 +9,7 @@ import pandas as pd
 
 from wavesweep.analysis.columns import SETTINGS
 from wavesweep.analysis.style import LOOKS
-from wavesweep.analysis.subjects import WAVELET_METHODS, Subject, networks_before, subjects
+from wavesweep.analysis.workloads import WAVELET_METHODS, Workload, networks_before, workloads
 from wavesweep.runtime.records import read_json
 
 
@@ -57,14 +57,14 @@ class Evidence:
     """What the records of a study say about one network on one data set.
 
     Attributes:
-        subject: the network and its data set, with the study's rows of the collected table.
+        workload: the network and its data set, with the study's rows of the collected table.
         by: the columns that tell the rows of `table` apart.
         table: a row per setting and method: `by`, `seeds` (their number), and `<measure>_mean` and `_std` (sample
             standard deviation over seeds) of each measure.
         before: the same of the network before pruning: `seeds`, `<measure>_mean` and `_std`.
     """
 
-    subject: Subject
+    workload: Workload
     by: tuple[str, ...]
     table: pd.DataFrame
     before: "pd.Series[Any]"
@@ -89,8 +89,8 @@ def evidence(rows: pd.DataFrame, by: Sequence[str], measures: Sequence[str]) -> 
         measures: names of `MEASURES`.
     """
     lost = 100 * (rows["baseline_test_accuracy"] - rows["test_accuracy"])
-    ordered = sorted(subjects(rows.assign(test_accuracy_drop=lost)), key=_stands_in)
-    return [_of(subject, by, measures) for subject in ordered]
+    ordered = sorted(workloads(rows.assign(test_accuracy_drop=lost)), key=_stands_in)
+    return [_of(workload, by, measures) for workload in ordered]
 
 
 def varying(rows: pd.DataFrame, among: Sequence[str]) -> list[str]:
@@ -99,15 +99,15 @@ def varying(rows: pd.DataFrame, among: Sequence[str]) -> list[str]:
     return [name for name in _CANDIDATES if name not in among and groups[name].nunique(dropna=False).max() > 1]
 
 
-def _stands_in(subject: Subject) -> bool:
+def _stands_in(workload: Workload) -> bool:
     """Whether its images are the small ones that come with a library and stand in for those of a study."""
-    return bool((subject.rows["dataset.name"] == "digits").all())
+    return bool((workload.rows["dataset.name"] == "digits").all())
 
 
-def _of(subject: Subject, by: Sequence[str], measures: Sequence[str]) -> Evidence:
-    means = subject.means
+def _of(workload: Workload, by: Sequence[str], measures: Sequence[str]) -> Evidence:
+    means = workload.means
     columns = (*by, *varying(means, by))
-    singles = subject.singles
+    singles = workload.singles
     grouped = singles.groupby("setting")
     # What the table shows is means of seeds; what chooses among its rows is the validation split.
     wanted = dict.fromkeys((*measures, "validation_accuracy"))
@@ -115,12 +115,12 @@ def _of(subject: Subject, by: Sequence[str], measures: Sequence[str]) -> Evidenc
     table = means[[*columns]].assign(seeds=means["seeds"], **numbers)
     # After naming: a shared arm is of any of its trials, whose settings say nothing about its place.
     table = _named(table, columns).sort_values(list(columns), key=_rank, kind="stable")
-    before: dict[str, Any] = {"seeds": subject.rows["seed"].nunique()}
+    before: dict[str, Any] = {"seeds": workload.rows["seed"].nunique()}
     for name in wanted:
         column = _BEFORE.get(name, f"baseline_{name}")
-        networks = networks_before(subject.rows, column)
+        networks = networks_before(workload.rows, column)
         before[f"{name}_mean"], before[f"{name}_std"] = networks.mean(), networks.std()
-    return Evidence(subject, columns, table.reset_index(drop=True), pd.Series(before))
+    return Evidence(workload, columns, table.reset_index(drop=True), pd.Series(before))
 
 
 def _rank(column: "pd.Series[Any]") -> "pd.Series[Any]":

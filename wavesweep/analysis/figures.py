@@ -11,52 +11,52 @@ from wavesweep.analysis.command import WrongArgumentError, checked_outputs, outp
 if TYPE_CHECKING:
     from wavesweep.analysis.charts.chart import Chart
     from wavesweep.analysis.collect import Collected
-    from wavesweep.analysis.subjects import Subject
+    from wavesweep.analysis.workloads import Workload
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A chart, and the subject that it is of; None for a study of several."""
+    """A chart, and the workload that it is of; None for a study of several."""
 
-    subject: "Subject | None"
+    workload: "Workload | None"
     chart: "Chart"
 
 
-def charts_of(subject: "Subject", outputs: Path) -> "Iterator[Chart]":
+def charts_of(workload: "Workload", outputs: Path) -> "Iterator[Chart]":
     """All charts of one network on one data set; those without data say why."""
     from wavesweep.analysis.charts import heatmap, history, layers, pareto, sizes, training
     from wavesweep.analysis.choices import choices
     from wavesweep.analysis.style import styled
 
-    chosen = choices(subject)
+    chosen = choices(workload)
     first = next((choice for choice in chosen if choice.row is not None), chosen[0])
     makers: tuple[Callable[[], Chart], ...] = (
-        lambda: pareto.accuracy_against_bytes(subject),
-        lambda: pareto.accuracy_against_sparsity(subject),
-        lambda: sizes.before_after(subject, chosen),
-        lambda: heatmap.wavelet_level(subject),
-        lambda: layers.per_layer(subject, first, outputs),
-        lambda: training.curves(subject, outputs),
-        lambda: history.over_trials(subject),
-        lambda: sizes.inference_time(subject, chosen),
+        lambda: pareto.accuracy_against_bytes(workload),
+        lambda: pareto.accuracy_against_sparsity(workload),
+        lambda: sizes.before_after(workload, chosen),
+        lambda: heatmap.wavelet_level(workload),
+        lambda: layers.per_layer(workload, first, outputs),
+        lambda: training.curves(workload, outputs),
+        lambda: history.over_trials(workload),
+        lambda: sizes.inference_time(workload, chosen),
     )
     for make in makers:
         with styled():
             yield make()
 
 
-def all_charts(found: "list[Subject]", outputs: Path) -> Iterator[Drawn]:
-    """The charts of all subjects, then those of the Optuna studies."""
+def all_charts(found: "list[Workload]", outputs: Path) -> Iterator[Drawn]:
+    """The charts of all workloads, then those of the Optuna studies."""
     from wavesweep.analysis.charts import history
     from wavesweep.analysis.details import studies
     from wavesweep.analysis.style import styled
 
-    for subject in found:
-        for chart in charts_of(subject, outputs):
-            yield Drawn(subject, chart)
+    for workload in found:
+        for chart in charts_of(workload, outputs):
+            yield Drawn(workload, chart)
     for name, table in studies(outputs).items():
         keys = set(table["key"].dropna())
-        owners = [subject for subject in found if keys & set(subject.rows["key"])]
+        owners = [workload for workload in found if keys & set(workload.rows["key"])]
         owner = owners[0] if len(owners) == 1 else None
         with styled():
             yield Drawn(owner, history.of_study(name, table, owner))
@@ -83,7 +83,7 @@ def collected(outputs: Path) -> "Collected":
 
 def file_name(drawn: Drawn) -> str:
     """The name of a chart's file, without its ending."""
-    return f"{drawn.subject.slug}_{drawn.chart.name}" if drawn.subject else drawn.chart.name
+    return f"{drawn.workload.slug}_{drawn.chart.name}" if drawn.workload else drawn.chart.name
 
 
 def main() -> None:
@@ -91,13 +91,13 @@ def main() -> None:
     arguments = outputs_argument("figures", "Draw the charts of all records as SVG and PNG.").parse_args()
     found = collected(arguments.outputs)
     from wavesweep.analysis.style import encoded
-    from wavesweep.analysis.subjects import subjects
+    from wavesweep.analysis.workloads import workloads
     from wavesweep.runtime.records import write_atomically
 
     directory = arguments.outputs / "analysis" / "figures"
     directory.mkdir(parents=True, exist_ok=True)
     count = 0
-    for drawn in all_charts(subjects(found.trials), arguments.outputs):
+    for drawn in all_charts(workloads(found.trials), arguments.outputs):
         name = file_name(drawn)
         if drawn.chart.figure is None:
             print(f"left out {name}: {drawn.chart.text}")

@@ -12,7 +12,7 @@ import pandas as pd
 from wavesweep.analysis.details import read_record
 from wavesweep.analysis.rerun import UnknownSettingsError, command, differences
 from wavesweep.analysis.style import LOOKS, look
-from wavesweep.analysis.subjects import WAVELET_METHODS, Subject
+from wavesweep.analysis.workloads import WAVELET_METHODS, Workload
 
 # Per-layer rows beyond this would make the page heavy; then those of compared arms are left out.
 _LAYER_ROWS = 120_000
@@ -72,19 +72,19 @@ class _Layers:
         self.start.append(len(self.columns["name"]))
 
 
-def page_data(subjects: Iterable[Subject], outputs: Path) -> dict[str, Any]:
+def page_data(workloads: Iterable[Workload], outputs: Path) -> dict[str, Any]:
     """All that the page's script needs.
 
     `rows` are the arms (those that several trials share once), `trials` have their settings, command and `arms`
     (numbers of rows), and accuracies and size of the network `before`; `layers` are the layers of each row, `texts`
     what the numbers of text columns stand for.
     """
-    subjects = list(subjects)
+    workloads = list(workloads)
     rows = pd.concat(
-        [subject.singles.assign(subject=number) for number, subject in enumerate(subjects)], ignore_index=True
+        [workload.singles.assign(workload=number) for number, workload in enumerate(workloads)], ignore_index=True
     )
     texts = _Texts()
-    columns: dict[str, list[Any]] = {"subject": rows["subject"].tolist()}
+    columns: dict[str, list[Any]] = {"workload": rows["workload"].tolist()}
     for name in _TEXTS:
         values = rows[name].astype("str")
         if name in ("wavelet", "level"):
@@ -94,10 +94,10 @@ def page_data(subjects: Iterable[Subject], outputs: Path) -> dict[str, Any]:
         columns[name] = [int(value) for value in rows[name]]
     for name, digits in _NUMBERS.items():
         columns[name] = [_rounded(value, digits) for value in rows[name]]
-    trials, layers, complete = _trials(subjects, rows, outputs, texts)
+    trials, layers, complete = _trials(workloads, rows, outputs, texts)
     columns["trial"] = _places(rows["key"], [trial["key"] for trial in trials])
     return {
-        "subjects": [_subject(subject) for subject in subjects],
+        "workloads": [_workload(workload) for workload in workloads],
         "looks": {name: _look(name) for name in {*LOOKS, *map(str, rows["method"])}},
         "texts": list(texts.places),
         "textColumns": list(_TEXTS),
@@ -118,14 +118,14 @@ def as_json(data: dict[str, Any]) -> str:
 
 
 def _trials(
-    subjects: Sequence[Subject], rows: pd.DataFrame, outputs: Path, texts: _Texts
+    workloads: Sequence[Workload], rows: pd.DataFrame, outputs: Path, texts: _Texts
 ) -> tuple[list[dict[str, Any]], _Layers, bool]:
     place = {arm: number for number, arm in reversed(list(enumerate(rows["arm_key"])))}
     own = {(key, arm): number for number, (key, arm) in enumerate(zip(rows["key"], rows["arm_key"], strict=True))}
     found: list[dict[str, Any]] = []
     layers_of: dict[int, Any] = {}
-    for number, subject in enumerate(subjects):
-        ordered = subject.rows.sort_values(["key", "arm"])
+    for number, workload in enumerate(workloads):
+        ordered = workload.rows.sort_values(["key", "arm"])
         first = ordered.drop_duplicates("key").set_index("key")
         for key, arm_keys in ordered.groupby("key", sort=True)["arm_key"].agg(list).items():
             # Of equal settings and seed under several keys, as after a checkpoint was overwritten, one has rows.
@@ -134,7 +134,7 @@ def _trials(
                 continue
             record = read_record(outputs, str(key)) or {}
             settings = record.get("settings") or {}
-            trial = {"key": key, "subject": number, "arms": [row for row in known if row is not None]}
+            trial = {"key": key, "workload": number, "arms": [row for row in known if row is not None]}
             before = first.loc[key]
             trial["before"] = [_rounded(before[f"baseline_{split}_accuracy"], 5) for split in ("validation", "test")]
             trial["before"].append(int(before["dense_bytes"]))
@@ -155,12 +155,12 @@ def _trials(
     return found, layers, complete
 
 
-def _subject(subject: Subject) -> dict[str, Any]:
+def _workload(workload: Workload) -> dict[str, Any]:
     return {
-        "model": subject.model,
-        "dataset": subject.dataset,
-        "seeds": subject.seeds,
-        "baseline": _rounded(subject.baseline["validation"], 5),
+        "model": workload.model,
+        "dataset": workload.dataset,
+        "seeds": workload.seeds,
+        "baseline": _rounded(workload.baseline["validation"], 5),
     }
 
 

@@ -13,14 +13,14 @@ from wavesweep.analysis.figures import all_charts, collected
 if TYPE_CHECKING:
     from wavesweep.analysis.choices import Choice
     from wavesweep.analysis.collect import Collected
-    from wavesweep.analysis.subjects import Subject
+    from wavesweep.analysis.workloads import Workload
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says of one subject.
+    """What the page says of one workload.
 
     Attributes:
         title: the network and the data set.
@@ -51,14 +51,14 @@ def render(found: "Collected", outputs: Path) -> str:
     from plotly.offline import get_plotlyjs
 
     from wavesweep.analysis.page import as_json, page_data
-    from wavesweep.analysis.subjects import subjects
+    from wavesweep.analysis.workloads import workloads
 
-    of = subjects(found.trials)
+    of = workloads(found.trials)
     scripts = [get_plotlyjs(), (TEMPLATES / "report.js").read_text(encoding="utf-8")]
     # Markup stands for text that is not escaped: our own files, and JSON that as_json has made safe.
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("report.html.j2").render(
-        sections=[_section(subject) for subject in of],
+        sections=[_section(workload) for workload in of],
         pictures=[_picture(drawn.chart) for drawn in all_charts(of, outputs)],
         data=Markup(as_json(page_data(of, outputs))),
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
@@ -71,24 +71,24 @@ def render(found: "Collected", outputs: Path) -> str:
     )
 
 
-def _section(subject: "Subject") -> Section:
+def _section(workload: "Workload") -> Section:
     from wavesweep.analysis.choices import choices
 
-    chosen = choices(subject)
+    chosen = choices(workload)
     keys = [None if choice.row is None else str(choice.row["keys"][0]) for choice in chosen]
-    return Section(subject.label, _tried(subject), chosen, keys)
+    return Section(workload.label, _tried(workload), chosen, keys)
 
 
-def _tried(subject: "Subject") -> str:
+def _tried(workload: "Workload") -> str:
     from wavesweep.analysis.charts.chart import plural
     from wavesweep.analysis.choices import readable_bytes
     from wavesweep.analysis.style import in_order
-    from wavesweep.analysis.subjects import WAVELET_METHODS
+    from wavesweep.analysis.workloads import WAVELET_METHODS
 
-    rows, baseline = subject.rows, subject.baseline
+    rows, baseline = workload.rows, workload.baseline
     main = rows[rows["is_main"]]
     wavelets = sorted(set(main.loc[main["method"].isin(WAVELET_METHODS), "wavelet"]))
-    parts = [f"{plural(subject.trials, 'trial')} over {plural(subject.seeds, 'seed')}"]
+    parts = [f"{plural(workload.trials, 'trial')} over {plural(workload.seeds, 'seed')}"]
     if wavelets:
         of_wavelets = main.loc[main["method"].isin(WAVELET_METHODS), "level"]
         levels = sorted(set(of_wavelets), key=lambda level: (len(str(level)), str(level)))

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from wavesweep.analysis.command import checked_outputs, outputs_argument, run
-from wavesweep.analysis.studies import Study, given_up, studies
+from wavesweep.analysis.studies import Study, stopped_early, studies
 from wavesweep.runtime.records import FAILURE_FILE
 
 RESULT_FILE, LOCK_FILE = "result.json", ".lock"
@@ -39,14 +39,14 @@ class Work:
         failed: how many have a failure and no result.
         running: names of those without either whose lock a process holds now.
         stopped: names of the others; the same command goes on with them.
-        given_up: how many a search stopped early.
+        stopped_early: how many a search stopped early.
     """
 
     done: int
     failed: int
     running: tuple[str, ...]
     stopped: tuple[str, ...]
-    given_up: int = 0
+    stopped_early: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def status(outputs: Path) -> Status:
     return Status(
         sweeps=_sweeps(outputs / "sweeps"),
         studies=studies(outputs / "studies"),
-        trials=_work(outputs / "runs", RESULT_FILE, given_up(outputs / "studies")),
+        trials=_work(outputs / "runs", RESULT_FILE, stopped_early(outputs / "studies")),
         arms=_work(outputs / "arms", "arm.json"),
         baselines=_work(outputs / "baselines", "baseline.json"),
     )
@@ -105,7 +105,7 @@ def lines(found: Status) -> list[str]:
     for name, work in (("trials", found.trials), ("arms", found.arms), ("baselines", found.baselines)):
         text.append(
             f"{name}: {work.done} done, {work.failed} failed, {len(work.running)} running, "
-            f"{len(work.stopped)} unfinished" + (f", {work.given_up} given up early" if work.given_up else "")
+            f"{len(work.stopped)} unfinished" + (f", {work.stopped_early} stopped early" if work.stopped_early else "")
         )
         text += _some([f"  {key}: running" for key in work.running])
         text += _some(

@@ -52,7 +52,7 @@ def studies(directory: Path) -> tuple[Study, ...]:
     return tuple(_study(path) for path in sorted(directory.glob("*/study.json")))
 
 
-def given_up(directory: Path) -> set[str]:
+def stopped_early(directory: Path) -> set[str]:
     """Keys of the trials that a study stopped early: they leave no record, and nobody goes on with them."""
     return {
         row["key"]

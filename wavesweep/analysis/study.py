@@ -166,7 +166,7 @@ def _charts(study: "Study", found: "Evidence") -> "list[tuple[str, Chart]]":
     for make in study.charts:
         with styled():
             chart = make(found)
-        charts.append((f"{study.name}_{found.subject.slug}_{chart.name}", chart))
+        charts.append((f"{study.name}_{found.workload.slug}_{chart.name}", chart))
     return charts
 
 

@@ -15,7 +15,7 @@ from wavesweep.analysis.cache import ARROW_TYPES
 from wavesweep.analysis.collect import frame_of
 from wavesweep.analysis.columns import ARM, BASELINE, SETTINGS, TRIALS
 from wavesweep.analysis.command import WrongArgumentError
-from wavesweep.analysis.subjects import last_part
+from wavesweep.analysis.workloads import last_part
 from wavesweep.experiment.inputs import input_digests
 from wavesweep.settings.keys import PATHS, trial_key
 from wavesweep.settings.schema import Settings

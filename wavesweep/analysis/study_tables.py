@@ -8,7 +8,7 @@ import pandas as pd
 from wavesweep.analysis.catalogue.study import Study
 from wavesweep.analysis.evidence import MEASURES, Evidence
 from wavesweep.analysis.markdown import table_text
-from wavesweep.analysis.subjects import value_text
+from wavesweep.analysis.workloads import value_text
 
 _HEADINGS = {"threshold.percentile": "pruned %", "is_main": "main arm", "seeds": "seeds"}
 
@@ -19,8 +19,8 @@ def full_table(found: Sequence[Evidence]) -> pd.DataFrame:
     for one in found:
         before = pd.DataFrame([{"method": "before pruning", **one.before.to_dict()}])
         table = pd.concat([before, one.table], ignore_index=True)[list(one.table.columns)]
-        table.insert(0, "dataset", one.subject.dataset)
-        table.insert(0, "model", one.subject.model)
+        table.insert(0, "dataset", one.workload.dataset)
+        table.insert(0, "model", one.workload.model)
         parts.append(table)
     return pd.concat(parts, ignore_index=True)
 
@@ -37,7 +37,7 @@ def markdown(study: Study, found: Sequence[Evidence], charts: Mapping[str, str])
     parts += [f"![{text}]({name}.png)" for name, text in charts.items()]
     for one in found:
         parts += study.tables(one)
-        parts.append(f"{one.subject.label}, means ± one sample standard deviation over seeds:")
+        parts.append(f"{one.workload.label}, means ± one sample standard deviation over seeds:")
         parts.append(_table(study, one))
     return "\n\n".join(parts) + "\n"
 
@@ -50,7 +50,7 @@ def _published(study: Study, found: Sequence[Evidence]) -> list[str]:
     rows = [[name, study.published.get(name, ""), *(values.get(name, "") for values in ours)] for name in names]
     return [
         f"Published: {study.source}.",
-        table_text(["", "published", *(f"ours, {one.subject.label}" for one in found)], rows, words=1),
+        table_text(["", "published", *(f"ours, {one.workload.label}" for one in found)], rows, words=1),
     ]
 
 

@@ -6,7 +6,7 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
 from wavesweep.errors import SettingsError
 from wavesweep.experiment.inputs import input_digests
-from wavesweep.runtime.progress import telling
+from wavesweep.runtime.progress import logging_enabled
 from wavesweep.settings.keys import trial_key
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.grid import GridSweeper, check_ready
@@ -47,7 +47,7 @@ class SensitivitySweeper(GridSweeper):
         check_ready([next(iter(by_percentile.values())) for by_percentile in scans.values()], None)
         for by_percentile in scans.values():
             settings = next(iter(by_percentile.values()))
-            with telling(settings.progress):
+            with logging_enabled(settings.progress):
                 scan(settings, sorted(by_percentile))
 
 

@@ -5,7 +5,7 @@ Nothing of Optuna is imported before a search begins, as every command loads thi
 
 from dataclasses import dataclass
 
-from wavesweep.runtime.progress import telling
+from wavesweep.runtime.progress import logging_enabled
 from wavesweep.sweep.grid import GridSweeper
 
 
@@ -35,5 +35,5 @@ class SearchSweeper(GridSweeper):
         assert self.config is not None
         assert self.launcher is not None
         points = Points.parsed(self.hydra_context.config_loader, self.config, [*self._parse_config(), *arguments])
-        with telling(points.base.progress):
+        with logging_enabled(points.base.progress):
             search(points, self.launcher)

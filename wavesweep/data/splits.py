@@ -63,12 +63,12 @@ class Split:
         images = self.images.part(index) if isinstance(self.images, StoredImages) else self.images[index]
         return Split(images, self.labels[index])
 
-    def some(self, most: int) -> "Split":
+    def head(self, most: int) -> "Split":
         """The first `most` inputs; evenly spaced ones where they come class by class, as those of a folder do."""
         comes_by_class = len(self) > 1 and bool((self.labels.diff() >= 0).all())
-        return self.spaced(most) if comes_by_class else self.part(torch.arange(min(most, len(self))))
+        return self.evenly_spaced(most) if comes_by_class else self.part(torch.arange(min(most, len(self))))
 
-    def spaced(self, most: int) -> "Split":
+    def evenly_spaced(self, most: int) -> "Split":
         """At most so many inputs, evenly spaced."""
         count = min(most, len(self))
         return self if count == len(self) else self.part(torch.arange(count) * len(self) // max(count, 1))

@@ -7,9 +7,9 @@ import pywt
 
 from wavesweep.experiment.coding import (
     Coding,
-    deciding_quantization,
-    deciding_retraining,
-    deciding_threshold,
+    effective_quantization,
+    effective_retraining,
+    effective_threshold,
     has_bands,
 )
 from wavesweep.pruning.plan import TensorPlan
@@ -48,7 +48,7 @@ def shared_key(spec: ArmSpec, baseline_key: str, coding: Coding) -> str | None:
 def _content(spec: ArmSpec, baseline_key: str, coding: Coding) -> dict[str, Any]:
     method = METHODS[spec.method]
     uses_wavelet = method.basis in ("wavelet", "shuffled")
-    threshold = deciding_threshold(spec)
+    threshold = effective_threshold(spec)
     seeded = method.basis in ("rotation", "shuffled") or method.score == "random"
     rule: dict[str, Any]
     if spec.kept is None:
@@ -63,7 +63,7 @@ def _content(spec: ArmSpec, baseline_key: str, coding: Coding) -> dict[str, Any]
         "boundary": spec.boundary if uses_wavelet else None,
         "seed": spec.seed if seeded else None,
         "scope": spec.threshold.scope,
-        "quantize": differences(deciding_quantization(coding.quantize, has_bands(spec))),
+        "quantize": differences(effective_quantization(coding.quantize, has_bands(spec))),
         "codec": coding.codec.name,
         "step_scale": spec.step_scale,
         # How the scale is found; before, tied tensors were measured as they had been.
@@ -71,7 +71,7 @@ def _content(spec: ArmSpec, baseline_key: str, coding: Coding) -> dict[str, Any]
         "images_seed": coding.seed if coding.quantize.importance != "none" else None,
         **(
             {
-                "retrain": deciding_retraining(coding.retrain, coding.quantize.is_trainable),
+                "retrain": effective_retraining(coding.retrain, coding.quantize.is_trainable),
                 "order_seed": coding.seed,
                 "retraining_version": RETRAINING_VERSION,
             }

@@ -31,7 +31,7 @@ _models: dict[tuple[object, ...], nn.Module] = {}
 
 
 @dataclass(frozen=True)
-class Subject:
+class Workload:
     """What the settings say is to be compressed: data, network and the digests of files they name."""
 
     dataset: Dataset
@@ -47,7 +47,7 @@ class Baseline:
     record: dict[str, Any]
 
 
-def load_subject(settings: Settings) -> Subject:
+def load_workload(settings: Settings) -> Workload:
     """Data set and untrained network; both are kept for the next call of this process.
 
     Raises:
@@ -59,22 +59,22 @@ def load_subject(settings: Settings) -> Subject:
         digests["checkpoint"] = checkpoint_digest(settings.model.checkpoint)
     if settings.model.weights is not None:
         digests["weights"] = weights_file(settings.model)
-    return Subject(dataset, _remembered_model(settings, dataset, digests), digests)
+    return Workload(dataset, _remembered_model(settings, dataset, digests), digests)
 
 
-def obtain_baseline(settings: Settings, subject: Subject, device: torch.device) -> Baseline:
+def obtain_baseline(settings: Settings, workload: Workload, device: torch.device) -> Baseline:
     """The baseline of `settings`: from memory, from disk, or trained now (by one process, the others wait).
 
     Raises:
         TrialError: its training diverged, now or earlier.
     """
-    key = baseline_key(settings, subject.digests)
+    key = baseline_key(settings, workload.digests)
     directory = Path(settings.paths.outputs) / "baselines" / key
 
     def compute(into: Path) -> dict[str, Any]:
         started = time.perf_counter()
-        model = _initial_model(settings, subject.dataset)
-        curve = train(model, subject.dataset, settings.model.recipe, settings.seed, device, into, settings.progress)
+        model = _initial_model(settings, workload.dataset)
+        curve = train(model, workload.dataset, settings.model.recipe, settings.seed, device, into, settings.progress)
         # Copies, because safetensors refuses tensors that share memory, as tied weights do.
         state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
         write_atomically(into / _WEIGHTS_FILE, save(state))
@@ -87,10 +87,10 @@ def obtain_baseline(settings: Settings, subject: Subject, device: torch.device) 
                 "seed": settings.seed,
             },
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            **measure(model, subject.dataset, device),
-            "macs": multiply_accumulates(model, subject.dataset.example, device),
+            **measure(model, workload.dataset, device),
+            "macs": multiply_accumulates(model, workload.dataset.example, device),
             "dense_bytes": dense_bytes(model),
-            "alternatives": _alternatives(model, state, subject.dataset, device),
+            "alternatives": _alternatives(model, state, workload.dataset, device),
             "training": curve,
             "seconds": time.perf_counter() - started,
         }
@@ -107,17 +107,17 @@ def obtain_baseline(settings: Settings, subject: Subject, device: torch.device) 
         return Baseline(_weights(weights_path), record)
 
 
-def obtain_early_weights(settings: Settings, subject: Subject, device: torch.device, epoch: int) -> dict[str, Tensor]:
+def obtain_early_weights(settings: Settings, workload: Workload, device: torch.device, epoch: int) -> dict[str, Tensor]:
     """State dict of the baseline after its first `epoch` epochs, which are trained again where they are not on disk.
 
     Training is deterministic, so these are the weights that the baseline had.
     """
-    directory = Path(settings.paths.outputs) / "baselines" / baseline_key(settings, subject.digests) / f"epoch_{epoch}"
+    directory = Path(settings.paths.outputs) / "baselines" / baseline_key(settings, workload.digests) / f"epoch_{epoch}"
 
     def compute(into: Path) -> dict[str, Any]:
-        model = _initial_model(settings, subject.dataset)
+        model = _initial_model(settings, workload.dataset)
         recipe = settings.model.recipe
-        curve = train(model, subject.dataset, recipe, settings.seed, device, into, settings.progress, until=epoch)
+        curve = train(model, workload.dataset, recipe, settings.seed, device, into, settings.progress, until=epoch)
         state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
         write_atomically(into / _WEIGHTS_FILE, save(state))
         return {"epoch": epoch, "training": curve}

@@ -26,7 +26,7 @@ from wavesweep.quantization.trainable import Quantizer, first_quantizer, trained
 from wavesweep.settings.keys import differences
 from wavesweep.settings.schema import RETRAININGS, CodecSettings, QuantizeSettings, RetrainSettings, ThresholdSettings
 from wavesweep.shrink.stored import ShrunkFile, shrink_stored
-from wavesweep.training.interface import Places, Retrained, Start, Training
+from wavesweep.training.interface import CheckpointPaths, Retrained, Start, Training
 from wavesweep.training.loop import retrain
 from wavesweep.transform.basis import Band, BasisSpec, identity_basis
 
@@ -55,14 +55,14 @@ class Network:
 
     `state` is its state dict on the CPU; `importance` the importance of the weights of those names in a network of a
     given state, `accuracy` the validation accuracy of such a network; `training` what retraining needs, with
-    checkpoints in those places; `input_shape` that of one image (for `Coding.shrink` only).
+    checkpoints in those paths; `input_shape` that of one image (for `Coding.shrink` only).
     """
 
     model: nn.Module
     state: Mapping[str, Tensor]
     importance: Callable[[tuple[str, ...], Mapping[str, Tensor]], dict[str, LayerImportance]]
     accuracy: Callable[[Mapping[str, Tensor]], float]
-    training: Callable[[Places | None], Training]
+    training: Callable[[CheckpointPaths | None], Training]
     input_shape: tuple[int, ...] = ()
 
 
@@ -82,8 +82,8 @@ class CodedArm:
     shrunk: ShrunkFile | None = None
 
 
-def code_arm(spec: ArmSpec, coding: Coding, network: Network, places: Places | None = None) -> CodedArm:
-    """Prune, retrain, quantise and encode a network; checkpoints of retraining go to `places`.
+def code_arm(spec: ArmSpec, coding: Coding, network: Network, paths: CheckpointPaths | None = None) -> CodedArm:
+    """Prune, retrain, quantise and encode a network; checkpoints of retraining go to `paths`.
 
     Raises:
         TrialError: a weight is not finite, or retraining diverged.
@@ -100,7 +100,7 @@ def code_arm(spec: ArmSpec, coding: Coding, network: Network, places: Places | N
         retrained = retrain(
             Start(network.model, state, spec, pruned, _extras(spec, coding, network)),
             settings,
-            network.training(places),
+            network.training(paths),
             coder,
             coding.quantize.is_trainable,
         )
@@ -179,7 +179,7 @@ class _ArmCoder:
         return state_dict(self.stored(coded, state))
 
 
-def deciding_threshold(spec: ArmSpec) -> ThresholdSettings:
+def effective_threshold(spec: ArmSpec) -> ThresholdSettings:
     """The arm's threshold without what plays no part for its rule and method."""
     given, method = spec.threshold, METHODS[spec.method]
     number = {"percentile": "percentile", "energy": "energy", "absolute": "value"}.get(given.rule)
@@ -212,7 +212,7 @@ def retrainings_with(key: str, settings: RetrainSettings, quantizes: bool = True
     return only.get(key, RETRAININGS[1:])
 
 
-def deciding_retraining(settings: RetrainSettings, quantizes: bool = True) -> dict[str, Any]:
+def effective_retraining(settings: RetrainSettings, quantizes: bool = True) -> dict[str, Any]:
     """The settings of a retraining without what plays no part for its kind; `quantizes`: it trains the quantiser."""
     found = differences(settings)
     return {
@@ -222,7 +222,7 @@ def deciding_retraining(settings: RetrainSettings, quantizes: bool = True) -> di
     }
 
 
-def deciding_quantization(settings: QuantizeSettings, has_bands: bool) -> QuantizeSettings:
+def effective_quantization(settings: QuantizeSettings, has_bands: bool) -> QuantizeSettings:
     """The quantiser's settings without what plays no part; `has_bands`: some tensor has more than one subband."""
     uniform, unused = settings.name == "uniform", QuantizeSettings()
     rounds = uniform and settings.is_trainable  # otherwise bits are weighed, which begins with a zero bin of its own
@@ -247,7 +247,7 @@ def has_bands(spec: ArmSpec) -> bool:
 
 def _made_by(spec: ArmSpec, coding: Coding) -> dict[str, Any]:
     """What made a file, as its header keeps it: only what decides it, so that equal arms are equal files."""
-    threshold = deciding_threshold(spec)
+    threshold = effective_threshold(spec)
     if prunes_nothing(threshold) and all(plan.percentile is None for plan in spec.plans):
         threshold = ThresholdSettings(percentile=0.0)
     rule = {"kept": list(spec.kept)} if spec.kept is not None else {"threshold": differences(threshold)}
@@ -258,9 +258,9 @@ def _made_by(spec: ArmSpec, coding: Coding) -> dict[str, Any]:
         **(
             {}
             if coding.retrain.name == "none"
-            else {"retrain": deciding_retraining(coding.retrain, coding.quantize.is_trainable)}
+            else {"retrain": effective_retraining(coding.retrain, coding.quantize.is_trainable)}
         ),
-        "quantize": differences(deciding_quantization(coding.quantize, has_bands(spec))),
+        "quantize": differences(effective_quantization(coding.quantize, has_bands(spec))),
         "seed": spec.seed,
         **({"shrink": True} if coding.shrink else {}),
     }

@@ -14,12 +14,12 @@ from torch import nn
 
 from wavesweep.errors import TrialError
 from wavesweep.experiment.arms import MODEL_FILE
-from wavesweep.experiment.baseline import Subject, load_subject
+from wavesweep.experiment.baseline import Workload, load_workload
 from wavesweep.experiment.onnx import INPUT, OPSET, OnnxNetwork, onnx_bytes
 from wavesweep.measure.cost import inference_ms
 from wavesweep.measure.quality import forward, quality_of
 from wavesweep.models.load import load
-from wavesweep.runtime.progress import telling
+from wavesweep.runtime.progress import logging_enabled
 from wavesweep.runtime.records import (
     ONNX_FAILURE,
     ONNX_FILE,
@@ -28,7 +28,7 @@ from wavesweep.runtime.records import (
     once_or_failure,
     write_atomically,
 )
-from wavesweep.settings.places import trial_directory
+from wavesweep.settings.keys import trial_directory
 from wavesweep.settings.schema import Settings
 
 SCHEMA_VERSION = 1
@@ -60,10 +60,10 @@ def export_trial(settings: Settings, record: Mapping[str, Any]) -> dict[str, Any
     directory = trial_directory(settings, record["key"])
     if not (directory / ONNX_FILE).exists():
         (directory / ONNX_RECORD).unlink(missing_ok=True)
-    with telling(settings.progress):
+    with logging_enabled(settings.progress):
         return once_or_failure(
             directory / ONNX_RECORD,
-            lambda directory: _compute(load_subject(settings), record["arms"][0]["arm_key"], directory),
+            lambda directory: _compute(load_workload(settings), record["arms"][0]["arm_key"], directory),
             wait=settings.on_busy == "wait",
             retry_failed=settings.retry_failed,
             failure_name=ONNX_FAILURE,
@@ -80,20 +80,21 @@ def export_line(settings: Settings, key: str, exported: Mapping[str, Any]) -> st
     )
 
 
-def _compute(subject: Subject, arm_key: str, directory: Path) -> dict[str, Any]:
+def _compute(workload: Workload, arm_key: str, directory: Path) -> dict[str, Any]:
     started = time.perf_counter()
-    dataset, model = subject.dataset, _decoded(subject, directory)
+    dataset, model = workload.dataset, _decoded(workload, directory)
     example = dataset.example
     content = onnx_bytes(model, example)
     network = OnnxNetwork(content)
-    compared = dataset.validation.spaced(_MOST_COMPARED)
+    compared = dataset.validation.evenly_spaced(_MOST_COMPARED)
     expected, found = (forward(one, dataset, compared, _CPU) for one in (model, network))
     difference = float((found - expected).abs().max())
     # In this form NaN is refused as well.
     if not difference <= _TOLERANCE * max(1.0, float(expected.abs().max())):
         raise TrialError(f"the network exported as ONNX gives other outputs than PyTorch's (by up to {difference:.3g})")
     splits = {
-        name: split.spaced(_MOST_INPUTS) for name, split in (("validation", dataset.validation), ("test", dataset.test))
+        name: split.evenly_spaced(_MOST_INPUTS)
+        for name, split in (("validation", dataset.validation), ("test", dataset.test))
     }
     logits = {name: forward(network, dataset, split, _CPU) for name, split in splits.items()}
     record = {
@@ -121,11 +122,11 @@ def _compute(subject: Subject, arm_key: str, directory: Path) -> dict[str, Any]:
     return record
 
 
-def _decoded(subject: Subject, directory: Path) -> nn.Module:
+def _decoded(workload: Workload, directory: Path) -> nn.Module:
     """The network of the trial's file, in a copy: the model is that of all trials."""
     path = directory / MODEL_FILE
     try:
-        return load(path, deepcopy(subject.model).to(_CPU), most_elements=sys.maxsize)  # it is our own
+        return load(path, deepcopy(workload.model).to(_CPU), most_elements=sys.maxsize)  # it is our own
     except FileNotFoundError:
         remedy = f"remove {directory / RESULT_FILE} and run the same command again to have it made anew"
         raise TrialError(f"{path} is not there any more; {remedy}") from None

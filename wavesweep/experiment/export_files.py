@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from wavesweep.runtime.records import ONNX_FAILURE, ONNX_FILE, ONNX_RECORD, RESULT_FILE, read_json
-from wavesweep.settings.places import trial_directory
+from wavesweep.settings.keys import trial_directory
 from wavesweep.settings.schema import Settings
 
 

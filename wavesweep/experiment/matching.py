@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from wavesweep.experiment.arms import Bench, obtain_arm
+from wavesweep.experiment.arms import EvaluationContext, obtain_arm
 from wavesweep.experiment.coding import code_arm
 from wavesweep.pruning.prune import ArmSpec
 
@@ -14,7 +14,7 @@ TOLERANCE = 0.01
 _TRIES, _TRIES_RETRAINED, _FARTHEST = 14, 6, 64.0
 
 
-def match_bytes(spec: ArmSpec, target_bytes: int, prunes: bool, bench: Bench) -> ArmSpec:
+def match_bytes(spec: ArmSpec, target_bytes: int, prunes: bool, context: EvaluationContext) -> ArmSpec:
     """`spec` with as many kept coefficients as make its file `target_bytes` long, to within 1 % where that exists.
 
     Args:
@@ -22,12 +22,12 @@ def match_bytes(spec: ArmSpec, target_bytes: int, prunes: bool, bench: Bench) ->
         target_bytes: stored size of the arm it is compared with.
         prunes: whether that arm pruned anything; if not, the step of the quantiser (or with `retrain=rate` the weight
             of the rate) is changed instead.
-        bench: what all arms of the trial have in common. Where arms are retrained, each that is tried gets its own
+        context: what all arms of the trial have in common. Where arms are retrained, each that is tried gets its own
             record, so that the search goes on where it was stopped.
     """
-    network, retrains = bench.network(), bench.coding.retrain.name != "none"
+    network, retrains = context.network(), context.coding.retrain.name != "none"
 
-    if not prunes and not _has_factor(bench):
+    if not prunes and not _has_factor(context):
         return spec  # each try would be the same file
 
     def changed(factor: float) -> ArmSpec:
@@ -37,15 +37,15 @@ def match_bytes(spec: ArmSpec, target_bytes: int, prunes: bool, bench: Bench) ->
 
     def size_bytes(factor: float) -> int:
         if retrains:
-            return int(obtain_arm(changed(factor), bench)["stored_bytes"])
-        return len(code_arm(changed(factor), bench.coding, network).content)
+            return int(obtain_arm(changed(factor), context)["stored_bytes"])
+        return len(code_arm(changed(factor), context.coding, network).content)
 
     return changed(_search(size_bytes, target_bytes, _TRIES_RETRAINED if retrains else _TRIES))
 
 
-def _has_factor(bench: Bench) -> bool:
+def _has_factor(context: EvaluationContext) -> bool:
     """Whether `step_scale` changes anything: not the codebooks and floats, nor a step that `max_drop` finds."""
-    retraining, quantizer = bench.coding.retrain, bench.coding.quantize
+    retraining, quantizer = context.coding.retrain, context.coding.quantize
     if retraining.name == "rate":
         return retraining.rate_weight > 0
     return quantizer.name == "uniform" and quantizer.max_drop is None

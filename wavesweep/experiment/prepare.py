@@ -7,10 +7,10 @@ from torch import nn
 
 from wavesweep.codec.header import unstorable
 from wavesweep.errors import SettingsError, TrialError
-from wavesweep.experiment.baseline import Subject
+from wavesweep.experiment.baseline import Workload
 from wavesweep.pruning.plan import TensorPlan, plan_tensors, transforms_nothing
 from wavesweep.pruning.prune import METHODS
-from wavesweep.pruning.sensitivity import check_subject, curves_for, read_table
+from wavesweep.pruning.sensitivity import check_workload, curves_for, read_table
 from wavesweep.runtime.workers import worker_number
 from wavesweep.settings.schema import Settings
 
@@ -39,14 +39,14 @@ def plan_pruned(
     return pruned, [plan for plan in plans if not plan.pruned]
 
 
-def check_inputs(settings: Settings, subject: Subject) -> None:
+def check_inputs(settings: Settings, workload: Workload) -> None:
     """Refuse what does not fit the data set, and a sensitivity table that cannot be used.
 
     Raises:
         SettingsError: a setting needs other data, or the table cannot be read, or is of another network.
     """
-    dataset, retrain = subject.dataset, settings.retrain
-    if reason := unstorable(subject.model.state_dict()):
+    dataset, retrain = workload.dataset, settings.retrain
+    if reason := unstorable(workload.model.state_dict()):
         raise SettingsError.from_text(f"model={settings.model.name}: {reason}", "model")
     for key, value, fits in (
         ("model.recipe.augment", settings.model.recipe.augment, len(dataset.input_shape) == 3),
@@ -55,7 +55,7 @@ def check_inputs(settings: Settings, subject: Subject) -> None:
     ):
         if value and not fits:
             raise SettingsError(key, value, "is for images, not for the inputs of this data set", "set it to false")
-    if not any(parameter.requires_grad for parameter in subject.model.parameters()):
+    if not any(parameter.requires_grad for parameter in workload.model.parameters()):
         frozen = "needs parameters with gradients, and the network has none"
         if settings.model.recipe.epochs:
             raise SettingsError("model.recipe.epochs", settings.model.recipe.epochs, frozen, "unfreeze some")
@@ -68,11 +68,11 @@ def check_inputs(settings: Settings, subject: Subject) -> None:
     if retrain.name != "none":
         _ = dataset.train.images[:1]
     if settings.quantize.importance != "none":
-        _ = dataset.calibration.some(settings.quantize.images).images[:1]
+        _ = dataset.calibration.head(settings.quantize.images).images[:1]
     if settings.threshold.allocation == "sensitivity":
         table = read_table(settings.threshold.sensitivity or "")
-        check_subject(table, settings)
-        plans = plan_tensors(subject.model, settings, subject.dataset.input_shape)
+        check_workload(table, settings)
+        plans = plan_tensors(workload.model, settings, workload.dataset.input_shape)
         curves_for(table, [plan for plan in plans if plan.pruned])
 
 

@@ -17,8 +17,8 @@ import yaml
 
 from wavesweep.errors import BusyError
 from wavesweep.experiment.arm_keys import rule_number
-from wavesweep.experiment.arms import MODEL_FILE, Bench, arm_directory, make_bench, obtain_arm
-from wavesweep.experiment.baseline import Subject, load_subject, obtain_baseline
+from wavesweep.experiment.arms import MODEL_FILE, EvaluationContext, arm_directory, make_context, obtain_arm
+from wavesweep.experiment.baseline import Workload, load_workload, obtain_baseline
 from wavesweep.experiment.csv_files import curves_csv, layers_csv
 from wavesweep.experiment.early import EarlyStop, read_early_stop
 from wavesweep.experiment.inputs import input_digests
@@ -27,7 +27,7 @@ from wavesweep.experiment.notes import arm_notes, selection_notes, transform_not
 from wavesweep.experiment.prepare import check_inputs, choose_device, plan_pruned
 from wavesweep.pruning.prune import METHODS, ArmSpec
 from wavesweep.pruning.sensitivity import curves_for, read_table
-from wavesweep.runtime.progress import telling
+from wavesweep.runtime.progress import logging_enabled
 from wavesweep.runtime.records import (
     ONNX_FAILURE,
     ONNX_RECORD,
@@ -38,8 +38,7 @@ from wavesweep.runtime.records import (
     write_atomically,
 )
 from wavesweep.settings.effect import idle_notes
-from wavesweep.settings.keys import trial_key
-from wavesweep.settings.places import study_directory, trial_directory
+from wavesweep.settings.keys import study_directory, trial_directory, trial_key
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import Settings
 
@@ -62,13 +61,13 @@ def run_trial(settings: Settings) -> dict[str, Any]:
     """
     check(settings)
     check_writable(Path(settings.paths.outputs))
-    with telling(settings.progress):
-        subject = load_subject(settings)
-        check_inputs(settings, subject)
+    with logging_enabled(settings.progress):
+        workload = load_workload(settings)
+        check_inputs(settings, workload)
         key = trial_key(settings, input_digests(settings))
         return once_or_failure(
             trial_directory(settings, key) / RESULT_FILE,
-            lambda directory: _compute(settings, subject, key, directory),
+            lambda directory: _compute(settings, workload, key, directory),
             wait=settings.on_busy == "wait",
             retry_failed=settings.retry_failed,
         )
@@ -86,30 +85,30 @@ def _early_stop(settings: Settings) -> EarlyStop | None:
     return read_early_stop(study_directory(settings), search.early_images, search.objectives)
 
 
-def _compute(settings: Settings, subject: Subject, key: str, directory: Path) -> dict[str, Any]:
+def _compute(settings: Settings, workload: Workload, key: str, directory: Path) -> dict[str, Any]:
     started = time.perf_counter()
     device = choose_device(settings.device)  # what has its record needs none
     with _logged(directory), _memory_given_back(device):
         write_atomically(directory / "config.yaml", _as_yaml(settings))
-        plans, not_pruned = plan_pruned(subject.model, settings, subject.dataset.input_shape)
+        plans, not_pruned = plan_pruned(workload.model, settings, workload.dataset.input_shape)
         notes = selection_notes([plan.name for plan in (*plans, *not_pruned)], settings.layers)
         notes += [*idle_notes(settings), *transform_notes(plans, settings)]
         for note in notes:
             _log.info(note)
-        baseline = obtain_baseline(settings, subject, device)
+        baseline = obtain_baseline(settings, workload, device)
         baseline_seconds = time.perf_counter() - started
         _log.info("baseline %s: test accuracy %.4f", baseline.record["key"], baseline.record["test"]["accuracy"])
 
-        bench = make_bench(settings, subject, baseline, device)
+        context = make_context(settings, workload, baseline, device)
         main = ArmSpec(settings.method.name, tuple(plans), settings.boundary, settings.threshold, settings.seed)
         if settings.threshold.allocation == "sensitivity":
             main = replace(main, curves=curves_for(read_table(settings.threshold.sensitivity or ""), plans))
         wait = settings.on_busy == "wait"
-        arms = [_arm_row(main, replace(bench, early_stop=_early_stop(settings)), wait=wait)]
+        arms = [_arm_row(main, replace(context, early_stop=_early_stop(settings)), wait=wait)]
         kept = tuple(arms[0].pop("kept_per_group"))
         others = [name for name in settings.compare if name != main.method]
         specs = [ArmSpec(name, main.plans, main.boundary, main.threshold, main.seed, kept) for name in others]
-        arms += _all_compared(specs, arms[0], settings.compare_match, bench)
+        arms += _all_compared(specs, arms[0], settings.compare_match, context)
         for arm in arms:
             _log.info("%s: test accuracy %.4f", arm["method"], arm["test"]["accuracy"])
         record = {
@@ -129,7 +128,7 @@ def _compute(settings: Settings, subject: Subject, key: str, directory: Path) ->
             write_atomically(directory / "learning_curves.csv", curves_csv(arms))
         for name in (ONNX_RECORD, ONNX_FAILURE):  # of a record that was here before
             (directory / name).unlink(missing_ok=True)
-        _link(arm_directory(bench.outputs, arms[0]["arm_key"]) / MODEL_FILE, directory / MODEL_FILE)
+        _link(arm_directory(context.outputs, arms[0]["arm_key"]) / MODEL_FILE, directory / MODEL_FILE)
     return record
 
 
@@ -152,33 +151,39 @@ def _link(source: Path, target: Path) -> None:
         write_atomically(target, source.read_bytes())
 
 
-def _all_compared(specs: Sequence[ArmSpec], main: dict[str, Any], match: str, bench: Bench) -> list[dict[str, Any]]:
+def _all_compared(
+    specs: Sequence[ArmSpec], main: dict[str, Any], match: str, context: EvaluationContext
+) -> list[dict[str, Any]]:
     """The rows of the compared arms. Trials share these: one that another process is computing now comes last."""
     rows: dict[int, dict[str, Any]] = {}
     for wait in (False, True):
         for number, spec in enumerate(specs):
             if number not in rows:
                 with suppress(BusyError):
-                    rows[number] = _compared(spec, main, match, bench, wait)
+                    rows[number] = _compared(spec, main, match, context, wait)
     return [rows[number] for number in range(len(specs))]
 
 
-def _compared(spec: ArmSpec, main: dict[str, Any], match: str, bench: Bench, wait: bool) -> dict[str, Any]:
+def _compared(
+    spec: ArmSpec, main: dict[str, Any], match: str, context: EvaluationContext, wait: bool
+) -> dict[str, Any]:
     """The row of an arm that is compared with the main one at the same cost."""
     requested = {"kept_coefficients": main["kept_coefficients"]}
     if match == "bytes":
         wait = True  # such an arm is hardly ever shared, and finding it takes long
         requested = {"stored_bytes": main["stored_bytes"]}
         prunes = main["kept_coefficients"] < main["total_coefficients"]
-        spec = match_bytes(spec, main["stored_bytes"], prunes, bench)
-    row = _arm_row(spec, bench, requested, wait)
+        spec = match_bytes(spec, main["stored_bytes"], prunes, context)
+    row = _arm_row(spec, context, requested, wait)
     row.pop("kept_per_group")
     return row
 
 
-def _arm_row(spec: ArmSpec, bench: Bench, requested: dict[str, Any] | None = None, wait: bool = True) -> dict[str, Any]:
+def _arm_row(
+    spec: ArmSpec, context: EvaluationContext, requested: dict[str, Any] | None = None, wait: bool = True
+) -> dict[str, Any]:
     """The arm's measures, and what follows from them and the settings."""
-    arm = dict(obtain_arm(spec, bench, wait))
+    arm = dict(obtain_arm(spec, context, wait))
     measured = arm.pop("tensors")
     if requested is None:
         requested = {"rule": spec.threshold.rule, "value": rule_number(spec), "scope": spec.threshold.scope}
@@ -195,10 +200,10 @@ def _arm_row(spec: ArmSpec, bench: Bench, requested: dict[str, Any] | None = Non
         "method": spec.method,
         "requested": requested,
         **arm,
-        "dense_bytes": bench.baseline.record["dense_bytes"],
-        "compression_ratio": bench.baseline.record["dense_bytes"] / arm["stored_bytes"],
-        "bits_per_weight": 8 * arm["stored_bytes"] / bench.baseline.record["parameters"],
-        "macs": arm.get("shrunk", bench.baseline.record)["macs"],
+        "dense_bytes": context.baseline.record["dense_bytes"],
+        "compression_ratio": context.baseline.record["dense_bytes"] / arm["stored_bytes"],
+        "bits_per_weight": 8 * arm["stored_bytes"] / context.baseline.record["parameters"],
+        "macs": arm.get("shrunk", context.baseline.record)["macs"],
         "layers": layers,
     }
 

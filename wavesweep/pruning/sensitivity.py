@@ -48,7 +48,7 @@ class Table:
 
     path: str
     digest: str
-    subjects: frozenset[tuple[str, str]]
+    workloads: frozenset[tuple[str, str]]
     weights: Mapping[str, int]
     curves: Mapping[str, Curve]
 
@@ -103,14 +103,14 @@ def curves_for(table: Table, plans: Sequence[TensorPlan]) -> tuple[Curve, ...]:
     return tuple(() if plan.percentile is not None else table.curves[plan.name] for plan in plans)
 
 
-def check_subject(table: Table, settings: Settings) -> None:
+def check_workload(table: Table, settings: Settings) -> None:
     """Refuse the table of another network or data set.
 
     Raises:
         SettingsError: the table is of another model or dataset than the settings.
     """
     wanted = (settings.model.name, settings.dataset.name)
-    others = sorted(table.subjects - {wanted})
+    others = sorted(table.workloads - {wanted})
     if others:
         found = ", ".join(f"{model} on {dataset}" for model, dataset in others)
         raise SettingsError(_KEY, table.path, f"must be of {wanted[0]} on {wanted[1]}, is of {found}", _AGAIN)
@@ -133,5 +133,5 @@ def _table(path: str, digest: str, rows: Sequence[Mapping[str, Any]]) -> Table:
         if weights.setdefault(name, count) != count:
             raise SettingsError(_KEY, path, f"must give {name} one number of weights; see line {line}", _AGAIN)
         points.setdefault(name, []).append((percentile, lost))
-    subjects = frozenset((row["model"], row["dataset"]) for row in rows)
-    return Table(path, digest, subjects, weights, {name: tuple(sorted(found)) for name, found in points.items()})
+    workloads = frozenset((row["model"], row["dataset"]) for row in rows)
+    return Table(path, digest, workloads, weights, {name: tuple(sorted(found)) for name, found in points.items()})

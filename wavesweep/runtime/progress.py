@@ -22,7 +22,7 @@ _LINE_SECONDS = 10.0
 _RATE_SECONDS = 3600.0
 # What is on the terminal now: it can have one such display only.
 _display: Progress | None = None
-_telling = ContextVar("telling", default=True)
+_logging = ContextVar("logging", default=True)
 
 
 class Meter:
@@ -97,18 +97,18 @@ class Meter:
 
 
 @contextmanager
-def telling(shown: bool) -> Iterator[None]:
-    """Whether `tell` tells: not where progress is switched off, as in jobs of a sweep, which has one bar for all."""
-    before = _telling.set(shown)
+def logging_enabled(shown: bool) -> Iterator[None]:
+    """Whether `log` writes: not where progress is switched off, as in jobs of a sweep, which has one bar for all."""
+    before = _logging.set(shown)
     try:
         yield
     finally:
-        _telling.reset(before)
+        _logging.reset(before)
 
 
-def tell(text: str) -> None:
+def log(text: str) -> None:
     """A line on standard error, above the bars if there are any."""
-    if not _telling.get():
+    if not _logging.get():
         return
     if _display is None:
         _say(text)

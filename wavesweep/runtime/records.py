@@ -19,20 +19,20 @@ from filelock import FileLock, Timeout
 from wavesweep.errors import (
     BusyError,
     DeviceError,
-    GivenUpError,
     SettingsError,
     ShortMemoryError,
+    StoppedEarlyError,
     StoreError,
     TrialError,
 )
-from wavesweep.runtime.progress import tell
+from wavesweep.runtime.progress import log
 from wavesweep.runtime.signals import interrupted
 
 # A trial has one or the other when it has ended.
 RESULT_FILE, FAILURE_FILE = "result.json", "failure.json"
 # What an export adds: the record is written after the file, and the failure in its place.
 ONNX_FILE, ONNX_RECORD, ONNX_FAILURE = "model.onnx", "onnx.json", "onnx_failure.json"
-_UNRECORDED = (StoreError, SettingsError, GivenUpError, BusyError, ShortMemoryError, DeviceError)
+_UNRECORDED = (StoreError, SettingsError, StoppedEarlyError, BusyError, ShortMemoryError, DeviceError)
 # Why this process can no longer use its GPU; what it computes after that fails for this reason and not for its own.
 _device_errors: list[str] = []
 # Who waits longer for another process is told so.
@@ -106,7 +106,7 @@ def locked(directory: Path, wait: bool = True) -> Iterator[None]:
     if not lock.is_locked:
         if not wait:
             raise BusyError(f"{directory.name} is being computed by another process")
-        tell(f"another process works on {directory}; waiting for it")
+        log(f"another process works on {directory}; waiting for it")
         with storing(directory):
             lock.acquire()
     try:

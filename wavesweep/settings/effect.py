@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from wavesweep.experiment.coding import deciding_quantization, prunes_nothing, retrainings_with
+from wavesweep.experiment.coding import effective_quantization, prunes_nothing, retrainings_with
 from wavesweep.pruning.prune import METHODS
 from wavesweep.settings.keys import differences
 from wavesweep.settings.schema import PLAYS_NO_PART, RETRAININGS, Settings
@@ -114,7 +114,7 @@ def _of_retraining(settings: Settings) -> Idle:
 
 def _of_quantization(settings: Settings) -> Idle:
     quantize = settings.quantize
-    decided = differences(deciding_quantization(quantize, _uses_wavelet(settings)))
+    decided = differences(effective_quantization(quantize, _uses_wavelet(settings)))
     for key, value in differences(quantize).items():
         # quantize=rdo brings its images along, also where importance is taken from it.
         brought = key == "images" and not quantize.is_trainable

@@ -8,6 +8,7 @@ meaning of an existing setting, or a default, raises `KEY_VERSION`.
 import hashlib
 import json
 from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from wavesweep.settings.schema import VOLATILE, Settings
@@ -43,6 +44,20 @@ def baseline_key(settings: Settings, input_digests: dict[str, str] | None = None
         "seed": settings.seed,
     }
     return hash_of({"version": KEY_VERSION, "baseline": without_paths(content), "inputs": input_digests or {}})
+
+
+def trial_directory(settings: Settings, key: str) -> Path:
+    """Where the record of the trial `key` lies."""
+    return Path(settings.paths.outputs) / "runs" / key
+
+
+def study_directory(settings: Settings) -> Path:
+    """Where a search leaves what it finds."""
+    search = settings.search
+    # torchvision's resnet18 is another network than the zoo's.
+    source = "" if settings.model.source == "zoo" else f"{settings.model.source}-"
+    name = search.study or f"{search.name}-{source}{settings.model.name}-{settings.dataset.name}"
+    return Path(settings.paths.outputs) / "studies" / name
 
 
 def without_paths(content: dict[str, Any]) -> dict[str, Any]:

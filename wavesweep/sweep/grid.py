@@ -21,14 +21,13 @@ from wavesweep.cli.composition import Composer
 from wavesweep.errors import BusyError, SettingsError, ShortMemoryError, TrialError, WavesweepError
 from wavesweep.experiment.export_files import export_problems, lacks_export
 from wavesweep.experiment.inputs import input_digests
-from wavesweep.runtime.progress import telling
+from wavesweep.runtime.progress import logging_enabled
 from wavesweep.runtime.records import FAILURE_FILE, RESULT_FILE, check_writable, read_json, write_atomically, write_json
-from wavesweep.settings.keys import hash_of, trial_key
-from wavesweep.settings.places import trial_directory
+from wavesweep.settings.keys import hash_of, trial_directory, trial_key
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.launch import LostError, Outcome, launch, runs_here, stop_if_told
-from wavesweep.sweep.monitor import Live
+from wavesweep.sweep.monitor import SweepMonitor
 from wavesweep.sweep.table import Entry, print_trials, rows_as_csv, table_rows
 
 
@@ -86,13 +85,13 @@ class GridSweeper(BasicSweeper):
         names = _names(points)
         here = isinstance(self.launcher, BasicLauncher)
         # A log gets a line per trial of this process anyway.
-        with Live(len(by_key), points[0].settings.progress, lines=not here) as live:
+        with SweepMonitor(len(by_key), points[0].settings.progress, lines=not here) as monitor:
             for key, record in found.items():
                 if record is None:
-                    live.watch(by_key[key].directory, names[key])
+                    monitor.watch(by_key[key].directory, names[key])
                 else:
-                    live.cached(record, names[key])
-            said = self._run(left, names, live)
+                    monitor.cached(record, names[key])
+            said = self._run(left, names, monitor)
         _summarise(points, sum(record is not None and "failed" not in record for record in found.values()), said)
 
     def _points(self, arguments: list[str]) -> list[Point]:
@@ -124,13 +123,13 @@ class GridSweeper(BasicSweeper):
         record = point.record()
         return None if record and "failed" in record and point.settings.retry_failed else record
 
-    def _run(self, points: list[Point], names: Mapping[str, str], live: Live) -> dict[str, str]:
+    def _run(self, points: list[Point], names: Mapping[str, str], monitor: SweepMonitor) -> dict[str, str]:
         """Run the points; returns what ended those that recorded no failure, by key."""
         outcomes: dict[str, Outcome] = {}
 
         def launch_all(points: list[Point], on_busy: str) -> list[Point]:
             """Run them; returns those that are left."""
-            launched = self._launch(points, on_busy, names, live)
+            launched = self._launch(points, on_busy, names, monitor)
             outcomes.update(zip((point.key for point in points), launched, strict=True))
             return [point for point in points if _is_left(point, outcomes[point.key])]
 
@@ -148,7 +147,9 @@ class GridSweeper(BasicSweeper):
                 raise LostError(str(lost[0]))
         return unrecorded(outcomes)
 
-    def _launch(self, points: list[Point], on_busy: str, names: Mapping[str, str], live: Live) -> list[Outcome]:
+    def _launch(
+        self, points: list[Point], on_busy: str, names: Mapping[str, str], monitor: SweepMonitor
+    ) -> list[Outcome]:
         if not points:
             return []
         if not isinstance(self.launcher, BasicLauncher):
@@ -160,7 +161,7 @@ class GridSweeper(BasicSweeper):
         for point in points:
             outcomes.append(run_here(point, on_busy))
             stop_if_told(outcomes[-1:])
-            if point.settings.progress and not live.has_bar:
+            if point.settings.progress and not monitor.has_bar:
                 _print_progress(names[point.key], len(points), outcomes, time.perf_counter() - started)
         return outcomes
 
@@ -174,7 +175,7 @@ def check_ready(all_settings: Sequence[Settings], launcher: Launcher | None) -> 
         SettingsError: naming the setting.
     """
     # PyTorch takes seconds to import; a sweep that has all its records does without.
-    from wavesweep.experiment.baseline import load_subject
+    from wavesweep.experiment.baseline import load_workload
     from wavesweep.experiment.notes import selection_notes
     from wavesweep.experiment.prepare import check_inputs, choose_device
     from wavesweep.pruning.plan import plan_tensors
@@ -183,10 +184,10 @@ def check_ready(all_settings: Sequence[Settings], launcher: Launcher | None) -> 
     for settings in all_settings:
         if runs_here(launcher):
             choose_device(settings.device)
-        with telling(settings.progress):
-            subject = load_subject(settings)
-            check_inputs(settings, subject)
-        names = [plan.name for plan in plan_tensors(subject.model, settings, subject.dataset.input_shape)]
+        with logging_enabled(settings.progress):
+            workload = load_workload(settings)
+            check_inputs(settings, workload)
+        names = [plan.name for plan in plan_tensors(workload.model, settings, workload.dataset.input_shape)]
         patterns.append(selection_notes(names, settings.layers))
     for note in patterns[0] if patterns else []:  # most likely misspelt, which should be known before the trials
         if all(note in notes for notes in patterns):

@@ -50,7 +50,7 @@ def candidate(record: Mapping[str, Any], name: str, limits: ConstraintSettings) 
 
 
 @dataclass
-class Standing:
+class SweepStatus:
     """Counts of a sweep of `total` trials, and the best of those that are done; `cached` were settled before it."""
 
     total: int
@@ -85,7 +85,7 @@ class Standing:
         return seconds / worked * (self.total - self.settled) if worked else math.inf
 
 
-class Live:
+class SweepMonitor:
     """Shows how a sweep of `total` trials stands; a context in which a thread looks at the records every second.
 
     Say of each trial that it is `cached`, or `watch` it; a search does so when it chooses a trial. `lines`: print a
@@ -100,7 +100,7 @@ class Live:
         lines: bool = True,
         limits: ConstraintSettings = USUAL_LIMITS,
     ) -> None:
-        self.standing = Standing(total, limits)
+        self.status = SweepStatus(total, limits)
         self._shown = shown
         self._meter = Meter(total, title, shown, lines)
         self._watched: dict[Path, tuple[str, int]] = {}
@@ -112,9 +112,9 @@ class Live:
     def cached(self, record: Mapping[str, Any] | None, name: str) -> None:
         """Count a trial that was settled before the sweep: by a record, by a failure, or given up without either."""
         with self._lock:
-            self.standing.cached += 1
+            self.status.cached += 1
             if record is not None and "arms" in record:
-                self.standing.consider(record, name)
+                self.status.consider(record, name)
 
     def watch(self, directory: Path, name: str) -> None:
         """Count the trial of `directory` as soon as its record is there; `name` says which one it is."""
@@ -126,14 +126,14 @@ class Live:
         """Watch the trial of `directory` no longer: it is `done` without a record, or will be tried again."""
         with self._lock:
             if self._watched.pop(directory, None) is not None:
-                self.standing.done += done
+                self.status.done += done
 
     def look(self) -> None:
         """Read the records that have come since the last look, and show how the sweep stands."""
         with self._lock:
             for directory in list(self._watched):
                 self._look_at(directory)
-            now, seconds = self.standing, time.monotonic() - self._started
+            now, seconds = self.status, time.monotonic() - self._started
             self._meter.show(now.settled, now.text(seconds), now.seconds_left(seconds))
 
     @property
@@ -141,7 +141,7 @@ class Live:
         """Whether there is a terminal that shows a bar."""
         return self._meter.has_bar
 
-    def __enter__(self) -> "Live":
+    def __enter__(self) -> "SweepMonitor":
         self._meter.__enter__()
         if self._shown:
             self._thread.start()
@@ -164,10 +164,10 @@ class Live:
         except StoreError:
             return  # whoever needs the record will say so
         if record is not None:
-            self.standing.done += 1
-            self.standing.consider(record, name)
+            self.status.done += 1
+            self.status.consider(record, name)
         elif _written(directory / FAILURE_FILE) != old_failure:
-            self.standing.failed += 1
+            self.status.failed += 1
         else:
             return
         del self._watched[directory]

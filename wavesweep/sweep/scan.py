@@ -16,8 +16,8 @@ from rich.table import Table
 
 from wavesweep.errors import BusyError
 from wavesweep.experiment.arm_keys import arm_key
-from wavesweep.experiment.arms import Bench, make_bench
-from wavesweep.experiment.baseline import load_subject, obtain_baseline
+from wavesweep.experiment.arms import EvaluationContext, make_context
+from wavesweep.experiment.baseline import load_workload, obtain_baseline
 from wavesweep.experiment.coding import code_arm
 from wavesweep.experiment.prepare import choose_device, plan_pruned
 from wavesweep.pruning.prune import ArmSpec
@@ -38,20 +38,20 @@ def scan(settings: Settings, percentiles: Sequence[float]) -> None:
         TrialError: the baseline or a point cannot be computed; all points before are kept.
         StoreError: records cannot be written.
     """
-    device, subject = choose_device(settings.device), load_subject(settings)
-    plans, _ = plan_pruned(subject.model, settings, subject.dataset.input_shape)
-    baseline = obtain_baseline(settings, subject, device)
+    device, workload = choose_device(settings.device), load_workload(settings)
+    plans, _ = plan_pruned(workload.model, settings, workload.dataset.input_shape)
+    baseline = obtain_baseline(settings, workload, device)
     outputs = Path(settings.paths.outputs)
-    bench = make_bench(settings, subject, baseline, device)
+    context = make_context(settings, workload, baseline, device)
     method, boundary, seed = settings.method.name, settings.boundary, settings.seed
     specs = [
         ArmSpec(method, (replace(plan, percentile=percentile),), boundary, settings.threshold, seed)
         for plan in plans
         for percentile in percentiles
     ]
-    paths = [_record_path(spec, bench) for spec in specs]
-    found_before = _measure_all(specs, paths, bench, settings.progress)
-    rows = [_row(spec, read_json(path) or {}, settings, bench) for spec, path in zip(specs, paths, strict=True)]
+    paths = [_record_path(spec, context) for spec in specs]
+    found_before = _measure_all(specs, paths, context, settings.progress)
+    rows = [_row(spec, read_json(path) or {}, settings, context) for spec, path in zip(specs, paths, strict=True)]
     table_path = outputs / "sensitivity" / hash_of([path.parent.name for path in paths]) / "table.csv"
     write_atomically(table_path, table_csv(rows))
     _print(rows, settings)
@@ -59,12 +59,12 @@ def scan(settings: Settings, percentiles: Sequence[float]) -> None:
     print(f"use it with: threshold.allocation=sensitivity threshold.sensitivity={table_path}")
 
 
-def _record_path(spec: ArmSpec, bench: Bench) -> Path:
-    key = hash_of([arm_key(spec, bench.baseline.record["key"], bench.coding), _SCAN_VERSION])
-    return bench.outputs / "sensitivity" / "points" / key / "point.json"
+def _record_path(spec: ArmSpec, context: EvaluationContext) -> Path:
+    key = hash_of([arm_key(spec, context.baseline.record["key"], context.coding), _SCAN_VERSION])
+    return context.outputs / "sensitivity" / "points" / key / "point.json"
 
 
-def _measure_all(specs: Sequence[ArmSpec], paths: Sequence[Path], bench: Bench, shown: bool) -> int:
+def _measure_all(specs: Sequence[ArmSpec], paths: Sequence[Path], context: EvaluationContext, shown: bool) -> int:
     """Measure the points without a record; returns the number of those that had one."""
     missing = [pair for pair in zip(specs, paths, strict=True) if read_json(pair[1]) is None]
     found_before = len(specs) - len(missing)
@@ -74,7 +74,7 @@ def _measure_all(specs: Sequence[ArmSpec], paths: Sequence[Path], bench: Bench, 
             busy = []
             for spec, path in missing:
                 try:
-                    point = once(path, partial(_measure, spec, bench), wait=wait)
+                    point = once(path, partial(_measure, spec, context), wait=wait)
                 except BusyError:
                     busy.append((spec, path))
                     continue
@@ -84,10 +84,10 @@ def _measure_all(specs: Sequence[ArmSpec], paths: Sequence[Path], bench: Bench, 
     return found_before
 
 
-def _measure(spec: ArmSpec, bench: Bench, _directory: Path) -> dict[str, Any]:
+def _measure(spec: ArmSpec, context: EvaluationContext, _directory: Path) -> dict[str, Any]:
     """Validation accuracy and loss with one tensor pruned and coded, and the size of a file that holds it alone."""
     name = spec.plans[0].name
-    network, whole = bench.network(), bench.baseline.state
+    network, whole = context.network(), context.baseline.state
     alone = replace(
         network,
         state={name: whole[name]},
@@ -95,8 +95,8 @@ def _measure(spec: ArmSpec, bench: Bench, _directory: Path) -> dict[str, Any]:
         importance=lambda names, _: network.importance(names, whole),
         accuracy=lambda state: network.accuracy({**whole, **state}),
     )
-    coded = code_arm(spec, bench.coding, alone)
-    quality = bench.quality({**whole, name: coded.tensors[0].weight()})
+    coded = code_arm(spec, context.coding, alone)
+    quality = context.quality({**whole, name: coded.tensors[0].weight()})
     return {
         "coefficients": coded.pruned.tensors[0].mask.numel(),
         "kept": coded.pruned.kept[0],
@@ -106,8 +106,8 @@ def _measure(spec: ArmSpec, bench: Bench, _directory: Path) -> dict[str, Any]:
     }
 
 
-def _row(spec: ArmSpec, point: dict[str, Any], settings: Settings, bench: Bench) -> dict[str, Any]:
-    plan, before = spec.plans[0], bench.baseline.record["validation"]
+def _row(spec: ArmSpec, point: dict[str, Any], settings: Settings, context: EvaluationContext) -> dict[str, Any]:
+    plan, before = spec.plans[0], context.baseline.record["validation"]
     return {
         "model": settings.model.name,
         "dataset": settings.dataset.name,

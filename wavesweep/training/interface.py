@@ -53,7 +53,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Places:
+class CheckpointPaths:
     """Where a retraining writes its checkpoints.
 
     `own` is the arm's directory. `shared` is for the epochs before the quantiser is trained, which all arms have in
@@ -70,7 +70,7 @@ class Places:
 class Training:
     """Data and surroundings of a retraining.
 
-    `recipe` is the baseline's, `places` is where checkpoints go (None: nowhere), `early_weights` gives the state
+    `recipe` is the baseline's, `paths` is where checkpoints go (None: nowhere), `early_weights` gives the state
     dict of the baseline after so many epochs. `baseline_key` names the baseline's weights, so that their outputs are
     kept for the next retraining; None: they are not.
     """
@@ -79,7 +79,7 @@ class Training:
     recipe: Recipe
     seed: int
     device: torch.device
-    places: Places | None
+    paths: CheckpointPaths | None
     shown: bool
     early_weights: Callable[[int], Mapping[str, Tensor]]
     baseline_key: str | None = None

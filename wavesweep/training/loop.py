@@ -17,7 +17,7 @@ def retrain(
     Args:
         start: the network and the arm.
         settings: the kind of retraining and its schedule.
-        training: data, recipe and surroundings. From a checkpoint in its places the training goes on.
+        training: data, recipe and surroundings. From a checkpoint in its paths the training goes on.
         coder: how the network becomes a file.
         trains_quantizer: whether the last epochs train with straight-through quantisation; if not, `coder` quantises
             what has been trained.
@@ -27,10 +27,10 @@ def retrain(
         BusyError: another process trains what is shared, and this one is not to wait.
     """
     run = Run(start, settings, training, coder, trains_quantizer)
-    places = training.places
-    own = None if places is None else places.own / CHECKPOINT
-    if not run.resume(own) and places is not None and places.shared is not None:
-        _train_shared(run, places.shared, places.wait)
+    paths = training.paths
+    own = None if paths is None else paths.own / CHECKPOINT
+    if not run.resume(own) and paths is not None and paths.shared is not None:
+        _train_shared(run, paths.shared, paths.wait)
     run.go_on(len(run.epochs), own)
     return run.result()
 

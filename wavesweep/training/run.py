@@ -29,7 +29,7 @@ from wavesweep.training.loss import Teacher, distilled_loss
 from wavesweep.training.masks import MaskSchedule
 from wavesweep.training.optimizers import make_optimizers, set_rates
 from wavesweep.training.rate import REFRESH_STEPS, RatePenalty
-from wavesweep.training.train import epoch_batches, near, outputs_of, rate_factor
+from wavesweep.training.train import epoch_batches, outputs_of, rate_factor, to_device_if_fits
 
 # How often per epoch masks are chosen anew while they change.
 _MASKS_PER_EPOCH = 20
@@ -95,7 +95,7 @@ class Run:
         if done == until:
             return
         split = training.dataset.train
-        images, labels = near(split.images, training.device), split.labels.to(training.device)
+        images, labels = to_device_if_fits(split.images, training.device), split.labels.to(training.device)
         title = f"retraining ({self._settings.name}, {self._spec.method})"
         with Meter((until - done) * len(labels), title, training.shown) as meter:
             for number in range(done, until):

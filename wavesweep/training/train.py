@@ -51,7 +51,7 @@ def train(
     optimizer = make_optimizer(model.parameters(), recipe)
     checkpoint = directory / _CHECKPOINT
     curve = _resume(checkpoint, model, optimizer)
-    images, labels = near(dataset.train.images, device), dataset.train.labels.to(device)
+    images, labels = to_device_if_fits(dataset.train.images, device), dataset.train.labels.to(device)
     last = recipe.epochs if until is None else until
     with Meter((last - len(curve)) * len(labels), "training the baseline", shown) as meter:
         for epoch in range(len(curve), last):
@@ -101,7 +101,7 @@ class Batch:
     share: float
 
 
-def near(images: Tensor | StoredImages, device: torch.device) -> Tensor | StoredImages:
+def to_device_if_fits(images: Tensor | StoredImages, device: torch.device) -> Tensor | StoredImages:
     """The images of a split on the device, if they leave half of a GPU's free memory to the training; otherwise where
     they are, and each batch is moved."""
     if device.type == "cuda" and isinstance(images, Tensor) and images.nbytes > torch.cuda.mem_get_info(device)[0] // 2:

@@ -9,7 +9,7 @@ from wavesweep.analysis.charts.chart import Chart
 from wavesweep.analysis.charts.lines import Axis, measure_lines
 from wavesweep.analysis.charts.pareto import accuracy_against_bytes
 from wavesweep.analysis.evidence import Evidence
-from wavesweep.analysis.subjects import WAVELET_METHODS
+from wavesweep.analysis.workloads import WAVELET_METHODS
 
 _PRUNED, _RETRAINED = "threshold.percentile", "retrain.name"
 _WORDS = {"none": "before", "iterative": "after"}
@@ -27,7 +27,9 @@ def _before_after(found: Evidence) -> Chart:
     def label(row: "pd.Series[Any]") -> str:
         return f"level {row['level']}, {_WORDS.get(row[_RETRAINED], row[_RETRAINED])}"
 
-    wavelets = Evidence(found.subject, found.by, found.table[found.table["method"].isin(WAVELET_METHODS)], found.before)
+    wavelets = Evidence(
+        found.workload, found.by, found.table[found.table["method"].isin(WAVELET_METHODS)], found.before
+    )
     axis = Axis(_PRUNED, "coefficients pruned (%)")
     title = "Before and after iterative retraining"
     return measure_lines(wavelets, title, axis, "level", panel="wavelet", dash=_RETRAINED, label=label)
@@ -52,7 +54,7 @@ STUDY = Study(
         "test_precision",
         "inference_single_ms",
     ),
-    charts=(_before_after, lambda found: accuracy_against_bytes(found.subject)),
+    charts=(_before_after, lambda found: accuracy_against_bytes(found.workload)),
     ours=_ours,
     shown=best_levels,
 )

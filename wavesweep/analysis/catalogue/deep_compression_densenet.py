@@ -26,7 +26,7 @@ def counted_ratio(pruned_percent: float, bits: int) -> float:
 def _ours(found: Evidence) -> dict[str, str]:
     before = MEASURES["test_accuracy"].text(found.before["test_accuracy_mean"], found.before["test_accuracy_std"])
     ours = {"test accuracy before pruning, %": before}
-    sizes = found.subject.singles.assign(pruned=_pruned_percent(found.subject.singles))
+    sizes = found.workload.singles.assign(pruned=_pruned_percent(found.workload.singles))
     for _, row in found.table.iterrows():
         percentile = row[_PRUNED]
         if row[_QUANTIZER] == "none" and row[_RETRAINED] in _WORDS and percentile in _SHARES:
@@ -51,7 +51,7 @@ def _pruned_percent(rows: pd.DataFrame) -> "pd.Series[float]":
 
 def _curves(found: Evidence) -> Chart:
     table = found.table[found.table[_QUANTIZER] == "none"]
-    shown = Evidence(found.subject, found.by, table, found.before)
+    shown = Evidence(found.workload, found.by, table, found.before)
     axis = Axis(_PRUNED, "pruned in each tensor (%)")
     return measure_lines(shown, "Pruning in one step and step by step", axis, _RETRAINED,
                          label=lambda row: _WORDS.get(row[_RETRAINED], row[_RETRAINED]))  # fmt: skip

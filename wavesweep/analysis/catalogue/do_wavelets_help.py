@@ -21,11 +21,11 @@ from wavesweep.analysis.style import in_order
 
 def _tables(found: Evidence) -> Sequence[str]:
     """What each method reaches at each size; differences averaged over sizes; differences at each size."""
-    subject, label = found.subject, found.subject.label
-    over, at = differences_over_sizes(subject), differences_at_sizes(subject)
+    workload, label = found.workload, found.workload.label
+    over, at = differences_over_sizes(workload), differences_at_sizes(workload)
     return [
         f"{label}, test accuracy in % at equal stored bytes, means ± one sample standard deviation over seeds:",
-        _reached(reached(subject)),
+        _reached(reached(workload)),
         f"{label}, {REFERENCE} minus each control, averaged over these sizes seed by seed:",
         _differences(over, "sizes"),
         f"{label}, the same at each size:",

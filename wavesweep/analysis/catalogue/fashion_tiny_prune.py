@@ -14,7 +14,7 @@ _LOSS = "points lost"
 
 def compared(found: Evidence) -> pd.DataFrame:
     """The rows of the published share of weights, of the setting that has most seeds."""
-    rows = found.subject.singles
+    rows = found.workload.singles
     rows = rows[rows["is_main"] & (rows[_PRUNED] == _PUBLISHED_PERCENTILE)]
     if rows.empty:
         return rows

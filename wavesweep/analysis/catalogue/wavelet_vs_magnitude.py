@@ -13,7 +13,7 @@ from wavesweep.analysis.charts.paired import paired_in_trials, paired_lines
 from wavesweep.analysis.evidence import MEASURES, Evidence
 from wavesweep.analysis.markdown import table_text
 from wavesweep.analysis.statistics import Paired
-from wavesweep.analysis.subjects import WAVELET_METHODS, Subject
+from wavesweep.analysis.workloads import WAVELET_METHODS, Workload
 
 _PRUNED = "threshold.percentile"
 _AXIS = Axis(_PRUNED, "pruned in each convolution (%)")
@@ -54,9 +54,9 @@ def form(row: "pd.Series[Any]") -> str:
 
 def _ours(found: Evidence) -> dict[str, str]:
     table = as_shown(found.table)
-    singles = as_shown(found.subject.singles)
+    singles = as_shown(found.workload.singles)
     forms, single_forms = table.apply(form, axis=1), singles.apply(form, axis=1)
-    magnitude = _magnitude(found.subject)
+    magnitude = _magnitude(found.workload)
     ours = {}
     for name in dict.fromkeys(forms):
         differences = paired_in_trials(singles[single_forms == name], magnitude, _PRUNED)
@@ -72,13 +72,13 @@ def _ours(found: Evidence) -> dict[str, str]:
     return ours
 
 
-def _magnitude(subject: Subject) -> pd.DataFrame:
+def _magnitude(workload: Workload) -> pd.DataFrame:
     """Magnitude pruning in every trial, of as many coefficients as the trial's wavelet keeps."""
-    return subject.rows[subject.rows["method"] == "magnitude"]
+    return workload.rows[workload.rows["method"] == "magnitude"]
 
 
 def _curves(found: Evidence) -> Chart:
-    shown = Evidence(found.subject, found.by, _ranked(found), found.before)
+    shown = Evidence(found.workload, found.by, _ranked(found), found.before)
     return measure_lines(shown, "Pruning convolutions in the wavelet domain, by magnitude, at random", _AXIS, "form")
 
 
@@ -89,7 +89,7 @@ def _ranked(found: Evidence) -> pd.DataFrame:
 
 
 def _differences(found: Evidence) -> Chart:
-    rows = as_shown(found.subject.singles)
+    rows = as_shown(found.workload.singles)
     rows = rows[rows["method"] != "random"]  # tens of points below all others
     title = "Wavelets less magnitude pruning, real and with the level clamped"
     looks = looks_of(_ranked(found)["form"])  # those of the other chart
@@ -98,34 +98,37 @@ def _differences(found: Evidence) -> Chart:
 
 def _tables(found: Evidence) -> Sequence[str]:
     """By how much each form differs from magnitude pruning, at each percentile."""
-    rows = as_shown(found.subject.singles)
-    forms, magnitude = rows.apply(form, axis=1), _magnitude(found.subject)
+    rows = as_shown(found.workload.singles)
+    forms, magnitude = rows.apply(form, axis=1), _magnitude(found.workload)
     lines = []
     for name in dict.fromkeys(forms[rows["method"] != "magnitude"]):
         for percentile, found_there in paired_in_trials(rows[forms == name], magnitude, _PRUNED).items():
             ends = "" if found_there.low is None else f"{found_there.low:+.2f} to {found_there.high:+.2f}"
             lines.append([name, f"{percentile:g}", f"{found_there.n}", f"{found_there.mean:+.2f}", ends])
     return [
-        f"{found.subject.label}, test accuracy less that of magnitude pruning, in the same trials:",
+        f"{found.workload.label}, test accuracy less that of magnitude pruning, in the same trials:",
         table_text(["", "pruned %", "seeds", "points", "95 % interval"], lines, words=1),
-        *_by_level(found.subject),
+        *_by_level(found.workload),
     ]
 
 
-def _by_level(subject: Subject) -> list[str]:
+def _by_level(workload: Workload) -> list[str]:
     """The real transform's differences for each wavelet and level; nothing if only one level was asked for."""
-    rows = subject.singles
+    rows = workload.singles
     real = rows[rows["method"].isin(WAVELET_METHODS) & (rows["compat"] == "none")]
     if real["level"].nunique() < 2:
         return []
-    magnitude = _magnitude(subject)
+    magnitude = _magnitude(workload)
     percentiles = sorted(real[_PRUNED].unique())
     lines = []
     for (wavelet, level), part in real.groupby(["wavelet", "level"], sort=True):
         differences = paired_in_trials(part, magnitude, _PRUNED)
         lines.append([str(wavelet), str(level), *(_points(differences.get(at)) for at in percentiles)])
     return [
-        f"{subject.label}, the same of the real transform at each level asked for, points ± half of the 95 % interval:",
+        (
+            f"{workload.label}, the same of the real transform at each level asked for, "
+            "points ± half of the 95 % interval:"
+        ),
         table_text(["", "level", *(f"{at:g} %" for at in percentiles)], lines, words=2),
     ]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from wavesweep.analysis.subjects import Subject
+from wavesweep.analysis.workloads import Workload
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ def left_out(name: str, title: str, reason: str) -> Chart:
     return Chart(name, title, None, reason)
 
 
-def caption(subject: Subject, split: str, shown: str, seeds: Iterable[int]) -> str:
+def caption(workload: Workload, split: str, shown: str, seeds: Iterable[int]) -> str:
     """What data, which split, how many seeds (of each of the things shown), and what is shown."""
     counts = {int(count) for count in seeds}
     low, high = min(counts), max(counts)
     count = plural(high, "seed") if low == high else f"{low} to {plural(high, 'seed')}"
-    return f"{subject.label} · {split} · {count} · {shown}"
+    return f"{workload.label} · {split} · {count} · {shown}"
 
 
 def plural(count: int, noun: str) -> str:

@@ -50,7 +50,7 @@ def same_and_other(found: Evidence, rows: pd.DataFrame, published_loss: float) -
         return left_out(_NAME, _TITLE, "there are fewer than two networks of equal settings")
     points = differences(rows.sort_values("baseline_test_accuracy", kind="stable"))
     shown = f"{len(rows)} networks; {len(points.other)} pairs of two different ones"
-    figure = new_figure(_TITLE, caption(found.subject, "test split", shown, [len(rows)]), height=3.4)
+    figure = new_figure(_TITLE, caption(found.workload, "test split", shown, [len(rows)]), height=3.4)
     left, right = figure.subplots(1, 2)
     before, after = LOOKS["magnitude"], LOOKS["wavelet"]
     places = np.arange(1, len(rows) + 1)
@@ -71,4 +71,4 @@ def same_and_other(found: Evidence, rows: pd.DataFrame, published_loss: float) -
     right.set_xticks([1, 2], ["the same network", "two networks"])
     right.set_ylabel("after minus before (points)")
     figure.legend(loc="outside lower center", ncols=2)
-    return Chart(_NAME, _TITLE, figure, f"Test accuracy of {found.subject.label} before and after, and differences.")
+    return Chart(_NAME, _TITLE, figure, f"Test accuracy of {found.workload.label} before and after, and differences.")

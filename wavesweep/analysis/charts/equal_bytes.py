@@ -22,7 +22,7 @@ def accuracy_curves(found: Evidence) -> Chart:
     if not stages:
         return left_out("accuracy_bytes", title, f"no trial has retrain={'|'.join(STAGES)}")
     shown = "points are means over seeds of a setting, bands one standard deviation; dashed: before pruning"
-    figure = new_figure(title, caption(found.subject, "test split", shown, table["seeds"]), height=3.6)
+    figure = new_figure(title, caption(found.workload, "test split", shown, table["seeds"]), height=3.6)
     panels = figure.subplots(1, len(stages), squeeze=False)[0]
     for axes, stage in zip(panels, stages, strict=True):
         part = table[table["retrain.name"] == stage]
@@ -36,20 +36,20 @@ def accuracy_curves(found: Evidence) -> Chart:
         _bytes_axis(axes, STAGES[stage])
     panels[0].set_ylabel("test accuracy (%)")
     _legend(figure, panels)
-    return Chart("accuracy_bytes", title, figure, f"Test accuracy of {found.subject.label} against stored bytes.")
+    return Chart("accuracy_bytes", title, figure, f"Test accuracy of {found.workload.label} against stored bytes.")
 
 
 def difference_intervals(found: Evidence) -> Chart:
     """At each size the wavelet's accuracy minus that of each other method, with 95 % intervals."""
     title = "Wavelet minus other methods at equal stored bytes"
-    table = differences_at_sizes(found.subject).dropna(subset=["low"])
+    table = differences_at_sizes(found.workload).dropna(subset=["low"])
     if table.empty:
         return left_out("differences", title, "there are fewer than two seeds in common")
     shown = (
         "means over seeds, paired, side by side at each size; bars are 95 % intervals (Student's t); "
         "above zero the wavelet is better"
     )
-    figure = new_figure(title, caption(found.subject, "test split", shown, table["n"]), height=3.6)
+    figure = new_figure(title, caption(found.workload, "test split", shown, table["n"]), height=3.6)
     stages = list(dict.fromkeys(table["retraining"]))
     panels = figure.subplots(1, len(stages), squeeze=False)[0]
     for axes, stage in zip(panels, stages, strict=True):
@@ -73,7 +73,7 @@ def difference_intervals(found: Evidence) -> Chart:
         axes.set_title(STAGES[stage], loc="left", fontsize=8.5, color=FAINT)
     panels[0].set_ylabel("difference (points)")
     _legend(figure, panels)
-    text = f"Test accuracy of {found.subject.label}: wavelet minus each other method at equal bytes, with intervals."
+    text = f"Test accuracy of {found.workload.label}: wavelet minus each other method at equal bytes, with intervals."
     return Chart("differences", title, figure, text)
 
 

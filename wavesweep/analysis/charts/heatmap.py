@@ -8,7 +8,7 @@ import pandas as pd
 
 from wavesweep.analysis.charts.chart import Chart, caption, left_out
 from wavesweep.analysis.style import SEQUENTIAL, new_figure
-from wavesweep.analysis.subjects import Subject, matters, value_text
+from wavesweep.analysis.workloads import Workload, matters, value_text
 
 _NAME, _TITLE = "wavelet_level", "Wavelet and level"
 
@@ -20,8 +20,8 @@ class Slice:
     Attributes:
         accuracy: mean validation accuracy, a row per wavelet and a column per level asked for; NaN where not tried.
         effective: the levels that were done, where they are not what was asked for.
-        fixed: the other settings, of those that vary in the subject's trials.
-        example: the row of `Subject.means` of one cell.
+        fixed: the other settings, of those that vary in the workload's trials.
+        example: the row of `Workload.means` of one cell.
         seeds: the lowest and the highest number of seeds of a cell.
     """
 
@@ -32,13 +32,13 @@ class Slice:
     seeds: tuple[int, int]
 
 
-def best_slice(subject: Subject) -> Slice | None:
+def best_slice(workload: Workload) -> Slice | None:
     """The slice with the most cells; of equal ones the one in which accuracy differs most."""
-    means = subject.means
+    means = workload.means
     rows = means[means["is_main"] & (means["method"] == "wavelet")]
     if rows.empty:
         return None
-    others = [name for name in subject.varying if name not in ("wavelet", "level", "compare_match")]
+    others = [name for name in workload.varying if name not in ("wavelet", "level", "compare_match")]
     groups = [((), rows)] if not others else list(rows.groupby(others, dropna=False, sort=True))
     _, chosen = max(groups, key=lambda group: (group[1].groupby(["wavelet", "level"]).ngroups, _spread(group[1])))
     chosen = chosen.drop_duplicates(["wavelet", "level"])
@@ -58,17 +58,17 @@ def best_slice(subject: Subject) -> Slice | None:
     )
 
 
-def wavelet_level(subject: Subject) -> Chart:
+def wavelet_level(workload: Workload) -> Chart:
     """Mean validation accuracy per wavelet and level."""
-    found = best_slice(subject)
+    found = best_slice(workload)
     if found is None:
         return left_out(_NAME, _TITLE, "no two trials of the wavelet method differ in wavelet or level alone")
-    row = subject.means.loc[found.example]
+    row = workload.means.loc[found.example]
     fixed = ", ".join(f"{name}={value_text(value)}" for name, value in found.fixed.items() if matters(row, name))
     shown = "mean validation accuracy (%)" + (f"; the other settings are the same: {fixed}" if fixed else "")
     rows, columns = found.accuracy.shape
     figure = new_figure(
-        _TITLE, caption(subject, "validation split", shown, found.seeds), height=0.8 + 0.34 * max(rows, 4)
+        _TITLE, caption(workload, "validation split", shown, found.seeds), height=0.8 + 0.34 * max(rows, 4)
     )
     axes = figure.add_subplot()
     values = 100 * found.accuracy.to_numpy(dtype=float)
@@ -93,7 +93,7 @@ def wavelet_level(subject: Subject) -> Chart:
     )
     axes.set_ylabel("wavelet, best mean first")
     figure.colorbar(image, ax=axes, label="validation accuracy (%)", pad=0.02)
-    return Chart(_NAME, _TITLE, figure, f"Heat map of {subject.label}: validation accuracy per wavelet and level.")
+    return Chart(_NAME, _TITLE, figure, f"Heat map of {workload.label}: validation accuracy per wavelet and level.")
 
 
 def _done(found: Slice, row: int, column: int) -> str:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from wavesweep.analysis.charts.chart import Chart, caption, left_out, plural
 from wavesweep.analysis.style import FAINT, LOOKS, new_figure
-from wavesweep.analysis.subjects import Subject
+from wavesweep.analysis.workloads import Workload
 from wavesweep.measure.fronts import hypervolume, non_dominated
 
 _TITLE = "Optimisation history"
@@ -39,10 +39,10 @@ def best_so_far(values: NDArray[np.float64], maximize: bool) -> NDArray[np.float
     return (np.fmax if maximize else np.fmin).accumulate(values)
 
 
-def over_trials(subject: Subject) -> Chart:
+def over_trials(workload: Workload) -> Chart:
     """Accuracy of every trial and the hypervolume so far, in the order in which trials were recorded."""
     name = "history"
-    main = subject.rows[subject.rows["is_main"]].sort_values(["recorded_at", "key"], kind="stable")
+    main = workload.rows[workload.rows["is_main"]].sort_values(["recorded_at", "key"], kind="stable")
     if len(main) < 2:
         return left_out(name, _TITLE, "there is only one trial")
     points = np.column_stack([main["validation_accuracy"], np.log10(main["compression_ratio"])]).astype(float)
@@ -51,7 +51,7 @@ def over_trials(subject: Subject) -> Chart:
         f"{plural(len(main), 'trial')} (main arms, single seeds) in the order in which they were recorded; "
         "hypervolume of accuracy (0 to 1) × log10 of the compression ratio, from 0 and 1×"
     )
-    figure = new_figure(_TITLE, caption(subject, "validation split", shown, [subject.seeds]), height=3.7)
+    figure = new_figure(_TITLE, caption(workload, "validation split", shown, [workload.seeds]), height=3.7)
     above, below = figure.subplots(2, 1, sharex=True)
     number = np.arange(1, len(main) + 1)
     accuracy = 100 * points[:, 0]
@@ -64,10 +64,10 @@ def over_trials(subject: Subject) -> Chart:
     below.set_xlabel("trial")
     below.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(loc="outside lower center", ncols=2)
-    return Chart(name, _TITLE, figure, f"Best accuracy and hypervolume of {subject.label} over the trials.")
+    return Chart(name, _TITLE, figure, f"Best accuracy and hypervolume of {workload.label} over the trials.")
 
 
-def of_study(name: str, table: pd.DataFrame, subject: Subject | None) -> Chart:
+def of_study(name: str, table: pd.DataFrame, workload: Workload | None) -> Chart:
     """The history of an Optuna study: hypervolume of two objectives, or the best value of each."""
     slug = f"study_{re.sub(r'[^A-Za-z0-9.]+', '-', name)}"
     title = f"{_TITLE} of study {name}"
@@ -78,7 +78,7 @@ def of_study(name: str, table: pd.DataFrame, subject: Subject | None) -> Chart:
     maximize = [not _LESS_IS_BETTER.search(objective) for objective in objectives]
     failed = int((~np.isfinite(values)).any(axis=1).sum())
     shown = f"{plural(len(table), 'trial')} of the study, {failed} without a value; objectives: {', '.join(objectives)}"
-    where = "several networks" if subject is None else subject.label
+    where = "several networks" if workload is None else workload.label
     has_volume = len(objectives) == 2
     figure = new_figure(title, f"{where} · validation split · {shown}",
                         height=1.0 + 1.2 * (len(objectives) + has_volume))  # fmt: skip

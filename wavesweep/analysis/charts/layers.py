@@ -10,7 +10,7 @@ from wavesweep.analysis import details
 from wavesweep.analysis.charts.chart import Chart, caption, left_out, plural
 from wavesweep.analysis.choices import Choice
 from wavesweep.analysis.style import SEQUENTIAL, in_order, look, new_figure
-from wavesweep.analysis.subjects import Subject, describe
+from wavesweep.analysis.workloads import Workload, describe
 
 _NAME, _TITLE = "layers", "Layers: sparsity, energy, sensitivity"
 _SHORT = 28  # characters of a tensor's name
@@ -23,7 +23,7 @@ def layer_means(rows: pd.DataFrame) -> pd.DataFrame:
     return means.sort_values("name", key=lambda names: names.map(order.index), kind="stable")
 
 
-def per_layer(subject: Subject, choice: Choice, outputs: Path) -> Chart:
+def per_layer(workload: Workload, choice: Choice, outputs: Path) -> Chart:
     """The layers of one chosen setting, and the sensitivity scan of the same network."""
     if choice.row is None:
         return left_out(_NAME, _TITLE, "no setting was chosen")
@@ -32,10 +32,10 @@ def per_layer(subject: Subject, choice: Choice, outputs: Path) -> Chart:
     if rows.empty:
         return left_out(_NAME, _TITLE, "the chosen trials have no per-layer rows")
     means = layer_means(rows)
-    scan = details.sensitivity(outputs, subject.rows["model.name"].iloc[0], subject.rows["dataset.name"].iloc[0])
+    scan = details.sensitivity(outputs, workload.rows["model.name"].iloc[0], workload.rows["dataset.name"].iloc[0])
     names = list(dict.fromkeys(means["name"]))
     scan = scan[scan["tensor"].isin(names)]
-    shown = f"the setting chosen as {choice.rule}: {describe(choice.row, subject.varying)}, and the arms of its trials"
+    shown = f"the setting chosen as {choice.rule}: {describe(choice.row, workload.varying)}, and the arms of its trials"
     if scan.empty:
         shown += "; no sensitivity scan was recorded (experiment=sensitivity makes one)"
     else:
@@ -48,7 +48,7 @@ def per_layer(subject: Subject, choice: Choice, outputs: Path) -> Chart:
         )
     shown += ". Energy kept: 1 − e², e the relative L2 error of the weight; for an orthogonal basis the share of its "
     shown += "squared norm" + (", here with what retraining changed" if choice.row["retrain.name"] != "none" else "")
-    figure = new_figure(_TITLE, caption(subject, "weights; sensitivity on the validation split", shown, [len(keys)]),
+    figure = new_figure(_TITLE, caption(workload, "weights; sensitivity on the validation split", shown, [len(keys)]),
                         height=1.2 + 0.24 * max(len(names), 4))  # fmt: skip
     count = 2 if scan.empty else 3
     panels = figure.subplots(1, count, sharey=True, width_ratios=[1, 1, 1.5][:count])
@@ -77,7 +77,7 @@ def per_layer(subject: Subject, choice: Choice, outputs: Path) -> Chart:
     if not scan.empty:
         _sensitivity(figure, panels[2], scan, names)
     figure.legend(loc="outside lower center", ncols=7)
-    return Chart(_NAME, _TITLE, figure, f"Layers of {subject.label}: sparsity and energy kept, and sensitivity.")
+    return Chart(_NAME, _TITLE, figure, f"Layers of {workload.label}: sparsity and energy kept, and sensitivity.")
 
 
 def _sensitivity(figure, axes, scan: pd.DataFrame, names: list[str]) -> None:  # type: ignore[no-untyped-def]

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from wavesweep.analysis.charts.chart import Chart, caption, left_out
 from wavesweep.analysis.evidence import MEASURES, Evidence
 from wavesweep.analysis.style import FAINT, INK, LOOKS, Look, in_order, look, new_figure
-from wavesweep.analysis.subjects import value_text
+from wavesweep.analysis.workloads import value_text
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def measure_lines(
     spread = "; bands are one standard deviation over seeds" if table["seeds"].max() > 1 else ""
     shown = f"means over seeds{spread}" if spread else "one network"
     published = "; vertical lines are published figures" if marks else ""
-    figure = new_figure(title, caption(found.subject, split, shown + published, table["seeds"]), height=3.8)
+    figure = new_figure(title, caption(found.workload, split, shown + published, table["seeds"]), height=3.8)
     values = [None] if panel is None else list(dict.fromkeys(table[panel]))
     panels = figure.subplots(1, len(values), sharey=True, squeeze=False)[0]
     looks = looks_of(table[series])
@@ -89,7 +89,7 @@ def measure_lines(
     columns = 7 if sum(6 + len(name) for name in handles) < 100 else 4  # as many as the width of the page holds
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), columns),
                   handlelength=2.8)  # fmt: skip
-    return Chart(name, title, figure, f"{kind.heading} of {found.subject.label} against {x.label}.")
+    return Chart(name, title, figure, f"{kind.heading} of {found.workload.label} against {x.label}.")
 
 
 def looks_of(values: "pd.Series[Any]") -> dict[Any, Look]:

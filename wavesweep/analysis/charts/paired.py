@@ -45,7 +45,7 @@ def paired_lines(
         x: the setting along the axis.
         form: what the line of a row is called.
         reference: the method that the others are compared with, each in its own trial.
-        rows: those of `found.subject.singles` that are compared.
+        rows: those of `found.workload.singles` that are compared.
         looks: how each line is drawn.
     """
     name = f"difference_{x.column}".replace(".", "_")
@@ -54,10 +54,10 @@ def paired_lines(
     if others.empty or rows["seed"].nunique() < 2:
         return left_out(name, title, "there are fewer than two seeds, or nothing to compare")
     shown = f"mean difference from {reference} with 95 % t-intervals over seeds"
-    figure = new_figure(title, caption(found.subject, "test split", shown, [rows["seed"].nunique()]), height=3.4)
+    figure = new_figure(title, caption(found.workload, "test split", shown, [rows["seed"].nunique()]), height=3.4)
     axes = figure.subplots()
     axes.axhline(0, color=INK, linewidth=1)
-    every, lines = found.subject.rows, list(others.groupby("form", sort=False))
+    every, lines = found.workload.rows, list(others.groupby("form", sort=False))
     for number, (text, part) in enumerate(lines):
         differences = paired_in_trials(part, every[every["method"] == reference], x.column)
         means = [difference.mean for difference in differences.values()]
@@ -72,4 +72,4 @@ def paired_lines(
     axes.set_xlabel(x.label)
     axes.set_ylabel(f"test accuracy less {reference} (points)")
     figure.legend(loc="outside lower center", ncols=4, handlelength=2.8)
-    return Chart(name, title, figure, f"Difference in test accuracy of {found.subject.label} against {x.label}.")
+    return Chart(name, title, figure, f"Difference in test accuracy of {found.workload.label} against {x.label}.")

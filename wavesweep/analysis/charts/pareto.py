@@ -12,7 +12,7 @@ from wavesweep.analysis.charts.chart import Chart, caption, plural
 from wavesweep.analysis.choices import readable_bytes
 from wavesweep.analysis.pareto import ACCURACY, SPARSITY, STORED_BYTES, Objective, front
 from wavesweep.analysis.style import FAINT, INK, in_order, log_ticks, look, new_figure
-from wavesweep.analysis.subjects import Subject
+from wavesweep.analysis.workloads import Workload
 
 # Beyond this many points a vector image would be slow to open, so the points (not the text) become pixels.
 _RASTER_FROM = 1500
@@ -36,30 +36,30 @@ def curves(means: pd.DataFrame, cost: Objective) -> list[Curve]:
     return found
 
 
-def accuracy_against_bytes(subject: Subject) -> Chart:
+def accuracy_against_bytes(workload: Workload) -> Chart:
     """Validation accuracy against the size of the file, on a logarithmic axis."""
     title = "Accuracy against stored bytes"
-    figure, axes = _figure(subject, title)
-    for curve in curves(subject.means, STORED_BYTES):
+    figure, axes = _figure(workload, title)
+    for curve in curves(workload.means, STORED_BYTES):
         _draw(axes, curve, curve.points["stored_bytes"], curve.front["stored_bytes"], "post")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: readable_bytes(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xticks(log_ticks(*axes.get_xlim()))
     axes.tick_params(axis="x", which="minor", length=0)
-    dense = subject.rows["dense_bytes"].iloc[0]
+    dense = workload.rows["dense_bytes"].iloc[0]
     axes.set_xlabel(f"stored bytes of the whole model (logarithmic; float32 weights take {readable_bytes(dense)})")
-    _finish(axes, subject, STORED_BYTES)
-    return Chart("accuracy_bytes", title, figure, f"Fronts of {subject.label}: validation accuracy against file size.")
+    _finish(axes, workload, STORED_BYTES)
+    return Chart("accuracy_bytes", title, figure, f"Fronts of {workload.label}: validation accuracy against file size.")
 
 
-def accuracy_against_sparsity(subject: Subject) -> Chart:
+def accuracy_against_sparsity(workload: Workload) -> Chart:
     """Validation accuracy against the share of coefficients that are zero, stretched towards 100 %."""
     title = "Accuracy against sparsity"
-    figure, axes = _figure(subject, title)
-    kept = 1 - subject.means["coefficient_sparsity"]
+    figure, axes = _figure(workload, title)
+    kept = 1 - workload.means["coefficient_sparsity"]
     floor = max(kept[kept > 0].min() if (kept > 0).any() else 1e-3, 1e-6)
-    for curve in curves(subject.means, SPARSITY):
+    for curve in curves(workload.means, SPARSITY):
         x, front_x = ((1 - part["coefficient_sparsity"]).clip(lower=floor) for part in (curve.points, curve.front))
         _draw(axes, curve, x, front_x, "pre")
     axes.set_xscale("log")
@@ -70,22 +70,22 @@ def accuracy_against_sparsity(subject: Subject) -> Chart:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="x", which="minor", length=0)
     axes.set_xlabel("coefficients of the file that are zero (%), stretched towards 100")
-    _finish(axes, subject, SPARSITY)
+    _finish(axes, workload, SPARSITY)
     return Chart(
-        "accuracy_sparsity", title, figure, f"Fronts of {subject.label}: validation accuracy against sparsity."
+        "accuracy_sparsity", title, figure, f"Fronts of {workload.label}: validation accuracy against sparsity."
     )
 
 
-def _figure(subject: Subject, title: str) -> Any:
-    many = int(subject.means["seeds"].max()) > 1
+def _figure(workload: Workload, title: str) -> Any:
+    many = int(workload.means["seeds"].max()) > 1
     shown = (
-        f"{plural(len(subject.means), 'setting')} ("
+        f"{plural(len(workload.means), 'setting')} ("
         + ("points are means over seeds, bars their range" if many else "one point each")
         + "), lines are fronts"
     )
-    if subject.means["retrain.name"].nunique() > 1:
+    if workload.means["retrain.name"].nunique() > 1:
         shown += "; a dark edge marks what was retrained"
-    figure = new_figure(title, caption(subject, "validation split", shown, subject.means["seeds"]))
+    figure = new_figure(title, caption(workload, "validation split", shown, workload.means["seeds"]))
     return figure, figure.add_subplot()
 
 
@@ -114,8 +114,8 @@ def _draw(axes: Axes, curve: Curve, x: "pd.Series[float]", front_x: "pd.Series[f
     )  # fmt: skip
 
 
-def _finish(axes: Axes, subject: Subject, by: Objective) -> None:
-    baseline = subject.baseline
+def _finish(axes: Axes, workload: Workload, by: Objective) -> None:
+    baseline = workload.baseline
     axes.axhline(100 * baseline["validation"], color=INK, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
     if baseline["validation_high"] > baseline["validation_low"]:
         axes.axhspan(100 * baseline["validation_low"], 100 * baseline["validation_high"], color=FAINT, alpha=0.15, lw=0)

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from wavesweep.analysis.charts.chart import Chart, caption, left_out, plural
 from wavesweep.analysis.choices import Choice, readable_bytes
 from wavesweep.analysis.style import FAINT, INK, LOOKS, look, new_figure
-from wavesweep.analysis.subjects import Subject, describe, networks_before
+from wavesweep.analysis.workloads import Workload, describe, networks_before
 
 _BEFORE = "#9A9A9A"
 
@@ -27,22 +27,22 @@ class Bar:
     color: str
 
 
-def bars(subject: Subject, chosen: list[Choice]) -> list[Bar]:
+def bars(workload: Workload, chosen: list[Choice]) -> list[Bar]:
     """The network before, as float32, under gzip and as int8, and then the chosen settings, once each."""
 
     def mean(name: str) -> float:
-        return float(networks_before(subject.rows, f"baseline_{name}").mean())
+        return float(networks_before(workload.rows, f"baseline_{name}").mean())
 
     accuracy = mean("validation_accuracy"), mean("test_accuracy")
     of_int8 = mean("int8_validation_accuracy"), mean("int8_test_accuracy")
     before = [
-        Bar("before: float32", subject.rows["dense_bytes"].iloc[0], *accuracy, _BEFORE),
+        Bar("before: float32", workload.rows["dense_bytes"].iloc[0], *accuracy, _BEFORE),
         Bar("before: float32, gzip", mean("gzip_bytes"), *accuracy, _BEFORE),
         Bar("before: int8 weights", mean("int8_bytes"), *of_int8, _BEFORE),
     ]
     after = [
         Bar(
-            _broken(f"after, {rules}:") + "\n" + _label(subject, row),
+            _broken(f"after, {rules}:") + "\n" + _label(workload, row),
             row["stored_bytes"],
             row["validation_accuracy"],
             row["test_accuracy"],
@@ -64,16 +64,16 @@ def distinct(chosen: list[Choice]) -> list[tuple[str, "pd.Series[Any]"]]:
     return list(found.values())
 
 
-def before_after(subject: Subject, chosen: list[Choice]) -> Chart:
+def before_after(workload: Workload, chosen: list[Choice]) -> Chart:
     """Bars of size, and the accuracy on both splits beside them."""
     name, title = "before_after", "Before and after"
-    rows = bars(subject, chosen)
+    rows = bars(workload, chosen)
     seeds = [row["seeds"] for _, row in distinct(chosen)]
     if not seeds:
         return left_out(name, title, "no setting was chosen")
     shown = "chosen on validation; test is reported beside it and chose nothing"
     figure = new_figure(
-        title, caption(subject, "validation and test split", shown, seeds),
+        title, caption(workload, "validation and test split", shown, seeds),
         height=_height([bar.label for bar in rows]),
     )  # fmt: skip
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.35, 1])
@@ -98,22 +98,22 @@ def before_after(subject: Subject, chosen: list[Choice]) -> Chart:
     right.margins(x=0.12)
     right.set_xlabel("accuracy (%)")
     figure.legend(loc="outside lower right", ncols=2)
-    return Chart(name, title, figure, f"Sizes and accuracies of {subject.label} before and after compression.")
+    return Chart(name, title, figure, f"Sizes and accuracies of {workload.label} before and after compression.")
 
 
-def inference_time(subject: Subject, chosen: list[Choice]) -> Chart:
+def inference_time(workload: Workload, chosen: list[Choice]) -> Chart:
     """Median time of a call with its quartiles, for single images and batches."""
     name, title = "inference_time", "Inference time"
-    main = subject.rows[subject.rows["is_main"]]
+    main = workload.rows[workload.rows["is_main"]]
     measured = distinct(chosen)
     if main["inference_single_ms"].isna().all() or not measured:
         return left_out(name, title, "no inference time was recorded")
-    labels = ["before pruning"] + [_broken(f"{rules}:") + "\n" + _label(subject, row) for rules, row in measured]
+    labels = ["before pruning"] + [_broken(f"{rules}:") + "\n" + _label(workload, row) for rules, row in measured]
     shown = "bars: median of a call, whiskers: quartiles; grey dots: medians of all trials"
     if not main["shrink"].any():
         shown += ". Zeros in a dense layer do not make it faster: differences are noise"
     seeds = [row["seeds"] for _, row in measured]
-    figure = new_figure(title, caption(subject, "blank images, no split", shown, seeds),
+    figure = new_figure(title, caption(workload, "blank images, no split", shown, seeds),
                         height=_height(labels) + 0.3)  # fmt: skip
     panels = figure.subplots(1, 2, sharey=True)
     colors = [_BEFORE] + [look(row["method"]).color for _, row in measured]
@@ -135,11 +135,11 @@ def inference_time(subject: Subject, chosen: list[Choice]) -> Chart:
         axes.grid(axis="y", visible=False)
     panels[0].set_yticks(range(len(labels) + 1), [*labels, f"all {plural(len(main), 'trial')}"], fontsize=7.5)
     panels[0].set_ylim(len(labels) + 0.5, -0.5)
-    return Chart(name, title, figure, f"Inference times of {subject.label} with quartiles.")
+    return Chart(name, title, figure, f"Inference times of {workload.label} with quartiles.")
 
 
-def _label(subject: Subject, row: "pd.Series[Any]") -> str:
-    return _broken(f"{describe(row, subject.varying)}, {plural(row['seeds'], 'seed')}")
+def _label(workload: Workload, row: "pd.Series[Any]") -> str:
+    return _broken(f"{describe(row, workload.varying)}, {plural(row['seeds'], 'seed')}")
 
 
 def _height(labels: list[str]) -> float:

@@ -57,23 +57,23 @@
       ...options.map((option) => element("option", option, { value: option })));
     if (options.includes(chosen)) byId(id).value = chosen;
   }
-  function subject() {
-    return data.subjects.findIndex((one) => one.model === byId("model").value && one.dataset === byId("dataset").value);
+  function workload() {
+    return data.workloads.findIndex((one) => one.model === byId("model").value && one.dataset === byId("dataset").value);
   }
   function offerOptions() {
-    offer("model", different(data.subjects.map((one) => one.model)));
-    offer("dataset", data.subjects.filter((one) => one.model === byId("model").value).map((one) => one.dataset));
-    const of = [...Array(count).keys()].filter((row) => rows.subject[row] === subject());
+    offer("model", different(data.workloads.map((one) => one.model)));
+    offer("dataset", data.workloads.filter((one) => one.model === byId("model").value).map((one) => one.dataset));
+    const of = [...Array(count).keys()].filter((row) => rows.workload[row] === workload());
     const natural = (a, b) => a.localeCompare(b, "en", { numeric: true });
     offer("method", different(of.map((row) => text("method", row))), "all");
     offer("wavelet", different(of.map((row) => text("wavelet", row))).filter(Boolean).sort(natural), "all");
-    byId("points").disabled = data.subjects[subject()].seeds < 2;
+    byId("points").disabled = data.workloads[workload()].seeds < 2;
   }
   function filtered() {
-    const [of, method, wavelet] = [subject(), byId("method").value, byId("wavelet").value];
+    const [of, method, wavelet] = [workload(), byId("method").value, byId("wavelet").value];
     const found = [];
     for (let row = 0; row < count; row++) {
-      if (rows.subject[row] !== of || (method && text("method", row) !== method)) continue;
+      if (rows.workload[row] !== of || (method && text("method", row) !== method)) continue;
       const its = text("wavelet", row);
       if (wavelet && its && its !== wavelet) continue;
       found.push(row);
@@ -147,7 +147,7 @@
     const others = all.filter((point) => !onFront.has(point));
     const every = Math.ceil(others.length / MOST_POINTS);
     const drawn = [...front, ...others.filter((_, number) => number % Math.max(every, 1) === 0)];
-    const of = data.subjects[subject()];
+    const of = data.workloads[workload()];
     const traces = different(drawn.map((point) => point.method)).map((method) => {
       const its = drawn.filter((point) => point.method === method);
       const look = data.looks[method];
@@ -251,12 +251,12 @@
   function showTrial(key) {
     const trial = data.trials.find((one) => one.key === key);
     if (!trial) return;
-    const of = data.subjects[trial.subject];
+    const of = data.workloads[trial.workload];
     const main = trial.arms[0];
     byId("trial-title").textContent = `${of.model} on ${of.dataset}: ${describe(main)}`;
     const others = [];
     for (let row = 0; row < count; row++) {
-      if (rows.subject[row] === trial.subject && rows.setting[row] === rows.setting[main] && rows.trial[row] !== rows.trial[main]) others.push(row);
+      if (rows.workload[row] === trial.workload && rows.setting[row] === rows.setting[main] && rows.trial[row] !== rows.trial[main]) others.push(row);
     }
     byId("trial-seeds").replaceChildren(`Trial ${key}, seed ${rows.seed[main]}. `, ...(others.length ? ["Other seeds: "] : []),
       ...others.flatMap((row) => [element("a", String(rows.seed[row]), { href: `#trial-${data.trials[rows.trial[row]].key}` }), " "]));

@@ -17,16 +17,16 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.plugins.launcher import Launcher
 from optuna.trial import Trial
 
-from wavesweep.errors import GivenUpError, SettingsError, ShortMemoryError, TrialError, WavesweepError
+from wavesweep.errors import SettingsError, ShortMemoryError, StoppedEarlyError, TrialError, WavesweepError
 from wavesweep.experiment.export_files import export_problems
 from wavesweep.runtime.records import RESULT_FILE, check_writable, read_json
 from wavesweep.runtime.signals import held_back, interrupted
-from wavesweep.settings.places import study_directory, trial_directory
+from wavesweep.settings.keys import study_directory, trial_directory
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.grid import Point, check_ready, run_here, unrecorded
 from wavesweep.sweep.launch import LostError, Outcome, jobs_at_once, launch, stop_if_told
-from wavesweep.sweep.monitor import Live
+from wavesweep.sweep.monitor import SweepMonitor
 from wavesweep.sweep.objectives import Objective, limits_of, objectives_of, violations
 from wavesweep.sweep.search.files import BEST_FILE, HISTORY_FILE, rerun_command, write_results, write_study_json
 from wavesweep.sweep.search.points import Points
@@ -127,20 +127,20 @@ class _Process:
         """Run batches until the study has as many trials as are wanted."""
         here = isinstance(self.launcher, BasicLauncher)
         # A log gets a line per trial of this process anyway.
-        with Live(
+        with SweepMonitor(
             self.wanted, self.base.progress, "search", lines=not here, limits=limits_of(self.base.search.constraints)
-        ) as live:
-            self._count_earlier(live)
-            self._run_batches(live, self.base.progress and here and not live.has_bar)
+        ) as monitor:
+            self._count_earlier(monitor)
+            self._run_batches(monitor, self.base.progress and here and not monitor.has_bar)
 
-    def _count_earlier(self, live: Live) -> None:
+    def _count_earlier(self, monitor: SweepMonitor) -> None:
         for trial in self.study.ended_trials():
             record = None
             if "key" in trial.user_attrs:
                 record = read_json(trial_directory(self.base, trial.user_attrs["key"]) / RESULT_FILE)
-            live.cached(record, f"trial {trial.number}")
+            monitor.cached(record, f"trial {trial.number}")
 
-    def _run_batches(self, live: Live, with_lines: bool) -> None:
+    def _run_batches(self, monitor: SweepMonitor, with_lines: bool) -> None:
         study, together = self.study, self.base.search.n_jobs or jobs_at_once(self.launcher)
         started, first = time.perf_counter(), study.counts().ended
         waited, deaths = False, 0
@@ -157,22 +157,22 @@ class _Process:
             for job in jobs:
                 name = f"trial {job.trial.number}"
                 if job.was_there:
-                    live.cached(job.point.record(), name)
+                    monitor.cached(job.point.record(), name)
                 else:
-                    live.watch(job.point.directory, name)
+                    monitor.watch(job.point.directory, name)
             missing = [job.point for job in jobs if not job.was_there]
             try:
                 outcomes = dict(zip((point.key for point in missing), self._outcomes(missing), strict=True))
             except KeyboardInterrupt:
                 with held_back(), study.locked():  # the finished ones need not wait for the next run
                     for job in (job for job in jobs if "arms" in (job.point.record() or {})):
-                        self._tell(job, None, live)
+                        self._tell(job, None, monitor)
                 raise
             with held_back():
-                live.look()
+                monitor.look()
                 with study.locked():
                     for job in jobs:
-                        self._tell(job, outcomes.get(job.point.key), live)
+                        self._tell(job, outcomes.get(job.point.key), monitor)
                     counts = study.counts()
                 summary = self._write()
             died = outcomes and all(isinstance(outcome, LostError) for outcome in outcomes.values())
@@ -238,7 +238,7 @@ class _Process:
             stop_if_told(outcomes[-1:])
         return outcomes
 
-    def _tell(self, job: Job, outcome: Outcome | None, live: Live) -> None:
+    def _tell(self, job: Job, outcome: Outcome | None, monitor: SweepMonitor) -> None:
         """Tell Optuna what became of a trial."""
         study, number, record = self.study, job.trial.number, job.point.record()
         if record is not None and "arms" in record:
@@ -251,15 +251,15 @@ class _Process:
         elif record is not None:
             study.tell_failed(number, error=str(record["failed"]))
         elif isinstance(outcome, WavesweepError) and not isinstance(outcome, LostError):
-            live.forget(job.point.directory, done=True)
-            if isinstance(outcome, GivenUpError):
-                study.tell_given_up(number, str(outcome))
+            monitor.forget(job.point.directory, done=True)
+            if isinstance(outcome, StoppedEarlyError):
+                study.tell_stopped_early(number, str(outcome))
             elif isinstance(outcome, ShortMemoryError):  # once more, as one whose process died
                 study.put_back(number, crashed=True, error=str(outcome))
             else:
                 study.tell_failed(number, error=str(outcome))
         else:  # its process died
-            live.forget(job.point.directory, done=False)
+            monitor.forget(job.point.directory, done=False)
             study.put_back(number, crashed=True)
 
     def _write(self) -> Summary:
@@ -290,7 +290,7 @@ class _Process:
         cached = sum(bool(trial.user_attrs.get("cached")) for trial in summary.trials)
         parts += [f"{cached} of them from records"] if cached else []
         for number, text in (
-            (counts.pruned, "given up early"),
+            (counts.pruned, "stopped early"),
             (counts.failed, "failed"),
             (counts.warm, "from earlier sweeps besides"),
         ):

@@ -123,9 +123,9 @@ class SharedStudy:
             self.attribute(number, name, text)
         self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
-    def tell_given_up(self, number: int, reason: str) -> None:
+    def tell_stopped_early(self, number: int, reason: str) -> None:
         """Mark a trial that was stopped early, which Optuna calls pruned."""
-        self.attribute(number, "given_up", reason)
+        self.attribute(number, "stopped_early", reason)
         self.study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
 
     def put_back(self, number: int, crashed: bool, error: str | None = None) -> None:

@@ -150,7 +150,9 @@ def history_csv(trials: Sequence[FrozenTrial], names: Sequence[str]) -> bytes:
     for trial in trials:
         known = trial.user_attrs
         complete = trial.state == TrialState.COMPLETE
-        reason = next((known[name] for name in ("error", "crash", "duplicate_of", "given_up") if name in known), "")
+        reason = next(
+            (known[name] for name in ("error", "crash", "duplicate_of", "stopped_early") if name in known), ""
+        )
         seconds = trial.duration.total_seconds() if trial.duration else ""
         values = trial.values if complete else [""] * len(names)
         state = "warm_start" if known.get("warm_start") else trial.state.name.lower()

@@ -1,6 +1,6 @@
 """What charts and report are about: one network on one data set, its trials, and the means of equal settings.
 
-Accuracies of different networks or data sets are never put on one axis, so every chart is of one subject.
+Accuracies of different networks or data sets are never put on one axis, so every chart is of one workload.
 """
 
 import re
@@ -38,11 +38,11 @@ _DESCRIBED = ("threshold.scope", "threshold.allocation", "layout", "quantize.nam
 
 
 @dataclass(frozen=True)
-class Subject:
+class Workload:
     """One network on one data set.
 
     Attributes:
-        model: its name, with what else tells it from other subjects.
+        model: its name, with what else tells it from other workloads.
         dataset: likewise.
         rows: of the collected table: a row per trial and arm.
     """
@@ -59,7 +59,7 @@ class Subject:
     @property
     def slug(self) -> str:
         """As in file names, of which many systems allow 255 bytes."""
-        name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{self.model} {self.dataset}").strip("-.").lower() or "subject"
+        name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{self.model} {self.dataset}").strip("-.").lower() or "workload"
         return name if len(name) <= _LONGEST_SLUG else f"{name[:_LONGEST_SLUG]}-{sha256(name.encode()).hexdigest()[:8]}"
 
     @cached_property
@@ -109,8 +109,8 @@ def networks_before(rows: pd.DataFrame, column: str) -> "pd.Series[Any]":
     return found.groupby("baseline_key")[column].mean()
 
 
-def subjects(trials: pd.DataFrame) -> list[Subject]:
-    """The subjects of the collected table, the one of most trials first."""
+def workloads(trials: pd.DataFrame) -> list[Workload]:
+    """The workloads of the collected table, the one of most trials first."""
     every = []
     for identity, rows in trials.groupby([*MODEL_IDENTITY, *DATASET_IDENTITY], dropna=False, sort=True):
         values = dict(
@@ -124,10 +124,10 @@ def subjects(trials: pd.DataFrame) -> list[Subject]:
     names = [_names(values, whole_paths=False) for values, _ in every]
     found = [
         # Files of one name in several folders are told by their whole paths.
-        Subject(*(name if names.count(name) == 1 else _names(values, whole_paths=True)), rows)
+        Workload(*(name if names.count(name) == 1 else _names(values, whole_paths=True)), rows)
         for name, (values, rows) in zip(names, every, strict=True)
     ]
-    return sorted(found, key=lambda subject: (-subject.trials, subject.label))
+    return sorted(found, key=lambda workload: (-workload.trials, workload.label))
 
 
 def means_over_seeds(rows: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import pytest
 from wavesweep.analysis.charts.lines import looks_of
 from wavesweep.analysis.charts.sizes import bars
 from wavesweep.analysis.style import LOOKS
-from wavesweep.analysis.subjects import Subject, networks_before
+from wavesweep.analysis.workloads import Workload, networks_before
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]])
@@ -23,7 +23,7 @@ def test_the_bars_of_the_network_before_are_means_of_networks_whatever_the_order
     sizes = {"dense_bytes": 4000, "baseline_gzip_bytes": [3000, 3200, 3500], "baseline_int8_bytes": None}
     rows = pd.DataFrame({"baseline_key": ["a", "a", "b"], **accuracies, **sizes})
     # Nobody measured the int8 weights, which have no bar.
-    dense, compressed = bars(Subject("net", "data", rows.iloc[order]), [])
+    dense, compressed = bars(Workload("net", "data", rows.iloc[order]), [])
     assert (dense.size, dense.validation, dense.test) == (4000, 0.8125, 0.8125)
     assert compressed.size == 3300
 
