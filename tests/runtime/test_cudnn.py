@@ -8,7 +8,7 @@ from wavesweep.data.datasets import load_dataset
 from wavesweep.quantization.importance import layer_importance
 from wavesweep.settings.schema import Recipe, Settings
 from wavesweep.training import train as training
-from wavesweep.training.train import near, train
+from wavesweep.training.train import to_device_if_fits, train
 
 GPU = torch.device("cuda")
 CPU = torch.device("cpu")
@@ -63,10 +63,10 @@ def test_gradients_through_recurrent_layers_do_without_cudnn(settings_stay, kind
 def test_images_that_would_fill_a_gpu_stay_where_they_are(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 2000))
     images = torch.zeros(1, 1, 1, 501, dtype=torch.uint8)
-    assert near(images, GPU) is images
+    assert to_device_if_fits(images, GPU) is images
     moved = []
     monkeypatch.setattr(torch.Tensor, "to", lambda tensor, device: moved.append(device))
-    near(images[..., :500], GPU)
+    to_device_if_fits(images[..., :500], GPU)
     assert moved == [GPU]
 
 
