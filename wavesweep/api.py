@@ -31,7 +31,7 @@ from wavesweep.pruning.prune import ArmSpec
 from wavesweep.pruning.sensitivity import curves_for, read_table
 from wavesweep.quantization.importance import LayerImportance, layer_importance
 from wavesweep.runtime.records import write_atomically
-from wavesweep.settings.effect import idle_notes
+from wavesweep.settings.effective import unused_notes
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import Settings, config_directory
 from wavesweep.training.interface import CheckpointPaths, Training
@@ -91,7 +91,7 @@ def compress(
     input_shape = check_shape(input_shape)
     # A loop over methods may give all of them the settings of wavelets, as a trial gives them to its controls.
     also = ["wavelet"] if settings.method.name != "wavelet" else []
-    for note in idle_notes(replace(settings, compare=also, compare_match="coefficients")):
+    for note in unused_notes(replace(settings, compare=also, compare_match="coefficients")):
         warnings.warn(note, stacklevel=2)
     if reason := unstorable(model.state_dict()):
         raise SettingsError.from_text(f"model: {reason}", "model")

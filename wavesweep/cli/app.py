@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from wavesweep.cli.composition import explain, parse_error, settings_from
+from wavesweep.cli.options import store_options
 from wavesweep.cli.scan_sweeper import SensitivitySweeper, SensitivitySweeperConfig
 from wavesweep.cli.search_sweeper import SearchSweeper, SearchSweeperConfig
 from wavesweep.errors import SettingsError, WavesweepError
@@ -110,6 +111,7 @@ def register() -> None:
     OmegaConf.set_struct(schema.model.arguments, False)
     OmegaConf.set_struct(schema.dataset.arguments, False)
     store.store(name="schema", node=schema, replace=True)
+    store_options()
     Plugins.instance().register(GridSweeper)  # Hydra has stored its own sweepers by now
     Plugins.instance().register(SensitivitySweeper)
     store.store(group="hydra/sweeper", name="basic", node=GridSweeperConfig, replace=True)

@@ -1,20 +1,19 @@
 """Keys of arms: what can change an arm's result, and nothing else."""
 
-from dataclasses import asdict
 from typing import Any
 
 import pywt
 
 from wavesweep.experiment.coding import (
     Coding,
-    effective_quantization,
-    effective_retraining,
-    effective_threshold,
     has_bands,
 )
 from wavesweep.pruning.plan import TensorPlan
 from wavesweep.pruning.prune import METHODS, ArmSpec
+from wavesweep.settings import registry
+from wavesweep.settings.effective import effective_quantization, effective_retraining, effective_threshold
 from wavesweep.settings.keys import differences, hash_of
+from wavesweep.settings.registry import Threshold
 from wavesweep.shrink.stored import FOLDED_BITS
 
 # Raise when an arm of the same specification would give another result than before.
@@ -48,7 +47,7 @@ def shared_key(spec: ArmSpec, baseline_key: str, coding: Coding) -> str | None:
 def _content(spec: ArmSpec, baseline_key: str, coding: Coding) -> dict[str, Any]:
     method = METHODS[spec.method]
     uses_wavelet = method.basis in ("wavelet", "shuffled")
-    threshold = effective_threshold(spec)
+    threshold = effective_threshold(spec.threshold, spec.method, [plan.percentile for plan in spec.plans])
     seeded = method.basis in ("rotation", "shuffled") or method.score == "random"
     rule: dict[str, Any]
     if spec.kept is None:
@@ -58,7 +57,7 @@ def _content(spec: ArmSpec, baseline_key: str, coding: Coding) -> dict[str, Any]
     return {
         "version": ARM_VERSION,
         "baseline": baseline_key,
-        "method": asdict(method),
+        "method": {"basis": method.basis, "score": method.score},
         "tensors": [_plan_content(plan, method.basis) for plan in spec.plans],
         "boundary": spec.boundary if uses_wavelet else None,
         "seed": spec.seed if seeded else None,
@@ -71,7 +70,7 @@ def _content(spec: ArmSpec, baseline_key: str, coding: Coding) -> dict[str, Any]
         "images_seed": coding.seed if coding.quantize.importance != "none" else None,
         **(
             {
-                "retrain": effective_retraining(coding.retrain, coding.quantize.is_trainable),
+                "retrain": effective_retraining(coding.retrain, coding.quantize),
                 "order_seed": coding.seed,
                 "retraining_version": RETRAINING_VERSION,
             }
@@ -95,10 +94,9 @@ def _allocation(spec: ArmSpec) -> dict[str, Any]:
 
 def rule_number(spec: ArmSpec) -> float | None:
     """The number that goes with the threshold rule, None for a rule without one."""
-    threshold = spec.threshold
-    return {"percentile": threshold.percentile, "energy": threshold.energy, "absolute": threshold.value}.get(
-        threshold.rule
-    )
+    name = registry.row(Threshold, spec.threshold.rule).number
+    number: float | None = getattr(spec.threshold, name) if name else None
+    return number
 
 
 def _plan_content(plan: TensorPlan, basis: str) -> dict[str, Any]:

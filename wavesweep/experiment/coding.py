@@ -17,14 +17,20 @@ from wavesweep.codec.range_coder import significance_probabilities
 from wavesweep.codec.tensors import StoredTensor, state_dict
 from wavesweep.errors import TrialError
 from wavesweep.pruning.plan import TensorPlan
-from wavesweep.pruning.prune import METHODS, ArmSpec, PrunedArm, PrunedTensor, prune
+from wavesweep.pruning.prune import ArmSpec, PrunedArm, PrunedTensor, prune
 from wavesweep.quantization.importance import LayerImportance
 from wavesweep.quantization.quantize import quantize
-from wavesweep.quantization.rate_distortion import WEIGHED_DEAD_ZONE, quantize_rate_distortion
+from wavesweep.quantization.rate_distortion import quantize_rate_distortion
 from wavesweep.quantization.symbols import CodedTensor, Symbols
 from wavesweep.quantization.trainable import Quantizer, first_quantizer, trained_quantizer
+from wavesweep.settings.effective import (
+    effective_quantization,
+    effective_retraining,
+    effective_threshold,
+    uses_basis_with_levels,
+)
 from wavesweep.settings.keys import differences
-from wavesweep.settings.schema import RETRAININGS, CodecSettings, QuantizeSettings, RetrainSettings, ThresholdSettings
+from wavesweep.settings.schema import CodecSettings, QuantizeSettings, RetrainSettings
 from wavesweep.shrink.stored import ShrunkFile, shrink_stored
 from wavesweep.training.interface import CheckpointPaths, Retrained, Start, Training
 from wavesweep.training.loop import retrain
@@ -179,96 +185,24 @@ class _ArmCoder:
         return state_dict(self.stored(coded, state))
 
 
-def effective_threshold(spec: ArmSpec) -> ThresholdSettings:
-    """The arm's threshold without what plays no part for its rule and method."""
-    given, method = spec.threshold, METHODS[spec.method]
-    number = {"percentile": "percentile", "energy": "energy", "absolute": "value"}.get(given.rule)
-    return ThresholdSettings(
-        rule=given.rule,
-        scope=given.scope,
-        shrinkage=given.shrinkage if method.score == "magnitude" else "hard",
-        atom_norm=given.atom_norm and method.basis in ("wavelet", "shuffled"),
-        allocation=given.allocation,
-        **({} if number is None else {number: getattr(given, number)}),
-    )
-
-
-def retrainings_with(key: str, settings: RetrainSettings, quantizes: bool = True) -> tuple[str, ...]:
-    """The kinds of retraining in which `retrain.<key>` plays a part; `quantizes`: they train the quantiser."""
-    fixed = ("finetune", "iterative", "gradual", "rate")
-    only = {
-        "epochs": fixed,
-        "schedule": fixed,
-        "rounds": ("iterative", "rewind"),
-        "ramp": ("gradual", "rate", *(["finetune", "iterative", "rewind"] if settings.regrow else [])),
-        "rewind": ("rewind",),
-        "rewind_epoch": ("rewind",),
-        "quantize_epochs": ("finetune", "iterative", "gradual", "rewind") if quantizes else (),
-        "step": ("rate",),
-        "rate_weight": ("rate",),
-        "group_weight": ("rate",),
-        "freeze_epochs": ("rate",),
-    }
-    return only.get(key, RETRAININGS[1:])
-
-
-def effective_retraining(settings: RetrainSettings, quantizes: bool = True) -> dict[str, Any]:
-    """The settings of a retraining without what plays no part for its kind; `quantizes`: it trains the quantiser."""
-    found = differences(settings)
-    return {
-        key: value
-        for key, value in found.items()
-        if key == "name" or settings.name in retrainings_with(key, settings, quantizes)
-    }
-
-
-def effective_quantization(settings: QuantizeSettings, has_bands: bool) -> QuantizeSettings:
-    """The quantiser's settings without what plays no part; `has_bands`: some tensor has more than one subband."""
-    uniform, unused = settings.name == "uniform", QuantizeSettings()
-    rounds = uniform and settings.is_trainable  # otherwise bits are weighed, which begins with a zero bin of its own
-    plays = {
-        "step": uniform,
-        "bits": settings.uses_bits,
-        "dead_zone": rounds or (uniform and settings.dead_zone > WEIGHED_DEAD_ZONE),
-        "per": uniform and settings.step is None and has_bands,
-        "atom_norm": rounds and has_bands,
-        "damping": settings.importance != "none",
-        "images": settings.importance != "none",
-        "coefficients": settings.name == "none",
-        "other_bits": settings.other == "quantized",
-    }
-    return replace(settings, **{key: getattr(unused, key) for key, part in plays.items() if not part})
-
-
 def has_bands(spec: ArmSpec) -> bool:
     """Whether the arm's basis has more than one subband for some tensor."""
-    return METHODS[spec.method].basis in ("wavelet", "shuffled") and any(any(plan.levels) for plan in spec.plans)
+    return uses_basis_with_levels(spec.method) and any(any(plan.levels) for plan in spec.plans)
 
 
 def _made_by(spec: ArmSpec, coding: Coding) -> dict[str, Any]:
     """What made a file, as its header keeps it: only what decides it, so that equal arms are equal files."""
-    threshold = effective_threshold(spec)
-    if prunes_nothing(threshold) and all(plan.percentile is None for plan in spec.plans):
-        threshold = ThresholdSettings(percentile=0.0)
+    threshold = effective_threshold(spec.threshold, spec.method, [plan.percentile for plan in spec.plans])
     rule = {"kept": list(spec.kept)} if spec.kept is not None else {"threshold": differences(threshold)}
     return {
         "wavesweep": version("wavesweep"),
         "method": spec.method,
         **rule,
-        **(
-            {}
-            if coding.retrain.name == "none"
-            else {"retrain": effective_retraining(coding.retrain, coding.quantize.is_trainable)}
-        ),
+        **({} if coding.retrain.name == "none" else {"retrain": effective_retraining(coding.retrain, coding.quantize)}),
         "quantize": differences(effective_quantization(coding.quantize, has_bands(spec))),
         "seed": spec.seed,
         **({"shrink": True} if coding.shrink else {}),
     }
-
-
-def prunes_nothing(threshold: ThresholdSettings) -> bool:
-    """Whether the rule keeps all coefficients, whatever they are, so that no other setting of it matters."""
-    return threshold.rule == "percentile" and threshold.percentile == 0
 
 
 def _rates(bands: Sequence[Band], symbols: Sequence[Symbols]) -> list[npt.NDArray[np.float64]]:

@@ -7,7 +7,8 @@ from typing import Any
 from wavesweep.experiment.matching import TOLERANCE
 from wavesweep.pruning.plan import TensorPlan, transforms_nothing
 from wavesweep.pruning.prune import METHODS
-from wavesweep.settings.schema import MATCHES_NO_TENSOR, LayersSettings, Settings
+from wavesweep.settings.effective import MATCHES_NO_TENSOR
+from wavesweep.settings.schema import LayersSettings, Settings
 
 
 def selection_notes(names: Sequence[str], layers: LayersSettings) -> list[str]:
@@ -23,9 +24,10 @@ def transform_notes(plans: Sequence[TensorPlan], settings: Settings) -> list[str
     """What a reader must know about the transform: levels that were clamped, tensors left alone."""
     if METHODS[settings.method.name].basis not in ("wavelet", "shuffled"):
         return []
-    clamped = settings.compat == "clamped_level"
+    method = settings.method.name
+    clamped = bool(METHODS[method].level_limit)
     if clamped and transforms_nothing(plans):
-        return ["nothing was transformed: compat=clamped_level left no tensor a level, which is magnitude pruning"]
+        return [f"nothing was transformed: method={method} left no tensor a level, which is magnitude pruning"]
     notes = []
     for plan in plans:
         wanted = plan.requested_level

@@ -23,7 +23,7 @@ from wavesweep.measure.cost import BATCH_SIZE, call_ms
 from wavesweep.models.load import filled, load
 from wavesweep.models.zoo import give_logits
 from wavesweep.runtime.records import write_atomically
-from wavesweep.settings.packages import check_onnx_packages
+from wavesweep.settings.rules import check_onnx_packages
 
 if TYPE_CHECKING:
     from wavesweep.api import CompressedModel

@@ -12,6 +12,7 @@ from wavesweep.pruning.plan import TensorPlan, plan_tensors, transforms_nothing
 from wavesweep.pruning.prune import METHODS
 from wavesweep.pruning.sensitivity import check_workload, curves_for, read_table
 from wavesweep.runtime.workers import worker_number
+from wavesweep.settings.effective import uses_basis_with_levels
 from wavesweep.settings.schema import Settings
 
 
@@ -21,15 +22,15 @@ def plan_pruned(
     """The tensors that are pruned, and all others with the reason why not.
 
     Raises:
-        TrialError: nothing would be pruned, or (but for `compat=clamped_level`) nothing transformed; the message says
-            what to change.
+        TrialError: nothing would be pruned, or nothing transformed where the level is limited by PyWavelets alone;
+            the message says what to change.
     """
     plans = plan_tensors(model, settings, input_shape)
     pruned = [plan for plan in plans if plan.pruned]
     if not pruned:
         raise TrialError("no tensor is selected for pruning; change layers.types, layers.include or layers.exclude")
-    has_levels = METHODS[settings.method.name].basis in ("wavelet", "shuffled")
-    if has_levels and settings.compat == "none" and transforms_nothing(pruned):
+    method = settings.method.name
+    if uses_basis_with_levels(method) and not METHODS[method].level_limit and transforms_nothing(pruned):
         longest = max((plan.view[axis] for plan in pruned for axis in plan.axes), default=0)
         raise TrialError(
             f"wavelet {settings.wavelet} at level {settings.level} with layout {settings.layout} transforms nothing: "

@@ -37,7 +37,7 @@ from wavesweep.runtime.records import (
     storing,
     write_atomically,
 )
-from wavesweep.settings.effect import idle_notes
+from wavesweep.settings.effective import unused_notes
 from wavesweep.settings.keys import study_directory, trial_directory, trial_key
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import Settings
@@ -92,7 +92,7 @@ def _compute(settings: Settings, workload: Workload, key: str, directory: Path) 
         write_atomically(directory / "config.yaml", _as_yaml(settings))
         plans, not_pruned = plan_pruned(workload.model, settings, workload.dataset.input_shape)
         notes = selection_notes([plan.name for plan in (*plans, *not_pruned)], settings.layers)
-        notes += [*idle_notes(settings), *transform_notes(plans, settings)]
+        notes += [*unused_notes(settings), *transform_notes(plans, settings)]
         for note in notes:
             _log.info(note)
         baseline = obtain_baseline(settings, workload, device)

@@ -5,7 +5,7 @@ chooses. The wavelet level that an axis allows is limited by its length, so the 
 axis really gets beside the level that was asked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from math import prod
@@ -14,6 +14,8 @@ from typing import Any
 import pywt
 from torch import nn
 
+from wavesweep.settings import registry
+from wavesweep.settings.registry import Method
 from wavesweep.settings.schema import LayerOverride, LayersSettings, Settings
 
 # `auto` transforms spatial axes from this length on: shorter ones (3x3, 5x5, 7x7 kernels) allow most wavelets
@@ -94,6 +96,17 @@ def plan_tensors(model: nn.Module, settings: Settings, input_shape: Sequence[int
     return plans
 
 
+def level_limit(method: str) -> Callable[[Sequence[int], Sequence[int], int], int]:
+    """What gives the length that limits the level of an axis, from a tensor's shape, its view and the axis."""
+    target = registry.row(Method, method).level_limit
+    limit: Callable[[Sequence[int], Sequence[int], int], int] = registry.loaded(target) if target else _own_length
+    return limit
+
+
+def _own_length(shape: Sequence[int], view: Sequence[int], axis: int) -> int:
+    return view[axis]
+
+
 def transforms_nothing(plans: Sequence[TensorPlan]) -> bool:
     """Whether no axis of any pruned tensor gets a level: the wavelet method is then plain magnitude pruning."""
     return not any(any(plan.levels) for plan in plans if plan.pruned)
@@ -130,10 +143,10 @@ def _plan_signal(
     wavelet = override.wavelet or settings.wavelet
     level = override.level if override.level is not None else settings.level
     taps = pywt.Wavelet(wavelet).dec_len
+    limit = level_limit(settings.method.name)
     levels = []
     for axis in axes:
-        # The shortest axis of the weight itself, transformed or not: 3 for a 3x3 kernel whatever its channels.
-        length = min(*shape, view[axis]) if settings.compat == "clamped_level" else view[axis]
+        length = limit(shape, view, axis)
         most = pywt.dwt_max_level(length, taps)
         levels.append(most if level == "max" else min(level, most))
     plan = TensorPlan(name, shape, True, reason, layout, view, axes, wavelet, level, tuple(levels))

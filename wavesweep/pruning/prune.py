@@ -13,27 +13,11 @@ from wavesweep.errors import TrialError
 from wavesweep.pruning import allocation as allocate
 from wavesweep.pruning import select
 from wavesweep.pruning.plan import TensorPlan
+from wavesweep.settings.registry import Method, rows
 from wavesweep.settings.schema import ThresholdSettings
 from wavesweep.transform.basis import Band, Basis, BasisSpec, canonical_name, make_basis
 
-
-@dataclass(frozen=True)
-class Method:
-    """A row of the table of methods: which basis, which score."""
-
-    basis: str
-    score: str
-
-
-METHODS: Mapping[str, Method] = {
-    "wavelet": Method(basis="wavelet", score="magnitude"),
-    "magnitude": Method(basis="identity", score="magnitude"),
-    "random": Method(basis="identity", score="random"),
-    "unit": Method(basis="identity", score="unit"),
-    "dct": Method(basis="dct", score="magnitude"),
-    "rotation": Method(basis="rotation", score="magnitude"),
-    "shuffled": Method(basis="shuffled", score="magnitude"),
-}
+METHODS: Mapping[str, Method] = rows(Method)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from wavesweep.quantization.importance import LayerImportance
 from wavesweep.quantization.quantize import as_coded, round_to_step, short_number
 from wavesweep.quantization.second_order import Block, Feedback, blocks_of
 from wavesweep.quantization.symbols import CodedTensor, Steps, Symbols
+from wavesweep.settings.effective import WEIGHED_DEAD_ZONE
 from wavesweep.settings.schema import QuantizeSettings
 from wavesweep.transform.basis import Band
 
@@ -26,8 +27,6 @@ Array = npt.NDArray[np.float64]
 # Bands and their symbols to the probability that each symbol is not zero: the coder's model, given from outside.
 RateModel = Callable[[Sequence[Band], Sequence[Symbols]], list[Array]]
 _ROUNDS = 3
-# Least zero bin, in steps, of the symbols by which it begins.
-WEIGHED_DEAD_ZONE = 1.3
 _BLOCK = 64
 _LARGEST_CANDIDATE = 1 << 20
 _TABLE = 256

@@ -10,8 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from wavesweep.settings.effective import MATCHES_NO_TENSOR, NO_EFFECT
 from wavesweep.settings.keys import differences
-from wavesweep.settings.schema import MATCHES_NO_TENSOR, PLAYS_NO_PART, Settings
+from wavesweep.settings.schema import Settings
 
 Entry = tuple[Mapping[str, str], Mapping[str, Any]]
 
@@ -84,14 +85,14 @@ def _notes(entries: Sequence[Entry]) -> list[str]:
     found: list[list[str]] = [record["notes"] for _, record in entries if "arms" in record]
     if len(entries) == 1 or not found:
         return [note for notes in found for note in notes]
-    idle = (PLAYS_NO_PART, MATCHES_NO_TENSOR)
-    return [note for note in found[0] if any(text in note for text in idle) and all(note in notes for notes in found)]
+    unused = (NO_EFFECT, MATCHES_NO_TENSOR)
+    return [note for note in found[0] if any(text in note for text in unused) and all(note in notes for notes in found)]
 
 
 def _search_notes(settings: Settings) -> list[str]:
     """Settings of a search where there is none; in no record, since a search is not what a trial is."""
     given = {} if settings.search.name != "none" else differences(settings.search)
-    return [f"search.{key}: {value!r} {PLAYS_NO_PART}, it needs search=pareto" for key, value in given.items()]
+    return [f"search.{key}: {value!r} {NO_EFFECT}; it needs search=pareto" for key, value in given.items()]
 
 
 def seed_means(entries: Sequence[Entry]) -> list[str]:

@@ -13,7 +13,7 @@ from wavesweep.experiment.coding import Coding, Network, code_arm
 from wavesweep.pruning.plan import plan_tensors
 from wavesweep.pruning.prune import ArmSpec
 from wavesweep.quantization.importance import LayerImportance
-from wavesweep.settings.effect import idle_notes
+from wavesweep.settings.effective import unused_notes
 from wavesweep.settings.schema import (
     CodecSettings,
     DatasetSettings,
@@ -92,7 +92,7 @@ def coded_by(name):
 @pytest.mark.parametrize("name", QUANTIZERS)
 def test_a_setting_of_the_quantiser_is_noted_where_it_changes_no_file(name, key):
     settings = quantized_by(replace(QUANTIZERS[name], **{key: CHANGES[key]}))
-    noted = [note for note in idle_notes(settings) if note.startswith(f"quantize.{key}: {CHANGES[key]!r} plays")]
+    noted = [note for note in unused_notes(settings) if note.startswith(f"quantize.{key}: {CHANGES[key]!r} has")]
     assert bool(noted) == (coded(settings) == coded_by(name))
 
 
@@ -101,7 +101,7 @@ def test_a_setting_of_the_quantiser_is_noted_where_it_changes_no_file(name, key)
 def test_a_number_of_another_rule_is_noted_and_changes_no_file(rule, key, value):
     base = Settings(threshold=THRESHOLDS[rule])
     settings = replace(base, threshold=replace(base.threshold, **{key: value}))
-    assert bool(idle_notes(settings)) == (coded(settings) == coded(base))
+    assert bool(unused_notes(settings)) == (coded(settings) == coded(base))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_number_of_another_rule_is_noted_and_changes_no_file(rule, key, value)
 def test_how_much_is_pruned_of_nothing_is_noted_and_changes_no_file(percentile, change):
     base = Settings(threshold=ThresholdSettings(percentile=percentile))
     settings = replace(base, threshold=replace(base.threshold, **change))
-    assert bool(idle_notes(settings)) == (coded(settings)[1] == coded(base)[1]) == (not percentile)
+    assert bool(unused_notes(settings)) == (coded(settings)[1] == coded(base)[1]) == (not percentile)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ def test_settings_of_wavelets_are_noted_where_no_arm_has_one(method, change):
     base = Settings(method=MethodSettings(method), compare=["random"])
     settings = replace(base, **change)
     is_same = coded(settings, method) == coded(base, method)
-    assert bool(idle_notes(settings)) == is_same == (method == "magnitude")
-    assert idle_notes(replace(settings, compare=["shuffled"])) == []
+    assert bool(unused_notes(settings)) == is_same == (method == "magnitude")
+    assert unused_notes(replace(settings, compare=["shuffled"])) == []
 
 
 @pytest.mark.parametrize("change", [{"percentile": 10.0}, {"bits": 3}])
@@ -140,53 +140,53 @@ def test_settings_of_wavelets_are_noted_where_no_arm_has_one(method, change):
 def test_a_layers_own_number_is_noted_where_it_changes_no_file(name, rule, change):
     base = Settings(threshold=THRESHOLDS[rule], quantize=QUANTIZERS[name])
     settings = replace(base, layers=LayersSettings(overrides=[LayerOverride("0*", **change)]))
-    assert bool(idle_notes(settings)) == (coded(settings)[1] == coded(base)[1])
+    assert bool(unused_notes(settings)) == (coded(settings)[1] == coded(base)[1])
 
 
 def test_defaults_and_settings_that_play_a_part_are_not_noted():
-    assert idle_notes(Settings()) == []
+    assert unused_notes(Settings()) == []
     retrain = RetrainSettings("iterative", epochs=6, rounds=2, quantize_epochs=1, learning_rate=0.1)
-    assert idle_notes(Settings(retrain=retrain)) == []
+    assert unused_notes(Settings(retrain=retrain)) == []
 
 
 def test_controls_that_are_none_and_a_momentum_of_adam_are_noted():
-    assert idle_notes(Settings(method=MethodSettings("magnitude"))) == []  # the default is nobody's choice
-    assert idle_notes(Settings(compare=["wavelet", "dct"])) == [
-        "compare: 'wavelet' plays no part, it needs another method than the main one"
+    assert unused_notes(Settings(method=MethodSettings("magnitude"))) == []  # the default is nobody's choice
+    assert unused_notes(Settings(compare=["wavelet", "dct"])) == [
+        "compare: 'wavelet' has no effect; it needs another method than the main one"
     ]
-    assert idle_notes(Settings(compare=[], compare_match="bytes")) == [
-        "compare_match: 'bytes' plays no part, it needs a method to compare with"
+    assert unused_notes(Settings(compare=[], compare_match="bytes")) == [
+        "compare_match: 'bytes' has no effect; it needs a method to compare with"
     ]
     model = ModelSettings(recipe=Recipe(momentum=0.5))
-    note = "model.recipe.momentum: 0.5 plays no part, it needs model.recipe.optimizer=sgd"
-    assert idle_notes(Settings(model=model)) == [note]
-    assert idle_notes(Settings(model=model, retrain=RetrainSettings("finetune", optimizer="sgd"))) == []
+    note = "model.recipe.momentum: 0.5 has no effect; it needs model.recipe.optimizer=sgd"
+    assert unused_notes(Settings(model=model)) == [note]
+    assert unused_notes(Settings(model=model, retrain=RetrainSettings("finetune", optimizer="sgd"))) == []
 
 
 def test_settings_of_another_retraining_are_noted_with_what_they_need():
     retrain = RetrainSettings("gradual", freeze_epochs=2, rounds=3, ramp=0.5, quantize_epochs=1)
-    assert idle_notes(Settings(retrain=retrain)) == [
-        "retrain.rounds: 3 plays no part, it needs retrain=iterative or rewind",
-        "retrain.freeze_epochs: 2 plays no part, it needs retrain=rate",
+    assert unused_notes(Settings(retrain=retrain)) == [
+        "retrain.rounds: 3 has no effect; it needs retrain=iterative or rewind",
+        "retrain.freeze_epochs: 2 has no effect; it needs retrain=rate",
     ]
-    assert idle_notes(Settings(retrain=retrain, quantize=QUANTIZERS["rdo"]))[1] == (
-        "retrain.quantize_epochs: 1 plays no part, it needs quantize=uniform or kmeans"
+    assert unused_notes(Settings(retrain=retrain, quantize=QUANTIZERS["rdo"]))[1] == (
+        "retrain.quantize_epochs: 1 has no effect; it needs quantize=uniform or kmeans"
     )
     forgotten = RetrainSettings(epochs=20, learning_rate=0.1)
-    assert idle_notes(Settings(retrain=forgotten)) == [
-        "retrain.epochs: 20 plays no part, it needs retrain=finetune, iterative, gradual or rate",
-        "retrain.learning_rate: 0.1 plays no part, it needs a retrain that is not none",
+    assert unused_notes(Settings(retrain=forgotten)) == [
+        "retrain.epochs: 20 has no effect; it needs retrain=finetune, iterative, gradual or rate",
+        "retrain.learning_rate: 0.1 has no effect; it needs a retrain that is not none",
     ]
 
 
 @pytest.mark.parametrize(
     ("changes", "name", "weights", "note"),
     [
-        ({"image_size": 64}, "digits", None, "dataset.image_size: 64 plays no part, it needs dataset=image_folder"),
-        ({"channels": 1}, "mnist", None, "dataset.channels: 1 plays no part, it needs dataset=image_folder"),
-        ({"resize": 99}, "custom", None, "dataset.resize: 99 plays no part, it needs dataset=image_folder"),
-        ({"arguments": {"n": 5}}, "digits", None, "dataset.arguments: {'n': 5} plays no part, it needs dataset=custom"),
-        ({"image_size": 64}, "image_folder", "DEFAULT", "dataset.image_size: 64 plays no part, it needs a model witho"),
+        ({"image_size": 64}, "digits", None, "dataset.image_size: 64 has no effect; it needs dataset=image_folder"),
+        ({"channels": 1}, "mnist", None, "dataset.channels: 1 has no effect; it needs dataset=image_folder"),
+        ({"resize": 99}, "custom", None, "dataset.resize: 99 has no effect; it needs dataset=image_folder"),
+        ({"arguments": {"n": 5}}, "digits", None, "dataset.arguments: {'n': 5} has no effect; it needs dataset=custom"),
+        ({"image_size": 64}, "image_folder", "DEFAULT", "dataset.image_size: 64 has no effect; it needs a model witho"),
         ({"image_size": 64, "resize": 70, "channels": 1}, "image_folder", None, None),
         ({"arguments": {"n": 5}}, "custom", None, None),
         ({"validation_fraction": 0.3}, "digits", None, None),
@@ -194,4 +194,4 @@ def test_settings_of_another_retraining_are_noted_with_what_they_need():
 )
 def test_settings_of_other_data_sets_are_told_of(changes, name, weights, note):
     settings = Settings(dataset=DatasetSettings(name, **changes), model=ModelSettings(weights=weights))
-    assert [text[: len(note or "")] for text in idle_notes(settings)] == ([] if note is None else [note])
+    assert [text[: len(note or "")] for text in unused_notes(settings)] == ([] if note is None else [note])
