@@ -16,8 +16,12 @@ from omegaconf import open_dict
 from wavesweep.cli.app import register
 from wavesweep.cli.composition import Composer, explain, settings_from
 from wavesweep.errors import SettingsError
+from wavesweep.settings.registry import Layout, Method, rows
 from wavesweep.settings.rules import check
-from wavesweep.settings.schema import LAYOUTS, METHODS, Settings, config_directory
+from wavesweep.settings.schema import Settings, config_directory
+
+LAYOUTS = tuple(rows(Layout))
+METHODS = tuple(rows(Method))
 
 GROUPS = ("model", "dataset", "method", "threshold", "retrain", "quantize", "codec", "stage")
 OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((config_directory() / group).glob("*.yaml"))]

@@ -12,8 +12,8 @@ from wavesweep.errors import SettingsError
 from wavesweep.experiment import baseline, coding, prepare, trial
 from wavesweep.experiment.trial import run_trial
 from wavesweep.settings.keys import baseline_key, trial_key
+from wavesweep.settings.registry import Method, rows
 from wavesweep.settings.schema import (
-    METHODS,
     LayerOverride,
     LayersSettings,
     MethodSettings,
@@ -26,6 +26,8 @@ from wavesweep.settings.schema import (
     ThresholdSettings,
 )
 from wavesweep.training import loss
+
+METHODS = tuple(rows(Method))
 
 MODEL = ModelSettings(arguments={"hidden": [32]}, recipe=Recipe(epochs=1, batch_size=256))
 COEFFICIENTS = 64 * 32 + 32 * 10

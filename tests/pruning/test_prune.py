@@ -14,8 +14,10 @@ from torch import nn
 from wavesweep.errors import TrialError
 from wavesweep.pruning.plan import plan_tensors
 from wavesweep.pruning.prune import METHODS, ArmSpec, build_basis, prune, selection_groups
-from wavesweep.settings.schema import METHODS as METHOD_NAMES
+from wavesweep.settings.registry import Method, rows
 from wavesweep.settings.schema import LayerOverride, LayersSettings, Settings, ThresholdSettings
+
+METHOD_NAMES = tuple(rows(Method))
 
 COEFFICIENT_METHODS = [name for name in METHODS if name != "unit"]
 # Odd and even axes, axes too short for a level, and units of different sizes.

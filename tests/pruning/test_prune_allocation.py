@@ -147,5 +147,6 @@ def test_the_key_of_an_arm_from_before_there_was_a_choice_is_as_it_was(monkeypat
 
 
 def test_a_file_says_how_its_percentile_was_shared_out_but_not_where_the_table_lay():
-    decided = effective_threshold(spec_of("wavelet", "sensitivity", sensitivity="here.csv"))
+    threshold = spec_of("wavelet", "sensitivity", sensitivity="here.csv").threshold
+    decided = effective_threshold(threshold, "wavelet", [None])
     assert (decided.allocation, decided.sensitivity) == ("sensitivity", None)

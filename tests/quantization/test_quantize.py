@@ -16,7 +16,10 @@ from wavesweep.quantization.importance import LayerImportance
 from wavesweep.quantization.quantize import quantize, quantize_small, round_to_step, short_number
 from wavesweep.quantization.rate_distortion import quantize_rate_distortion
 from wavesweep.quantization.symbols import LARGEST, Codebook, Steps, Values
-from wavesweep.settings.schema import METHODS, QuantizeSettings
+from wavesweep.settings.registry import Method, rows
+from wavesweep.settings.schema import QuantizeSettings
+
+METHODS = tuple(rows(Method))
 
 EVERY = [(method, layout, shape) for method in METHODS for layout in LAYOUTS for shape in SHAPES]
 

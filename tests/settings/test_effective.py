@@ -170,7 +170,7 @@ def test_settings_of_another_retraining_are_noted_with_what_they_need():
         "retrain.freeze_epochs: 2 has no effect; it needs retrain=rate",
     ]
     assert unused_notes(Settings(retrain=retrain, quantize=QUANTIZERS["rdo"]))[1] == (
-        "retrain.quantize_epochs: 1 has no effect; it needs quantize=uniform or kmeans"
+        "retrain.quantize_epochs: 1 has no effect; it needs quantize=uniform or kmeans, not rdo"
     )
     forgotten = RetrainSettings(epochs=20, learning_rate=0.1)
     assert unused_notes(Settings(retrain=forgotten)) == [

@@ -2,8 +2,11 @@
 
 import pytest
 
-from wavesweep.settings.schema import OBJECTIVES, ConstraintSettings
+from wavesweep.settings.registry import Objective, rows
+from wavesweep.settings.schema import ConstraintSettings
 from wavesweep.sweep.objectives import accuracy_drop, objectives_of, violations
+
+OBJECTIVES = tuple(rows(Objective))
 
 ARM = {
     "validation": {"accuracy": 0.9, "f1": 0.8},

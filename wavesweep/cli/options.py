@@ -23,7 +23,7 @@ def store_options() -> None:
     store = ConfigStore.instance()
     for group in GROUPS:
         for name, option in registry.options(group).items():
-            store.store(group=group, name=name, node=option.option, provider="wavesweep")
+            store.store(group=group, name=name, node=option.option, replace=True)
     OmegaConf.register_resolver(_RESOLVER, rows_text, replace=True)
 
 

@@ -89,7 +89,8 @@ def effective_threshold(
     """The threshold of one method without what has no effect; `percentiles` are those of single tensors."""
     overrides = [LayerOverride(percentile=percentile) for percentile in percentiles]
     get = _getter({"threshold": threshold, "method.name": method, "compare": [], "layers.overrides": overrides})
-    return _effective(threshold, "threshold", get, None)
+    # What a table of sensitivities says is a part of the result; where it lies is not.
+    return replace(_effective(threshold, "threshold", get, None), sensitivity=None)
 
 
 def effective_retraining(retrain: RetrainSettings, quantize: QuantizeSettings) -> dict[str, Any]:
@@ -180,7 +181,7 @@ def _either(names: Sequence[str]) -> str:
 _LEVELS = f"method={_either(methods_with_levels())}"
 _HAS_LEVELS = Condition(lambda get, has_bands: has_bands, _LEVELS)
 _PRUNES = Condition(lambda get, _: _prunes(get), "threshold.percentile above 0")
-_WEIGHS_BITS = "a quantiser that does not weigh bits (quantize=rdo does)"
+_WEIGHS_BITS = "quantize=uniform or kmeans, not rdo"
 _IMPORTANCE = Condition(lambda get, _: get("quantize.importance") != "none", "quantize.importance=second_order")
 _NO_WEIGHTS = Condition(lambda get, _: get("model.weights") is None, "a model without model.weights")
 _CONDITIONS: Mapping[str, Sequence[Condition]] = {
