@@ -1,4 +1,4 @@
-"""A method and a threshold of one's own, a file each: they are in --help and in the texts of checks, and run in a sweep."""
+"""A method and a threshold of one's own, a file each: they are in --help and in checks' texts, and run in a sweep."""
 
 import os
 

@@ -42,9 +42,9 @@ def study(tmp_path, monkeypatch):
 
 
 def test_each_stage_of_the_study_runs_on_the_format_of_cifar100(study):
-    direct = study("stage=pruned", "retrain=none", *NETWORK, *FEW)["arms"][0]
-    iterative = study("stage=pruned", *RETRAINED, *NETWORK, *FEW)["arms"][0]
-    coded = study("stage=coded", "quantize.bits=6", *RETRAINED, *NETWORK, *FEW)["arms"][0]
+    direct = study("retrain=none", *NETWORK, *FEW)["arms"][0]
+    iterative = study(*RETRAINED, *NETWORK, *FEW)["arms"][0]
+    coded = study("quantize=kmeans", "codec=huffman", "quantize.bits=6", *RETRAINED, *NETWORK, *FEW)["arms"][0]
     assert direct["kept_coefficients"] == iterative["kept_coefficients"] == coded["nonzero_coefficients"]
     for arm in (direct, iterative, coded):
         assert [layer["kept"] for layer in arm["layers"]] == [layer["coefficients"] // 2 for layer in arm["layers"]]
@@ -54,5 +54,5 @@ def test_each_stage_of_the_study_runs_on_the_format_of_cifar100(study):
 
 @pytest.mark.slow
 def test_densenet_itself_takes_images_of_cifar100(study):
-    arm = study("stage=coded", "quantize.bits=8", "retrain=none", *FEW)["arms"][0]
+    arm = study("quantize=kmeans", "codec=huffman", "quantize.bits=8", "retrain=none", *FEW)["arms"][0]
     assert sum(layer["coefficients"] for layer in arm["layers"]) == 775_944

@@ -240,7 +240,7 @@ def test_any_other_text_is_no_wavelet_and_gets_a_hint(name):
 
 def test_every_setting_says_what_is_allowed():
     for key, entry in leaves(Settings()):
-        assert constraint_of(entry).allowed.startswith(("must be ", "must hold ")), key
+        assert constraint_of(entry).allowed.startswith("must be "), key
         assert allowed_text(key) == constraint_of(entry).allowed
     assert all(constraint_of(entry).allowed.startswith("must be ") for entry in fields(LayerOverride))
 

@@ -136,8 +136,8 @@ def printed(entries, capsys):
     return capsys.readouterr().out
 
 
-def test_settings_that_play_no_part_in_any_trial_are_said_once(capsys):
-    both, one, other = "a.b: 1 plays no part, it needs c=2", "d: 3 plays no part, it needs e", "fc1: not transformed"
+def test_settings_without_effect_in_any_trial_are_named_once(capsys):
+    both, one, other = "a.b: 1 has no effect; it needs c=2", "d: 3 has no effect; it needs e", "fc1: not transformed"
     entries = [
         ({"level": "1"}, record(arm(key="a")) | {"notes": [both, one, other]}),
         ({"level": "2"}, record(arm(key="b")) | {"notes": [other, both]}),
@@ -145,7 +145,7 @@ def test_settings_that_play_no_part_in_any_trial_are_said_once(capsys):
     ]
     assert [line for line in printed(entries, capsys).splitlines() if line.startswith("note")] == [f"note: {both}"]
     print_trials(entries[:2], Settings(search=SearchSettings(n_trials=5)))
-    assert "note: search.n_trials: 5 plays no part, it needs search=pareto\n" in capsys.readouterr().out
+    assert "note: search.n_trials: 5 has no effect; it needs search=pareto\n" in capsys.readouterr().out
 
 
 def test_the_printed_table_begins_with_the_baselines_and_ends_with_the_notes_column(capsys):

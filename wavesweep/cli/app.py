@@ -21,6 +21,7 @@ from wavesweep.cli.search_sweeper import SearchSweeper, SearchSweeperConfig
 from wavesweep.errors import SettingsError, WavesweepError
 from wavesweep.runtime.signals import interrupted, listen
 from wavesweep.runtime.workers import init_worker
+from wavesweep.settings import registry
 from wavesweep.settings.schema import Settings, config_directory
 from wavesweep.sweep.grid import GridSweeper, GridSweeperConfig
 from wavesweep.sweep.table import print_trials
@@ -137,7 +138,7 @@ def _wrong_option(arguments: list[str]) -> SettingsError:
         key, _, value = argument.partition("=")
         if not key:
             return parse_error(argument)
-        options = sorted(file.stem for file in (config_directory() / key).glob("*.yaml"))
+        options = sorted(registry.options(key))
         if options and value not in options:
             return SettingsError(key, value, f"must be one of {', '.join(options)}")
     return SettingsError("group", " ".join(arguments), "must be the name of one of its options, see --help")

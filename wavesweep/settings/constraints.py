@@ -145,7 +145,9 @@ def pattern(expression: str, text: str) -> Constraint:
 
 def arguments() -> Constraint:
     """A mapping that JSON can hold."""
-    return Constraint(_is_plain, "must hold texts, finite numbers, true, false, null, lists and mappings")
+    return Constraint(
+        _is_plain, "must be a mapping that holds texts, finite numbers, true, false, null, lists and mappings"
+    )
 
 
 def any_of_its_type(text: str) -> Constraint:
