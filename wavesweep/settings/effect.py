@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from wavesweep.experiment.coding import effective_quantization, prunes_nothing, retrainings_with
+from wavesweep.experiment.effective import effective_quantization, prunes_nothing, retrainings_with
 from wavesweep.pruning.prune import METHODS
 from wavesweep.settings.keys import differences
 from wavesweep.settings.schema import PLAYS_NO_PART, RETRAININGS, Settings
