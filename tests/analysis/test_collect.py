@@ -14,7 +14,7 @@ from wavesweep.analysis.cache import refresh
 from wavesweep.analysis.collect import collect
 from wavesweep.analysis.columns import NEWEST_SCHEMA, TRIALS
 from wavesweep.analysis.workloads import workloads
-from wavesweep.experiment.trial import SCHEMA_VERSION
+from wavesweep.experiment.record import SCHEMA_VERSION
 
 
 def row(collected, key, arm=0):

@@ -9,7 +9,8 @@ from torch import nn
 
 import wavesweep
 from wavesweep.codec.container import read_container
-from wavesweep.experiment.coding import Coding, Network, code_arm
+from wavesweep.experiment.compressor import CompressionSettings, compress_arm
+from wavesweep.experiment.network import TrainedNetwork
 from wavesweep.models.zoo import build_model
 from wavesweep.pruning.plan import plan_tensors
 from wavesweep.pruning.prune import ArmSpec, basis_spec, prune
@@ -86,9 +87,9 @@ def test_files_of_the_clamped_arm_and_of_magnitude_differ_in_the_header_only(net
     model = networks["resnet20"]
     plans = convolutions_of(model, wavelet=wavelet, level=5)
     quantize = QuantizeSettings(name="none", coefficients="float32", other="float32")
-    coding = Coding(RetrainSettings(), quantize, CodecSettings("none"), seed=0)
-    network = Network(model, model.state_dict(), *(None,) * 3)
-    files = [code_arm(spec_of(method, plans), coding, network).content for method in ("wavelet", "magnitude")]
+    settings = CompressionSettings(RetrainSettings(), quantize, CodecSettings("none"), seed=0)
+    network = TrainedNetwork(model, model.state_dict(), torch.device("cpu"))
+    files = [compress_arm(spec_of(method, plans), settings, network).content for method in ("wavelet", "magnitude")]
     (_, header, streams), (_, other_header, other_streams) = (read_container(content) for content in files)
     assert streams == other_streams
     assert (header["made_by"].pop("method"), other_header["made_by"].pop("method")) == ("wavelet", "magnitude")

@@ -5,11 +5,12 @@ import torch
 from torch import nn
 
 from wavesweep.experiment.arm_keys import arm_key
-from wavesweep.experiment.coding import Coding, effective_threshold
+from wavesweep.experiment.compressor import CompressionSettings
 from wavesweep.pruning.allocation import lamp_scores
 from wavesweep.pruning.plan import plan_tensors
 from wavesweep.pruning.prune import METHODS, ArmSpec, prune
 from wavesweep.pruning.select import kept_count
+from wavesweep.settings.effective import effective_threshold
 from wavesweep.settings.schema import (
     CodecSettings,
     LayerOverride,
@@ -124,7 +125,7 @@ def test_pruning_with_the_counts_found_gives_the_same_arm():
 
 
 def key_of(spec):
-    return arm_key(spec, "baseline", Coding(RetrainSettings(), QuantizeSettings(), CodecSettings(), 0))
+    return arm_key(spec, "baseline", CompressionSettings(RetrainSettings(), QuantizeSettings(), CodecSettings(), 0))
 
 
 def test_the_key_of_an_arm_knows_how_its_percentile_was_shared_out():

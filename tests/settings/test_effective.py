@@ -3,16 +3,15 @@
 from dataclasses import replace
 from functools import cache
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from wavesweep.experiment.arm_keys import arm_key
-from wavesweep.experiment.coding import Coding, Network, code_arm
+from wavesweep.experiment.compressor import CompressionSettings, compress_arm
+from wavesweep.experiment.network import TrainedNetwork
 from wavesweep.pruning.plan import plan_tensors
 from wavesweep.pruning.prune import ArmSpec
-from wavesweep.quantization.importance import LayerImportance
 from wavesweep.settings.effective import unused_notes
 from wavesweep.settings.schema import (
     CodecSettings,
@@ -29,7 +28,7 @@ from wavesweep.settings.schema import (
 )
 
 # Correlated inputs, of which a few images give another estimate than all of them.
-IMAGES = torch.randn(256, 24, generator=torch.Generator().manual_seed(1)).cumsum(1).double()
+IMAGES = torch.randn(256, 24, generator=torch.Generator().manual_seed(1)).cumsum(1)
 QUANTIZERS = {
     "none": QuantizeSettings("none"),
     "kmeans": QuantizeSettings("kmeans"),
@@ -65,17 +64,12 @@ def coded(settings, method="wavelet"):
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
 
-    def importance(names, state):
-        inputs = IMAGES[: settings.quantize.images].numpy()
-        moment = inputs.T @ inputs / len(inputs)
-        found = {"0.weight": LayerImportance(moment, np.eye(20)), "2.weight": LayerImportance(np.eye(20), np.eye(6))}
-        return {name: found[name] for name in names}
-
     plans = tuple(plan for plan in plan_tensors(model, settings, (24,)) if plan.pruned)
     spec = ArmSpec(method, plans, settings.boundary, settings.threshold, 0)
-    coding = Coding(RetrainSettings(), settings.quantize, CodecSettings(), 0)
-    network = Network(model, model.state_dict(), importance, lambda state: 1.0, lambda places: None)
-    return arm_key(spec, "baseline", coding), code_arm(spec, coding, network).content
+    compression = CompressionSettings(RetrainSettings(), settings.quantize, CodecSettings(), 0)
+    images = IMAGES[: settings.quantize.images]
+    network = TrainedNetwork(model, model.state_dict(), torch.device("cpu"), calibration=images)
+    return arm_key(spec, "baseline", compression), compress_arm(spec, compression, network).content
 
 
 def quantized_by(quantize):

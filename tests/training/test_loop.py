@@ -13,13 +13,13 @@ from workloads import assert_same
 
 import wavesweep
 from wavesweep.errors import SettingsError, TrialError
-from wavesweep.experiment import coding
+from wavesweep.experiment import compressor
 from wavesweep.experiment.baseline import load_workload, obtain_early_weights
-from wavesweep.experiment.coding import effective_retraining
 from wavesweep.experiment.trial import run_trial
 from wavesweep.measure.quality import evaluate
 from wavesweep.models.zoo import build_model
 from wavesweep.quantization.rate_distortion import quantize_rate_distortion
+from wavesweep.settings.effective import effective_retraining
 from wavesweep.settings.keys import trial_directory
 from wavesweep.settings.schema import (
     CodecSettings,
@@ -162,8 +162,12 @@ def test_compared_arms_are_retrained_with_the_same_counts(method, outputs):
 
 def test_an_epoch_that_is_measured_as_the_file_is_quantised_once(tmp_path, monkeypatch):
     quantised = []
-    monkeypatch.setattr(coding, "quantize_rate_distortion", lambda tensor, *rest: quantised.append(tensor.plan.name) or
-                        quantize_rate_distortion(tensor, *rest))  # fmt: skip
+
+    def counted(tensor, *rest):
+        quantised.append(tensor.plan.name)
+        return quantize_rate_distortion(tensor, *rest)
+
+    monkeypatch.setattr(compressor, "quantize_rate_distortion", counted)
     record = run_trial(settings_of(tmp_path, **LOOSE["finetune, rate-distortion"]))
     assert arm_of(record)["retraining"]["chosen_epoch"] == 2
     # The last epoch, and the arm that is not retrained.

@@ -133,9 +133,9 @@ def test_dropout_and_normalisation_in_a_resumed_retraining(tmp_path, monkeypatch
     assert contents[0] == contents[1]
 
 
-def test_a_retraining_that_is_given_up_leaves_no_checkpoint(tmp_path, monkeypatch):
+def test_a_retraining_that_is_stopped_early_leaves_no_checkpoint(tmp_path, monkeypatch):
     settings = settings_of(tmp_path, retrain=RetrainSettings("finetune", epochs=3))
-    monkeypatch.setattr(trial, "_early_stop", lambda _: EarlyStop(50, "stored_bytes", ((1.0, 1.0),)))
+    monkeypatch.setattr(trial, "read_early_stop", lambda _: EarlyStop(50, "stored_bytes", ((1.0, 1.0),)))
     monkeypatch.setattr(EarlyStop, "reason", lambda *_: "weak")
     with pytest.raises(StoppedEarlyError, match="weak"):
         run_trial(settings)

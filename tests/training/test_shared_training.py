@@ -6,7 +6,7 @@ import pytest
 from retrainings import ALL, KINDS, LOOSE, RDO, arm_of, file_of, settings_of, untimed
 
 from wavesweep.errors import BusyError
-from wavesweep.experiment import arms
+from wavesweep.experiment import arms, network
 from wavesweep.experiment.trial import run_trial
 from wavesweep.quantization.importance import layer_importance
 from wavesweep.runtime.records import locked
@@ -84,10 +84,10 @@ def test_arms_of_equal_bytes_share_a_retraining_and_have_steps_of_their_own(tmp_
 
 
 def test_the_importances_of_a_shared_network_are_estimated_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(arms, "_importances", {})
+    monkeypatch.setattr(network, "_importances", {})
     estimated = []
     monkeypatch.setattr(
-        arms, "layer_importance", lambda *arguments: estimated.append(arguments) or layer_importance(*arguments)
+        network, "layer_importance", lambda *arguments: estimated.append(arguments) or layer_importance(*arguments)
     )
     retraining, quantizers = SHARING["rate-distortion"]
     for percentile in (80, 85):

@@ -2,18 +2,23 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from itertools import combinations
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from wavesweep.errors import SettingsError
-from wavesweep.settings.schema import LayerOverride, Settings, allowed_text
+from wavesweep.settings.rules import check
+from wavesweep.settings.schema import LayerOverride, Settings, allowed_text, config_directory
 
 _OWN_CONFIGURATION = "a file of your own begins with defaults: [config, _self_]"
 # What to install for a launcher that is not among this package's dependencies.
@@ -33,6 +38,31 @@ def settings_from(config: DictConfig) -> Settings:
         raise SettingsError.from_text(" ".join(str(error).split())) from None
     if not isinstance(settings, Settings):
         raise SettingsError.from_text(f"the configuration lacks wavesweep's settings; {_OWN_CONFIGURATION}")
+    return settings
+
+
+def compose_settings(overrides: Sequence[str]) -> Settings:
+    """The checked settings of a list of overrides, as on the command line.
+
+    Raises:
+        SettingsError: a setting is wrong.
+    """
+    from wavesweep.cli.app import register
+
+    register()
+    others = GlobalHydra.instance().hydra  # the caller may be a Hydra application itself
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_directory())):
+            settings = settings_from(compose("config", list(overrides)))
+    except (HydraException, OmegaConfBaseException) as error:
+        text = explain(error)
+        if found := re.match(r"(\S+): several values need a sweep", text):  # whose command line is of no use here
+            text = f"{found[1]}: must be one value; call compress for each"
+        raise SettingsError.from_text(text) from None
+    finally:
+        GlobalHydra.instance().hydra = others
+    check(settings)
     return settings
 
 

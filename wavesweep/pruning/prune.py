@@ -13,6 +13,7 @@ from wavesweep.errors import TrialError
 from wavesweep.pruning import allocation as allocate
 from wavesweep.pruning import select
 from wavesweep.pruning.plan import TensorPlan
+from wavesweep.settings.effective import uses_basis_with_levels
 from wavesweep.settings.registry import Method, rows
 from wavesweep.settings.schema import ThresholdSettings
 from wavesweep.transform.basis import Band, Basis, BasisSpec, canonical_name, make_basis
@@ -38,6 +39,11 @@ class ArmSpec:
     kept: tuple[int, ...] | None = None
     step_scale: float = 1.0
     curves: tuple[allocate.Curve, ...] = ()
+
+
+def has_bands(spec: ArmSpec) -> bool:
+    """Whether the arm's basis has more than one subband for some tensor."""
+    return uses_basis_with_levels(spec.method) and any(any(plan.levels) for plan in spec.plans)
 
 
 @dataclass(frozen=True)

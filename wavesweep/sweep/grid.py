@@ -176,9 +176,9 @@ def check_ready(all_settings: Sequence[Settings], launcher: Launcher | None) -> 
     """
     # PyTorch takes seconds to import; a sweep that has all its records does without.
     from wavesweep.experiment.baseline import load_workload
-    from wavesweep.experiment.notes import selection_notes
-    from wavesweep.experiment.prepare import check_inputs, choose_device
+    from wavesweep.experiment.plan import check_inputs, selection_notes
     from wavesweep.pruning.plan import plan_tensors
+    from wavesweep.runtime.devices import choose_device
 
     patterns: list[list[str]] = []
     for settings in all_settings:

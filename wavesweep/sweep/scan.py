@@ -1,7 +1,7 @@
 """The sensitivity scan: prune one tensor at a time, and write what each costs as a table.
 
 It takes the place of Hydra's sweeper in `experiment=sensitivity`. The points of its grid that differ in
-`threshold.percentile` only are one scan. Every measured point has a record of its own, so a killed scan goes on
+`threshold.percentile` only are one scan. Every measured point has a record of its own, so a killed scan continues
 where it stopped, a finer grid measures only what is new, and several processes can share one.
 """
 
@@ -18,10 +18,12 @@ from wavesweep.errors import BusyError
 from wavesweep.experiment.arm_keys import arm_key
 from wavesweep.experiment.arms import EvaluationContext, make_context
 from wavesweep.experiment.baseline import load_workload, obtain_baseline
-from wavesweep.experiment.coding import code_arm
-from wavesweep.experiment.prepare import choose_device, plan_pruned
-from wavesweep.pruning.prune import ArmSpec
+from wavesweep.experiment.compressor import ArmCoder
+from wavesweep.experiment.network import validation_quality
+from wavesweep.experiment.plan import plan_pruned
+from wavesweep.pruning.prune import ArmSpec, prune
 from wavesweep.pruning.sensitivity import table_csv
+from wavesweep.runtime.devices import choose_device
 from wavesweep.runtime.progress import Meter
 from wavesweep.runtime.records import once, read_json, write_atomically
 from wavesweep.settings.keys import hash_of
@@ -60,7 +62,7 @@ def scan(settings: Settings, percentiles: Sequence[float]) -> None:
 
 
 def _record_path(spec: ArmSpec, context: EvaluationContext) -> Path:
-    key = hash_of([arm_key(spec, context.baseline.record["key"], context.coding), _SCAN_VERSION])
+    key = hash_of([arm_key(spec, context.baseline["key"], context.settings), _SCAN_VERSION])
     return context.outputs / "sensitivity" / "points" / key / "point.json"
 
 
@@ -86,28 +88,22 @@ def _measure_all(specs: Sequence[ArmSpec], paths: Sequence[Path], context: Evalu
 
 def _measure(spec: ArmSpec, context: EvaluationContext, _directory: Path) -> dict[str, Any]:
     """Validation accuracy and loss with one tensor pruned and coded, and the size of a file that holds it alone."""
-    name = spec.plans[0].name
-    network, whole = context.network(), context.baseline.state
-    alone = replace(
-        network,
-        state={name: whole[name]},
-        # What the quantiser asks about is the network with this one tensor changed.
-        importance=lambda names, _: network.importance(names, whole),
-        accuracy=lambda state: network.accuracy({**whole, **state}),
-    )
-    coded = code_arm(spec, context.coding, alone)
-    quality = context.quality({**whole, name: coded.tensors[0].weight()})
+    name, network = spec.plans[0].name, context.network
+    pruned, coder = prune(network.state, spec), ArmCoder(spec, context.settings, network)
+    coded = coder.quantize(pruned.tensors, network.state)
+    content, _ = coder.encode(coded, {name: network.state[name]})
+    quality = validation_quality(network, {**network.state, name: coded[0].weight()})
     return {
-        "coefficients": coded.pruned.tensors[0].mask.numel(),
-        "kept": coded.pruned.kept[0],
+        "coefficients": pruned.tensors[0].mask.numel(),
+        "kept": pruned.kept[0],
         "accuracy": quality["accuracy"],
         "loss": quality["loss"],
-        "stored_bytes": len(coded.content),
+        "stored_bytes": len(content),
     }
 
 
 def _row(spec: ArmSpec, point: dict[str, Any], settings: Settings, context: EvaluationContext) -> dict[str, Any]:
-    plan, before = spec.plans[0], context.baseline.record["validation"]
+    plan, before = spec.plans[0], context.baseline["validation"]
     return {
         "model": settings.model.name,
         "dataset": settings.dataset.name,

@@ -126,7 +126,8 @@ class Run:
         if epoch.fresh and not epoch.quantized:
             self._choose_masks(number, 0.0)
         if epoch.rewound:
-            self._rewind(self._training.early_weights(self._settings.rewind_epoch))
+            assert self._training.early_state is not None
+            self._rewind(self._training.early_state)
         if epoch.fresh and epoch.quantized and self._penalty is None:
             self._starts = self._coder.quantize(self._coefficients.pruned(), self._plain_state())
             self._start_scale = self._coder.scale

@@ -1,11 +1,13 @@
-"""Arms of equal stored size: how many coefficients, or which step, a method may have for the bytes of another."""
+"""Controls: other methods at the cost of the main arm, as many coefficients or as many stored bytes."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from wavesweep.experiment.arms import EvaluationContext, obtain_arm
-from wavesweep.experiment.coding import code_arm
+from wavesweep.errors import BusyError
+from wavesweep.experiment.arms import EvaluationContext, MeasuredArm, obtain_arm
+from wavesweep.experiment.compressor import compress_arm
 from wavesweep.pruning.prune import ArmSpec
 
 # Stored sizes count as equal within this share of the target.
@@ -14,7 +16,41 @@ TOLERANCE = 0.01
 _TRIES, _TRIES_RETRAINED, _FARTHEST = 14, 6, 64.0
 
 
-def match_bytes(spec: ArmSpec, target_bytes: int, prunes: bool, context: EvaluationContext) -> ArmSpec:
+def obtain_controls(
+    main: MeasuredArm, methods: Sequence[str], match: str, context: EvaluationContext
+) -> list[MeasuredArm]:
+    """The arms of other methods at the cost of the main one, in their order.
+
+    Trials share these arms: one that another process is computing now comes last.
+
+    Args:
+        main: the arm to compare with.
+        methods: of the others; the main one's is left out.
+        match: which cost is equal, `coefficients` or `bytes`.
+        context: what all arms of the trial have in common.
+    """
+    kept = tuple(main.record["kept_per_group"])
+    specs = [replace(main.spec, method=name, kept=kept, curves=()) for name in methods if name != main.spec.method]
+    found: dict[int, MeasuredArm] = {}
+    for wait in (False, True):
+        for number, spec in enumerate(specs):
+            if number not in found:
+                with suppress(BusyError):
+                    found[number] = _control(spec, main, match, context, wait)
+    return [found[number] for number in range(len(specs))]
+
+
+def _control(spec: ArmSpec, main: MeasuredArm, match: str, context: EvaluationContext, wait: bool) -> MeasuredArm:
+    if match == "coefficients":
+        cost = "kept_coefficients"
+    else:
+        cost, wait = "stored_bytes", True  # such an arm is hardly ever shared, and finding it takes long
+        prunes = main.record["kept_coefficients"] < main.record["total_coefficients"]
+        spec = _match_bytes(spec, main.record[cost], prunes, context)
+    return MeasuredArm(spec, obtain_arm(spec, context, wait), {cost: main.record[cost]})
+
+
+def _match_bytes(spec: ArmSpec, target_bytes: int, prunes: bool, context: EvaluationContext) -> ArmSpec:
     """`spec` with as many kept coefficients as make its file `target_bytes` long, to within 1 % where that exists.
 
     Args:
@@ -23,9 +59,9 @@ def match_bytes(spec: ArmSpec, target_bytes: int, prunes: bool, context: Evaluat
         prunes: whether that arm pruned anything; if not, the step of the quantiser (or with `retrain=rate` the weight
             of the rate) is changed instead.
         context: what all arms of the trial have in common. Where arms are retrained, each that is tried gets its own
-            record, so that the search goes on where it was stopped.
+            record, so that a search that was stopped continues from there.
     """
-    network, retrains = context.network(), context.coding.retrain.name != "none"
+    retrains = context.settings.retrain.name != "none"
 
     if not prunes and not _has_factor(context):
         return spec  # each try would be the same file
@@ -38,14 +74,14 @@ def match_bytes(spec: ArmSpec, target_bytes: int, prunes: bool, context: Evaluat
     def size_bytes(factor: float) -> int:
         if retrains:
             return int(obtain_arm(changed(factor), context)["stored_bytes"])
-        return len(code_arm(changed(factor), context.coding, network).content)
+        return len(compress_arm(changed(factor), context.settings, context.network).content)
 
     return changed(_search(size_bytes, target_bytes, _TRIES_RETRAINED if retrains else _TRIES))
 
 
 def _has_factor(context: EvaluationContext) -> bool:
     """Whether `step_scale` changes anything: not the codebooks and floats, nor a step that `max_drop` finds."""
-    retraining, quantizer = context.coding.retrain, context.coding.quantize
+    retraining, quantizer = context.settings.retrain, context.settings.quantize
     if retraining.name == "rate":
         return retraining.rate_weight > 0
     return quantizer.name == "uniform" and quantizer.max_drop is None

@@ -1,19 +1,19 @@
-"""What is settled before a trial begins: the device, the tensors that are pruned, and whether settings fit the data."""
+"""What is settled before anything is computed: the tensors that are pruned, and whether the settings fit the data."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
 
-import torch
 from torch import nn
 
 from wavesweep.codec.header import unstorable
 from wavesweep.errors import SettingsError, TrialError
 from wavesweep.experiment.baseline import Workload
 from wavesweep.pruning.plan import TensorPlan, plan_tensors, transforms_nothing
-from wavesweep.pruning.prune import METHODS
+from wavesweep.pruning.prune import METHODS, ArmSpec
 from wavesweep.pruning.sensitivity import check_workload, curves_for, read_table
-from wavesweep.runtime.workers import worker_number
-from wavesweep.settings.effective import uses_basis_with_levels
-from wavesweep.settings.schema import Settings
+from wavesweep.settings.effective import MATCHES_NO_TENSOR, uses_basis_with_levels
+from wavesweep.settings.schema import LayersSettings, Settings
 
 
 def plan_pruned(
@@ -38,6 +38,19 @@ def plan_pruned(
             "another layout (layout=channel or layout=flat), or method=magnitude"
         )
     return pruned, [plan for plan in plans if not plan.pruned]
+
+
+def arm_spec(settings: Settings, plans: Sequence[TensorPlan]) -> ArmSpec:
+    """The main arm: `settings.method` applied to the tensors of `plans`.
+
+    Raises:
+        SettingsError: the sensitivity table cannot be read, or is of another network.
+    """
+    threshold = settings.threshold
+    spec = ArmSpec(settings.method.name, tuple(plans), settings.boundary, threshold, settings.seed)
+    if threshold.allocation != "sensitivity":
+        return spec
+    return replace(spec, curves=curves_for(read_table(threshold.sensitivity or ""), plans))
 
 
 def check_inputs(settings: Settings, workload: Workload) -> None:
@@ -77,16 +90,29 @@ def check_inputs(settings: Settings, workload: Workload) -> None:
         curves_for(table, [plan for plan in plans if plan.pruned])
 
 
-def choose_device(name: str) -> torch.device:
-    """The device that `device` names; `auto` takes CUDA where there is one. joblib's workers take its GPUs in turn.
+def selection_notes(names: Sequence[str], layers: LayersSettings) -> list[str]:
+    """Patterns that match none of the tensors `names`, which most likely are misspelt."""
+    patterns = [("layers.include", pattern) for pattern in layers.include]
+    patterns += [("layers.exclude", pattern) for pattern in layers.exclude]
+    patterns += [("layers.overrides", override.match) for override in layers.overrides]
+    unused = [(key, one) for key, one in patterns if not any(fnmatchcase(name, one) for name in names)]
+    return [f"{key}: {pattern!r} {MATCHES_NO_TENSOR} of the network" for key, pattern in unused]
 
-    Raises:
-        SettingsError: CUDA is asked for and absent.
-    """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise SettingsError("device", name, "no CUDA device is available", "use device=cpu or device=auto")
-    if not available or name == "cpu":
-        return torch.device("cpu")
-    number, count = worker_number(), torch.cuda.device_count()
-    return torch.device("cuda" if number is None or count < 2 else f"cuda:{number % count}")
+
+def transform_notes(plans: Sequence[TensorPlan], settings: Settings) -> list[str]:
+    """What a reader must know about the transform: levels that were clamped, tensors left alone."""
+    method = settings.method.name
+    if not uses_basis_with_levels(method):
+        return []
+    clamped = bool(METHODS[method].level_limit)
+    if clamped and transforms_nothing(plans):
+        return [f"nothing was transformed: method={method} left no tensor a level, which is magnitude pruning"]
+    notes = []
+    for plan in plans:
+        wanted = plan.requested_level
+        if not any(plan.levels):
+            which = "its shortest axis allows no" if clamped else f"no axis of layout {plan.layout} allows a"
+            notes.append(f"{plan.name}: not transformed, {which} level of {plan.wavelet}")
+        elif wanted != "max" and min(plan.levels) < int(wanted):
+            notes.append(f"{plan.name}: level {wanted} was asked for, its axes allow {list(plan.levels)}")
+    return notes
