@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from records import example, key_of, set_dotted, write_failure, write_record, write_records
 
-from wavesweep.analysis.cache import refresh
-from wavesweep.analysis.collect import collect
-from wavesweep.analysis.columns import NEWEST_SCHEMA, TRIALS
-from wavesweep.analysis.workloads import workloads
+from wavesweep.analysis.statistics.workloads import workloads
+from wavesweep.analysis.table.collect import collect
+from wavesweep.analysis.table.columns import NEWEST_SCHEMA, TRIALS
+from wavesweep.analysis.table.store import refresh
 from wavesweep.experiment.record import SCHEMA_VERSION
 
 
@@ -248,7 +248,7 @@ def test_only_new_and_changed_records_are_read(tmp_path):
     write_record(tmp_path, example({"seed": 77}))
     shutil.rmtree(tmp_path / "runs" / keys[1])
     state = refresh(tmp_path, directory, write=True)
-    assert (state.read, state.gone) == (2, 1)
+    assert (state.read, state.removed) == (2, 1)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 no table", None])

@@ -10,12 +10,13 @@ from analysis_command import command
 from records import example, write_record, write_records
 
 from wavesweep.analysis.charts import heatmap, history, layers, pareto, sizes, training
-from wavesweep.analysis.choices import choices
-from wavesweep.analysis.collect import collect
-from wavesweep.analysis.details import sensitivity, studies
-from wavesweep.analysis.figures import all_charts, charts_of
-from wavesweep.analysis.style import LOOKS, encoded, styled
-from wavesweep.analysis.workloads import describe, workloads
+from wavesweep.analysis.charts.all import all_charts, charts_of
+from wavesweep.analysis.charts.style import LOOKS, encoded, styled
+from wavesweep.analysis.statistics.choices import choices
+from wavesweep.analysis.statistics.descriptions import describe
+from wavesweep.analysis.statistics.workloads import workloads
+from wavesweep.analysis.table.collect import collect
+from wavesweep.analysis.table.details import search_histories, sensitivity
 
 NAMES = (
     "accuracy_bytes",
@@ -187,7 +188,7 @@ def test_the_heat_map_has_the_means_of_one_slice(workload):
 def test_layers_have_sparsity_and_energy(workload, outputs):
     chosen = choices(workload)[0]
     record = json.loads((outputs / "runs" / chosen.row["keys"][0] / "result.json").read_text())
-    from wavesweep.analysis import details
+    from wavesweep.analysis.table import details
 
     means = layers.layer_means(details.layers(outputs, [record["key"]]))
     layer = record["arms"][0]["layers"][0]
@@ -251,7 +252,7 @@ def test_a_study_has_its_history(outputs, workload):
         f"0,{key},complete,0.9,1000,1.0,False,,{{}}\n1,,fail,,,1.0,False,out of memory,{{}}\n"
         f"2,{key},complete,0.8,500,1.0,True,,{{}}\n"
     )
-    assert list(studies(outputs)) == ["pareto $x<b>"]
+    assert list(search_histories(outputs)) == ["pareto $x<b>"]
     (drawn,) = [drawn for drawn in all_charts([workload], outputs) if drawn.chart.name.startswith("study")]
     assert drawn.workload is workload
     said = texts(drawn.chart.figure)

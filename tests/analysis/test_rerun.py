@@ -2,8 +2,6 @@
 
 import json
 import shlex
-import subprocess
-import sys
 from dataclasses import asdict
 
 import pytest
@@ -16,7 +14,7 @@ from hypothesis import strategies as st
 from omegaconf import open_dict
 from records import example as record_of
 
-from wavesweep.analysis.rerun import UnknownSettingsError, command, differences, flat, hydra_value, overrides
+from wavesweep.analysis.table.rerun import UnknownSettingsError, command, differences, flat, hydra_value, overrides
 from wavesweep.cli.app import register
 from wavesweep.cli.composition import settings_from
 from wavesweep.settings.keys import trial_key
@@ -120,12 +118,3 @@ def plain(value):
     if isinstance(value, list):
         return [plain(item) for item in value]
     return value.text if hasattr(value, "text") else value
-
-
-def test_analyses_import_no_torch():
-    names = (
-        "analysis.rerun, analysis.workloads, analysis.page, analysis.report, analysis.charts.pareto, analysis.figures,"
-        " analysis.study, analysis.study_tables, analysis.catalogue.all"
-    )
-    done = subprocess.run([sys.executable, "-c", f"import sys, {names}; sys.exit('torch' in sys.modules)"], check=False)
-    assert done.returncode == 0

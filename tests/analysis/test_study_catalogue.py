@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from records import example, write_record
 
-from wavesweep.analysis import study
-from wavesweep.analysis.catalogue.all import STUDIES
-from wavesweep.analysis.catalogue.deep_compression_densenet import _SHARES, SIZES, counted_ratio
-from wavesweep.analysis.catalogue.wavelet_vs_magnitude import as_shown, deepest
 from wavesweep.analysis.charts.paired import paired_in_trials
-from wavesweep.analysis.evidence import evidence
+from wavesweep.analysis.statistics.evidence import evidence
+from wavesweep.analysis.studies.catalogue.all import STUDIES
+from wavesweep.analysis.studies.catalogue.deep_compression_densenet import _SHARES, SIZES, counted_ratio
+from wavesweep.analysis.studies.catalogue.wavelet_vs_magnitude import as_shown, deepest
+from wavesweep.analysis.studies.records import rows_of
 
 X = "threshold.percentile"
 CLAMPED = {"compat": "clamped_level", "wavelet": "bior4.4", "level": 5}
@@ -26,7 +26,7 @@ def write_study(outputs, name, records):
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"arguments": [], "experiments": {name: keys}, "keys": keys}))
     chosen = STUDIES[name]
-    (one,) = evidence(chosen.compared(study.rows_of(chosen, outputs)), chosen.by, chosen.measures)
+    (one,) = evidence(chosen.compared(rows_of(chosen, outputs)), chosen.by, chosen.measures)
     return chosen, one
 
 

@@ -5,8 +5,9 @@ import pytest
 
 from wavesweep.analysis.charts.lines import looks_of
 from wavesweep.analysis.charts.sizes import bars
-from wavesweep.analysis.style import LOOKS
-from wavesweep.analysis.workloads import Workload, networks_before
+from wavesweep.analysis.charts.style import LOOKS
+from wavesweep.analysis.statistics.seeds import networks_before
+from wavesweep.analysis.statistics.workloads import Workload
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]])

@@ -10,7 +10,7 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
-from wavesweep.analysis.studies import studies, trial_states
+from wavesweep.analysis.progress.searches import searches, trial_states
 from wavesweep.cli.app import config_directory, register
 from wavesweep.errors import StoppedEarlyError, StoreError, TrialError
 from wavesweep.experiment.baseline import load_workload
@@ -79,7 +79,7 @@ def history(tmp_path):
 
 def counted(tmp_path):
     """What `analysis.status` counts, from the database and from the history alone."""
-    (study,) = studies(tmp_path / "outputs" / "studies")
+    (study,) = searches(tmp_path / "outputs" / "studies")
     directory = tmp_path / "outputs" / "studies" / study.name
     return dict(study.states), trial_states("postgresql://elsewhere", study.name, directory)
 

@@ -335,6 +335,7 @@ def test_what_plays_no_part_for_a_kind_is_not_in_the_arms_key():
         differ = {
             name
             for name, kind in plain.items()
-            if effective_retraining(replace(kind, **change), QUANTIZE) != effective_retraining(kind, QUANTIZE)
+            if effective_retraining(replace(kind, **change), QuantizeSettings())
+            != effective_retraining(kind, QuantizeSettings())
         }
         assert differ == kinds

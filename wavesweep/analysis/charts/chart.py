@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from wavesweep.analysis.workloads import Workload
+from wavesweep.analysis.statistics.descriptions import plural
+from wavesweep.analysis.statistics.workloads import Workload
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,3 @@ def caption(workload: Workload, split: str, shown: str, seeds: Iterable[int]) ->
     low, high = min(counts), max(counts)
     count = plural(high, "seed") if low == high else f"{low} to {plural(high, 'seed')}"
     return f"{workload.label} · {split} · {count} · {shown}"
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 seed`, `2 seeds`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from wavesweep.analysis.charts.chart import Chart, caption, left_out
-from wavesweep.analysis.style import SEQUENTIAL, new_figure
-from wavesweep.analysis.workloads import Workload, matters, value_text
+from wavesweep.analysis.charts.style import SEQUENTIAL, new_figure
+from wavesweep.analysis.statistics.descriptions import matters, value_text
+from wavesweep.analysis.statistics.workloads import Workload
 
 _NAME, _TITLE = "wavelet_level", "Wavelet and level"
 

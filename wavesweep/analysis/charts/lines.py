@@ -8,9 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from wavesweep.analysis.charts.chart import Chart, caption, left_out
-from wavesweep.analysis.evidence import MEASURES, Evidence
-from wavesweep.analysis.style import FAINT, INK, LOOKS, Look, in_order, look, new_figure
-from wavesweep.analysis.workloads import value_text
+from wavesweep.analysis.charts.style import FAINT, INK, LOOKS, Look, look, new_figure
+from wavesweep.analysis.statistics.descriptions import value_text
+from wavesweep.analysis.statistics.evidence import MEASURES, Evidence
+from wavesweep.analysis.statistics.methods import in_order
 
 
 @dataclass(frozen=True)
