@@ -27,7 +27,7 @@ LINES = [
     ["model=resnet20", "dataset=image_folder", "dataset.path='/some where/it\\'s'", "model.recipe.precision=bfloat16"],
     ["retrain=gradual", "retrain.epochs=8", "retrain.learning_rate=1e-05", "retrain.augment=false"],
     ["retrain=rate", "threshold=none", "quantize=rdo", "quantize.step=0.5", "quantize.rate_weight=0"],
-    ["experiment=deep_compression", "stage=coded"],
+    ["experiment=deep_compression", "quantize=kmeans", "codec=huffman"],
     ["experiment=rate_lenet5", "retrain.rate_weight=4", "codec=huffman", "shrink=true"],
     ["model=custom", "model.target=a.b.c", "model.arguments={width: 3, names: [1, 'a b']}", "threshold=energy"],
     ["model=torchvision", "model.name=resnet50", "model.weights=DEFAULT", "dataset=image_folder", "dataset.path=in"],

@@ -34,12 +34,13 @@ def means_over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.sort_values(["seed", "key", "arm"], kind="stable")
     names = [column.name for column in SETTINGS if column.name not in NOT_GROUPED] + ["other_settings"]
     split_by = [name for name in names if rows[name].nunique(dropna=False) > 1]
-    by = ["method", "is_main", *split_by]
+    # A compared arm keeps as much as the main method of its trial, which so belongs to its settings.
+    by = ["method", "is_main", "method.name", *split_by]
     rows = rows.assign(group=rows.groupby(by, dropna=False, sort=False).ngroup())
     rows = rows.drop_duplicates(["group", "seed"])
     grouped = rows.groupby("group", sort=False)
     first = grouped.first() if rows.empty else rows.drop_duplicates("group").set_index("group")
-    means = first[["method", "is_main", *names, "key", "requested", "effective_level"]].copy()
+    means = first[["method", "is_main", "method.name", *names, "key", "requested", "effective_level"]].copy()
     means[list(_AVERAGED)] = grouped[list(_AVERAGED)].mean()
     means["validation_accuracy_low"] = grouped["validation_accuracy"].min()
     means["validation_accuracy_high"] = grouped["validation_accuracy"].max()
