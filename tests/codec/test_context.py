@@ -6,6 +6,7 @@ from math import prod
 
 import numpy as np
 import pytest
+from bases import identity, wavelet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,6 @@ from wavesweep.codec.context import (
     spread,
 )
 from wavesweep.codec.range_coder import significance_probabilities
-from wavesweep.transform.basis import identity_basis, wavelet_basis
 
 SIZES = st.integers(0, 70)
 
@@ -128,7 +128,7 @@ def test_the_tables_are_monotonic_and_symmetric():
     ],
 )
 def test_planes_of_wavelet_bands_have_parents(shape, axes, levels):
-    basis = wavelet_basis(shape, axes, levels, "haar", "periodization")
+    basis = wavelet(shape, axes, levels, "haar", "periodization")
     bands = bands_of(basis)
     planes = planes_of(bands)
     assert [plane.shape for plane in planes] == [band.shape for band in basis.bands]
@@ -149,7 +149,7 @@ def test_planes_of_wavelet_bands_have_parents(shape, axes, levels):
 
 
 def test_above_takes_the_parent_over_each_symbol():
-    planes = planes_of(bands_of(wavelet_basis((8, 5), (0, 1), (2, 2), "haar", "periodization")))
+    planes = planes_of(bands_of(wavelet((8, 5), (0, 1), (2, 2), "haar", "periodization")))
     fine = planes[-1]
     parent = planes[fine.parent]
     values = np.arange(prod(parent.shape)).reshape(parent.shape)
@@ -161,10 +161,10 @@ def test_above_takes_the_parent_over_each_symbol():
 
 
 def test_planes_of_scalars_and_signals():
-    assert planes_of(bands_of(identity_basis(()))) == [Plane((1,))]
-    plane = planes_of(bands_of(identity_basis((5, 3, 2, 2))))[0]
+    assert planes_of(bands_of(identity(()))) == [Plane((1,))]
+    plane = planes_of(bands_of(identity((5, 3, 2, 2))))[0]
     assert (plane.rows, plane.columns, plane.grid) == (5, 12, (3, 2, 2))
-    line = planes_of(bands_of(identity_basis((7,))))[0]
+    line = planes_of(bands_of(identity((7,))))[0]
     assert (line.rows, line.columns, line.grid) == (7, 1, None)
 
 
@@ -176,7 +176,7 @@ def test_planes_of_scalars_and_signals():
 )
 def test_probabilities_stay_inside_and_above_zero(shape, share, seed):
     axes = tuple(range(len(shape)))
-    basis = wavelet_basis(shape, axes, (1,) * len(axes), "haar", "periodization")
+    basis = wavelet(shape, axes, (1,) * len(axes), "haar", "periodization")
     planes = planes_of(bands_of(basis))
     generator = np.random.default_rng(seed)
     symbols = [

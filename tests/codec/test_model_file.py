@@ -20,7 +20,8 @@ from wavesweep.codec.model_file import pack, unpack
 from wavesweep.codec.tensors import RawTensor, SameTensor, state_dict
 from wavesweep.errors import FileFormatError
 from wavesweep.quantization.symbols import CodedTensor, Prior, Steps
-from wavesweep.transform.basis import BasisSpec, make_basis
+from wavesweep.transform.bands import BasisSpec
+from wavesweep.transform.basis import make_basis
 
 RAW = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 

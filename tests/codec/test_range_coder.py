@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from bases import wavelet
 from examples import assert_same_symbols, band_tensors, planes, scrambled, sparse_symbols
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,6 @@ from wavesweep.codec.priors import CodedPrior, coded_prior
 from wavesweep.codec.range_coder import decode, decode_with_priors, encode
 from wavesweep.errors import FileFormatError
 from wavesweep.quantization.symbols import LARGEST, Prior
-from wavesweep.transform.basis import wavelet_basis
 
 
 def entropy_bytes(symbols):
@@ -96,7 +96,7 @@ def test_rows_of_their_own_magnitude_cost_less_than_the_entropy():
 
 
 def test_parents_that_are_significant_cost_their_children_less():
-    basis = wavelet_basis((64, 512), (1,), (3,), "haar", "periodization")
+    basis = wavelet((64, 512), (1,), (3,), "haar", "periodization")
     generator = np.random.default_rng(4)
     heavy = generator.random((64, 64)) < 0.1
     symbols = []
@@ -126,7 +126,7 @@ def test_the_bytes_never_change(version, expected):
     # Other bytes would mean files that cannot be read by what was released.
     matrix = sparse_symbols((37, 53))
     large = (scrambled(60) % (1 << 31) - (1 << 30)).clip(-LARGEST, LARGEST)
-    basis = wavelet_basis((6, 5, 9, 9), (0, 2, 3), (1, 2, 2), "bior2.2", "periodization")
+    basis = wavelet((6, 5, 9, 9), (0, 2, 3), (1, 2, 2), "bior2.2", "periodization")
     bands = [sparse_symbols(band.shape, 2 + band.level) for band in basis.bands]
     tensors = [
         ([Plane((37, 53))], [matrix]),

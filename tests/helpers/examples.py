@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from wavesweep.codec.context import planes_of
 from wavesweep.codec.tensors import RawTensor, SameTensor
 from wavesweep.quantization.symbols import Codebook, CodedTensor, Steps, Values
-from wavesweep.transform.basis import BasisSpec, make_basis
+from wavesweep.transform.bands import BasisSpec
+from wavesweep.transform.basis import make_basis
 
 CODERS = ("range", "huffman", "none")
 BASES = {

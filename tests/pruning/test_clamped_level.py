@@ -22,7 +22,7 @@ from wavesweep.settings.schema import (
     Settings,
     ThresholdSettings,
 )
-from wavesweep.transform.basis import BasisSpec
+from wavesweep.transform.bands import BasisSpec
 
 LEVELS = (1, 2, 3, 4, 5, "max")
 # All but Haar: its two taps are the only ones that fit into three values.

@@ -9,7 +9,7 @@ from wavesweep.experiment.coding import Coding, effective_threshold
 from wavesweep.pruning.allocation import lamp_scores
 from wavesweep.pruning.plan import plan_tensors
 from wavesweep.pruning.prune import METHODS, ArmSpec, prune
-from wavesweep.pruning.select import kept_count
+from wavesweep.pruning.selection import kept_count
 from wavesweep.settings.schema import (
     CodecSettings,
     LayerOverride,

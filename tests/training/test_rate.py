@@ -14,8 +14,9 @@ from wavesweep.codec.range_coder import encode
 from wavesweep.quantization.trainable import first_quantizer
 from wavesweep.training import rate
 from wavesweep.training.rate import RatePenalty, bit_table, group_norms
-from wavesweep.transform.basis import Band, make_basis
-from wavesweep.transform.basis import BasisSpec as Spec
+from wavesweep.transform.bands import Band
+from wavesweep.transform.bands import BasisSpec as Spec
+from wavesweep.transform.basis import make_basis
 
 
 def by_hand(symbols, band):

@@ -11,7 +11,7 @@ from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor, is_soun
 from wavesweep.errors import TrialError
 from wavesweep.quantization.quantize import quantize_small
 from wavesweep.quantization.symbols import CodedTensor
-from wavesweep.transform.basis import BasisSpec
+from wavesweep.transform.bands import BasisSpec
 
 
 def assemble(

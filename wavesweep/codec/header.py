@@ -11,7 +11,8 @@ from torch import Tensor
 from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor
 from wavesweep.errors import FileFormatError
 from wavesweep.quantization.symbols import Codebook, Steps
-from wavesweep.transform.basis import BasisSpec, make_basis
+from wavesweep.transform.bands import BasisSpec
+from wavesweep.transform.basis import make_basis
 
 # Elements of all tensors of a file together, unless the reader allows more: a hostile file cannot ask for more.
 MOST_ELEMENTS = 1 << 28

@@ -15,7 +15,8 @@ from wavesweep.codec.header import MOST_ELEMENTS, checked_entries, describe
 from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor
 from wavesweep.errors import FileFormatError
 from wavesweep.quantization.symbols import Codebook, CodedTensor, Prior, Reconstruction, Steps, Symbols, Values
-from wavesweep.transform.basis import BasisSpec, make_basis
+from wavesweep.transform.bands import BasisSpec
+from wavesweep.transform.basis import make_basis
 
 # Name of a coder to its pair of functions; the header names the coder.
 CODERS: dict[str, tuple[Callable[..., bytes], Callable[..., list[list[Symbols]]]]] = {

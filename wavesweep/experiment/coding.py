@@ -28,7 +28,8 @@ from wavesweep.settings.schema import RETRAININGS, CodecSettings, QuantizeSettin
 from wavesweep.shrink.stored import ShrunkFile, shrink_stored
 from wavesweep.training.interface import CheckpointPaths, Retrained, Start, Training
 from wavesweep.training.loop import retrain
-from wavesweep.transform.basis import Band, BasisSpec, identity_basis
+from wavesweep.transform.bands import Band, BasisSpec
+from wavesweep.transform.basis import make_basis
 
 # Halvings of the range of steps in the search for `max_drop`, and that range.
 _HALVINGS, _SMALLEST_SCALE, _LARGEST_SCALE = 10, 2.0**-8, 2.0**8
@@ -125,7 +126,7 @@ def _extras(spec: ArmSpec, coding: Coding, network: Network) -> list[PrunedTenso
         if is_small and parameter.requires_grad and name not in tied and name not in pruned:
             shape, values = tuple(parameter.shape), network.state[name]
             plan = TensorPlan(name, shape, True, "stored as symbols", view=shape)
-            bands = identity_basis(shape).bands
+            bands = make_basis(BasisSpec("identity"), shape).bands
             mask = torch.ones(parameter.numel(), dtype=torch.bool)
             found.append(PrunedTensor(plan, BasisSpec("identity"), bands, values, mask, values, 0.0))
     return found

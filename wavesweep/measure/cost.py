@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from wavesweep.runtime.attention import without_fused_attention
+from wavesweep.runtime.kernels import without_fused_attention
 
 # Images in a batch for the batch time.
 BATCH_SIZE = 64

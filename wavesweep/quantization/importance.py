@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from wavesweep.runtime.attention import without_fused_attention
-from wavesweep.runtime.cudnn import gradients_in_evaluation
+from wavesweep.runtime.kernels import gradients_in_evaluation, without_fused_attention
 
 Array = npt.NDArray[np.float64]
 # Random combinations of the outputs that are differentiated; their mean square is that of the whole Jacobian.

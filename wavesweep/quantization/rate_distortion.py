@@ -20,7 +20,7 @@ from wavesweep.quantization.quantize import as_coded, round_to_step, short_numbe
 from wavesweep.quantization.second_order import Block, Feedback, blocks_of
 from wavesweep.quantization.symbols import CodedTensor, Steps, Symbols
 from wavesweep.settings.schema import QuantizeSettings
-from wavesweep.transform.basis import Band
+from wavesweep.transform.bands import Band
 
 Array = npt.NDArray[np.float64]
 # Bands and their symbols to the probability that each symbol is not zero: the coder's model, given from outside.

@@ -17,7 +17,9 @@ from scipy.linalg import solve_triangular
 
 from wavesweep.pruning.prune import PrunedTensor
 from wavesweep.quantization.importance import LayerImportance
-from wavesweep.transform.basis import Band, Basis, make_basis, wavelet_basis
+from wavesweep.transform.bands import Band, Basis
+from wavesweep.transform.basis import make_basis
+from wavesweep.transform.wavelet import wavelet_basis
 
 Array = npt.NDArray[np.float64]
 
@@ -156,7 +158,7 @@ def blocks_of(tensor: PrunedTensor, importance: LayerImportance | None, damping:
         low = tuple(band for band in details if band.orientation[place] == "a")
         shape = (average, *columns.bands[0].shape[1:])
         left = [max(0, most - level) for most in spec.levels]
-        deeper = wavelet_basis(shape, spec.axes, left, spec.wavelet, spec.mode)
+        deeper = wavelet_basis(shape, replace(spec, levels=tuple(left)))
         found.append(block(high, rows, columns.hessian, carried_rows=average, later=Later(shape, deeper, low)))
         rows = rows[:average, :average]
         if low and level < unit_levels:

@@ -7,7 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from wavesweep.transform.basis import BasisSpec, make_basis
+from wavesweep.transform.bands import BasisSpec
+from wavesweep.transform.basis import make_basis
 
 Symbols = npt.NDArray[np.int32]
 # Largest magnitude of a symbol that a file can hold.

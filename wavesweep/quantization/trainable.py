@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from wavesweep.pruning.prune import PrunedTensor
 from wavesweep.quantization.quantize import as_coded, short_number
 from wavesweep.quantization.symbols import LARGEST, Codebook, CodedTensor, Reconstruction, Steps, Values
-from wavesweep.transform.basis import Band
+from wavesweep.transform.bands import Band
 
 # First step, in deviations, of a tensor that is all zero.
 _STEP_OF_ZEROS = 0.01

@@ -20,7 +20,7 @@ from torch import Tensor
 from wavesweep.quantization.symbols import Prior
 from wavesweep.quantization.trainable import StepQuantizer
 from wavesweep.training.domain import Coefficients
-from wavesweep.transform.basis import Band
+from wavesweep.transform.bands import Band
 
 # Steps of the optimizer between two counts of the symbols.
 REFRESH_STEPS = 50

@@ -1,0 +1,72 @@
+"""What all bases share: bands of coefficients, the basis itself, what describes it, and the identity.
+
+A basis turns a signal (a tensor of a fixed shape) into one vector of coefficients and back. `bands` say which
+slice of the vector is which subband, so that thresholds, statistics and entropy coding can use the structure.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Band:
+    """A subband: a contiguous slice of the coefficient vector.
+
+    `level` is 0 for a basis without levels. `orientation` has one letter per transformed axis: `a` for
+    approximation, `d` for detail, `-` where that axis was not split at this level.
+    """
+
+    level: int
+    orientation: str
+    shape: tuple[int, ...]
+    start: int
+    atom_norm: float = 1.0
+
+    @property
+    def slice(self) -> slice:
+        """Where the band lies in the coefficient vector."""
+        return slice(self.start, self.start + prod(self.shape))
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Analysis (signal to coefficient vector), synthesis (back), and the bands of the vector."""
+
+    analyse: Callable[[Tensor], Tensor]
+    synthesise: Callable[[Tensor], Tensor]
+    bands: tuple[Band, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of coefficients; with odd axes or some boundary modes more than the signal has samples."""
+        return sum(prod(band.shape) for band in self.bands)
+
+
+@dataclass(frozen=True)
+class BasisSpec:
+    """All that is needed to make a basis again: what a compressed file holds of it.
+
+    `kind` is a key of `basis.BASES`; `axes` are those that are transformed, `levels` the wavelet level of each; `name`
+    (the tensor's) and `seed` decide random matrices and permutations.
+    """
+
+    kind: str
+    axes: tuple[int, ...] = ()
+    wavelet: str = ""
+    levels: tuple[int, ...] = ()
+    mode: str = ""
+    seed: int = 0
+    name: str = ""
+
+
+def identity_basis(shape: Sequence[int], spec: BasisSpec) -> Basis:
+    """The coefficients are the samples themselves."""
+    shape = tuple(shape)
+    return Basis(
+        analyse=lambda signal: signal.reshape(-1),
+        synthesise=lambda coefficients: coefficients.reshape(shape),
+        bands=(Band(0, "", shape, 0),),
+    )
