@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 
 from wavesweep.codec.context import (
     LOG_ODDS,
-    MODELS,
     ONE,
     PROBABILITY,
     Batch,
-    Model,
     Plane,
     Significance,
     Tables,
@@ -34,10 +32,10 @@ def bands_of(basis):
     return [(band.level, band.orientation, band.shape) for band in basis.bands]
 
 
-@given(SIZES, SIZES, st.sampled_from(list(MODELS)))
-def test_batches_cover_each_symbol_once(rows, columns, version):
+@given(SIZES, SIZES)
+def test_batches_cover_each_symbol_once(rows, columns):
     seen = np.zeros((rows, columns), int)
-    for batch in batches(rows, columns, MODELS[version]):
+    for batch in batches(rows, columns):
         assert batch.rows.size
         assert batch.columns.size
         seen[batch.where] += 1
@@ -46,10 +44,8 @@ def test_batches_cover_each_symbol_once(rows, columns, version):
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (4, 1), (300, 784), (1, 1_000_000)])
 def test_the_number_of_batches_grows_with_the_logarithm(rows, columns):
-    number = len(batches(rows, columns, MODELS[1]))
-    assert number <= (np.log2(rows) + 1) * (np.log2(columns) + 1)
-    finer = len(batches(rows, columns, MODELS[2]))
-    assert finer <= (2 * np.log2(rows) + 1) * (2 * np.log2(columns) + 1)
+    number = len(batches(rows, columns))
+    assert number <= (2 * np.log2(rows) + 1) * (2 * np.log2(columns) + 1)
 
 
 @given(st.integers(0, 5000))
@@ -80,13 +76,6 @@ def test_other_edges_grow_by_half(count, first):
     edges = growing(count, first, 1)
     assert (edges[0], edges[-1]) == (0, count)
     assert all(later == earlier * 3 // 2 for earlier, later in pairwise(edges[1:-1]))
-
-
-def test_the_models_are_what_files_were_made_with():
-    assert {
-        1: Model(0, 0, 4, 0, 32, 12, (1, 1), False),
-        2: Model(16, 64, 2, 1 << 19, 4, 18, (1, 8), True),
-    } == MODELS
 
 
 def test_the_tables_are_what_files_were_made_with():
@@ -199,10 +188,10 @@ def test_long_runs_push_probabilities_to_the_edges_and_no_further():
 
 def test_learning_makes_a_dense_row_likelier():
     plane = Plane((40, 60))
-    model = Significance(plane, Tables(), None, None, MODELS[2])
+    model = Significance(plane, Tables(), None, None)
     symbols = np.zeros((40, 60), np.int64)
     symbols[7] = 1
-    for batch in batches(40, 60, MODELS[2]):
+    for batch in batches(40, 60):
         _, context = model.probabilities(batch)
         model.update(batch, context, symbols[batch.where])
     found, _ = model.probabilities(Batch(np.arange(40), np.arange(60)))
