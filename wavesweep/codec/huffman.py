@@ -1,7 +1,7 @@
 """The coding of Deep Compression (Han et al. 2016): relative indices and values, each with a Huffman code of its own.
 
 A symbol that is not zero is a pair of the number of zeros before it and its value. The number has 8 bits for
-convolutions and 5 for matrices; where more zeros come, a filler (a coded zero) takes their place. Codes are
+convolutions and 5 for matrices; where more zeros come, a filler (a coded zero) stands for them. Codes are
 canonical and at most 16 bits long, so a table is one length per entry.
 
 Per tensor: index bits (1 byte), number of pairs (4 bytes), then for indices and for values: lowest entry (4
@@ -96,9 +96,9 @@ def _encode_numbers(numbers: Ints) -> bytes:
     starts = np.cumsum(size) - size
     bits = np.zeros(int(size.sum()), np.uint8)
     code = codes[numbers - lowest]
-    for place in range(_LONGEST):
-        has = size > place
-        bits[starts[has] + place] = (code[has] >> (size[has] - 1 - place)) & 1
+    for position in range(_LONGEST):
+        has = size > position
+        bits[starts[has] + position] = (code[has] >> (size[has] - 1 - position)) & 1
     packed = np.packbits(bits).tobytes()
     return b"".join([_TABLE.pack(lowest, len(counts), len(table)), table, _SIZE.pack(len(packed)), packed])
 
