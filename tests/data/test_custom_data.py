@@ -194,7 +194,7 @@ def test_a_factory_that_cannot_be_called_is_named(target, message):
 
 
 def random_parts():
-    """Different each time, but for the seeds."""
+    """Different each time, except for the seeds."""
     numbers = [torch.rand(6, 4), torch.from_numpy(np.random.rand(6, 4)), torch.full((6, 4), random.random())]
     inputs = torch.cat([one.float() for one in numbers])
     return (inputs, torch.arange(18) % 3), (inputs[:6], torch.arange(6) % 3)

@@ -18,8 +18,10 @@ from wavesweep.codec.model_file import pack, unpack
 from wavesweep.codec.read import read
 from wavesweep.codec.tensors import state_dict
 from wavesweep.errors import FileFormatError, SettingsError
-from wavesweep.pruning.prune import METHODS
+from wavesweep.settings.registry import Method, rows
 from wavesweep.shrink.stored import shrink_stored
+
+METHODS = tuple(rows(Method))
 
 # Every weight is coded: what is zero before stays zero, as these methods keep the largest.
 ALL = ["method=magnitude", "threshold.percentile=30", "quantize.other=float32"]

@@ -6,13 +6,12 @@ import pywt
 
 from wavesweep.experiment.compressor import CompressionSettings
 from wavesweep.pruning.plan import TensorPlan
-from wavesweep.pruning.prune import METHODS, ArmSpec, has_bands
+from wavesweep.pruning.prune import ArmSpec, has_bands
 from wavesweep.settings import registry
 from wavesweep.settings.effective import (
     effective_quantization,
     effective_retraining,
     effective_threshold,
-    uses_basis_with_levels,
 )
 from wavesweep.settings.keys import differences, hash_of
 from wavesweep.settings.registry import Threshold
@@ -47,10 +46,11 @@ def shared_key(spec: ArmSpec, baseline_key: str, settings: CompressionSettings) 
 
 
 def _content(spec: ArmSpec, baseline_key: str, settings: CompressionSettings) -> dict[str, Any]:
-    method = METHODS[spec.method]
-    uses_wavelet = uses_basis_with_levels(spec.method)
+    method = registry.row(registry.Method, spec.method)
+    basis = registry.row(registry.Basis, method.basis)
+    uses_wavelet = basis.has_levels
     threshold = effective_threshold(spec.threshold, spec.method, [plan.percentile for plan in spec.plans])
-    seeded = method.basis in ("rotation", "shuffled") or method.score == "random"
+    seeded = basis.is_seeded or registry.row(registry.Score, method.score).is_seeded
     rule: dict[str, Any]
     if spec.kept is None:
         rule = {"rule": spec.threshold.rule, "number": rule_number(spec), **_allocation(spec)}

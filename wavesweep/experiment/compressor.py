@@ -149,7 +149,7 @@ def _extras(spec: ArmSpec, settings: CompressionSettings, network: TrainedNetwor
         if is_small and parameter.requires_grad and name not in tied and name not in pruned:
             shape, values = tuple(parameter.shape), network.state[name]
             plan = TensorPlan(name, shape, True, "stored as symbols", view=shape)
-            bands = identity_basis(shape).bands
+            bands = identity_basis(shape, BasisSpec("identity")).bands
             mask = torch.ones(parameter.numel(), dtype=torch.bool)
             found.append(PrunedTensor(plan, BasisSpec("identity"), bands, values, mask, values, 0.0))
     return found

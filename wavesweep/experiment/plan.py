@@ -10,8 +10,9 @@ from wavesweep.codec.header import unstorable
 from wavesweep.errors import SettingsError, TrialError
 from wavesweep.experiment.baseline import Workload
 from wavesweep.pruning.plan import TensorPlan, plan_tensors, transforms_nothing
-from wavesweep.pruning.prune import METHODS, ArmSpec
+from wavesweep.pruning.prune import ArmSpec
 from wavesweep.pruning.sensitivity import check_workload, curves_for, read_table
+from wavesweep.settings import registry
 from wavesweep.settings.effective import MATCHES_NO_TENSOR, uses_basis_with_levels
 from wavesweep.settings.schema import LayersSettings, Settings
 
@@ -29,8 +30,8 @@ def plan_pruned(
     pruned = [plan for plan in plans if plan.pruned]
     if not pruned:
         raise TrialError("no tensor is selected for pruning; change layers.types, layers.include or layers.exclude")
-    method = settings.method.name
-    if uses_basis_with_levels(method) and not METHODS[method].level_limit and transforms_nothing(pruned):
+    method = registry.row(registry.Method, settings.method.name)
+    if uses_basis_with_levels(method.name) and not method.level_limit and transforms_nothing(pruned):
         longest = max((plan.view[axis] for plan in pruned for axis in plan.axes), default=0)
         raise TrialError(
             f"wavelet {settings.wavelet} at level {settings.level} with layout {settings.layout} transforms nothing: "
@@ -104,7 +105,7 @@ def transform_notes(plans: Sequence[TensorPlan], settings: Settings) -> list[str
     method = settings.method.name
     if not uses_basis_with_levels(method):
         return []
-    clamped = bool(METHODS[method].level_limit)
+    clamped = bool(registry.row(registry.Method, method).level_limit)
     if clamped and transforms_nothing(plans):
         return [f"nothing was transformed: method={method} left no tensor a level, which is magnitude pruning"]
     notes = []

@@ -129,11 +129,11 @@ def load_checkpoint(model: nn.Module, path: str) -> None:
 
 def _tied(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What a checkpoint lacks since it is tied to what it has: `safetensors.torch.save_model` stores one of them."""
-    places = {(own[name].data_ptr(), own[name].shape): state[name] for name in own.keys() & state.keys()}
+    memory = {(own[name].data_ptr(), own[name].shape): state[name] for name in own.keys() & state.keys()}
     return {
-        name: places[place]
+        name: memory[where]
         for name, tensor in own.items()
-        if name not in state and tensor.numel() and (place := (tensor.data_ptr(), tensor.shape)) in places
+        if name not in state and tensor.numel() and (where := (tensor.data_ptr(), tensor.shape)) in memory
     }
 
 

@@ -18,10 +18,6 @@ from wavesweep.settings import registry
 from wavesweep.settings.registry import Method
 from wavesweep.settings.schema import LayerOverride, LayersSettings, Settings
 
-# `auto` transforms spatial axes from this length on: shorter ones (3x3, 5x5, 7x7 kernels) allow most wavelets
-# no level at all, and their odd lengths grow by a fifth or more at each level.
-USEFUL_SPATIAL_LENGTH = 16
-
 # Their weights are (in, out, ...), all others' are (out, in, ...).
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _LAYER_TYPES: dict[str, tuple[type[nn.Module], ...]] = {
@@ -139,7 +135,7 @@ def _plan_signal(
 ) -> TensorPlan:
     override = _override(name, settings.layers.overrides)
     view = (shape[0], *grid) if grid else shape
-    layout, view, axes = _layout(override.layout or settings.layout, shape, view)
+    layout, view, axes = registry.row(registry.Layout, override.layout or settings.layout).load()(shape, view)
     wavelet = override.wavelet or settings.wavelet
     level = override.level if override.level is not None else settings.level
     taps = pywt.Wavelet(wavelet).dec_len
@@ -151,23 +147,6 @@ def _plan_signal(
         levels.append(most if level == "max" else min(level, most))
     plan = TensorPlan(name, shape, True, reason, layout, view, axes, wavelet, level, tuple(levels))
     return replace(plan, percentile=override.percentile, bits=override.bits)
-
-
-def _layout(layout: str, shape: tuple[int, ...], view: tuple[int, ...]) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
-    """The layout's name once `auto` is decided, the signal's shape, and the axes to transform.
-
-    Dimensions of a signal are (out, in, *spatial); a tensor of two dimensions has no spatial axes unless it is
-    the first linear layer, seen as (out, channels, height, width).
-    """
-    spatial = tuple(range(2, len(view)))
-    if layout == "auto":
-        useful = spatial and all(view[axis] >= USEFUL_SPATIAL_LENGTH for axis in spatial)
-        layout = "spatial" if useful else "channel"
-    if layout == "flat":
-        return layout, (prod(shape),), (0,)
-    if layout == "channel":
-        return layout, shape, tuple(range(min(2, len(shape))))
-    return layout, view, spatial if layout == "spatial" else tuple(range(len(view)))
 
 
 def _override(name: str, overrides: Sequence[LayerOverride]) -> LayerOverride:

@@ -47,9 +47,9 @@ _BASES = (
     ),
 )
 _SCORES = (
-    Score("magnitude", "absolute value", "wavesweep.pruning.scores:magnitude", is_magnitude=True),
-    Score("random", "random numbers", "wavesweep.pruning.scores:random", is_seeded=True),
-    Score("unit", "L2 norm of the whole unit", "wavesweep.pruning.scores:unit", is_of_units=True),
+    Score("magnitude", "absolute value", "wavesweep.pruning.scores:magnitude_scores", is_magnitude=True),
+    Score("random", "random numbers", "wavesweep.pruning.scores:random_scores", is_seeded=True),
+    Score("unit", "L2 norm of the whole unit", "wavesweep.pruning.scores:unit_scores", is_of_units=True),
 )
 _METHODS = (
     Method("wavelet", "wavelet coefficients by magnitude", basis="wavelet"),
@@ -110,7 +110,7 @@ _LAYOUTS = (
         "wavesweep.transform.layout:spatial",
     ),
     Layout("channel", "outputs and inputs", "wavesweep.transform.layout:channel"),
-    Layout("all", "all axes", "wavesweep.transform.layout:every"),
+    Layout("all", "all axes", "wavesweep.transform.layout:every_axis"),
     Layout("flat", "all weights in one row", "wavesweep.transform.layout:flat"),
 )
 _TRAINING = ("optimizer", "learning_rate", "weight_decay", "batch_size", "augment", "precision")
@@ -163,7 +163,7 @@ _QUANTIZERS = (
     Quantizer(
         "none",
         "coefficients as floating-point numbers",
-        "wavesweep.quantization.quantize:as_floats",
+        "wavesweep.quantization.quantize:floats",
         uses=("coefficients", *_SHARED_STORAGE),
     ),
     Quantizer(

@@ -17,7 +17,7 @@ from wavesweep.errors import TrialError
 from wavesweep.measure.quality import evaluate
 from wavesweep.quantization.symbols import CodedTensor
 from wavesweep.quantization.trainable import coded_as_plain, coded_from_plain
-from wavesweep.runtime.cudnn import deterministic_convolutions
+from wavesweep.runtime.kernels import deterministic_convolutions
 from wavesweep.runtime.progress import Meter
 from wavesweep.runtime.seeding import seeded
 from wavesweep.settings.schema import RetrainSettings

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from wavesweep.data.splits import Dataset, StoredImages
 from wavesweep.errors import TrialError
 from wavesweep.measure.quality import evaluate
-from wavesweep.runtime.cudnn import deterministic_convolutions
+from wavesweep.runtime.kernels import deterministic_convolutions
 from wavesweep.runtime.progress import Meter
 from wavesweep.runtime.records import write_atomically
 from wavesweep.runtime.seeding import reseed, seeded

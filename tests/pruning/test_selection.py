@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 import pywt
 import torch
+from bases import wavelet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavesweep.pruning import select
-from wavesweep.settings.schema import ThresholdSettings
-from wavesweep.transform.basis import Band, wavelet_basis
+from wavesweep.pruning.plan import TensorPlan
+from wavesweep.pruning.scores import AnalysedTensor, magnitude_scores, random_scores, unit_scores
+from wavesweep.pruning.selection import keep_top, keep_top_units, soften
+from wavesweep.pruning.thresholds import Cut
+from wavesweep.settings import registry
+from wavesweep.transform.basis import Band
 
 # Few different values, so that ties are common; and values as they come.
 TIED = st.lists(st.integers(0, 3).map(float), min_size=1, max_size=60)
@@ -20,10 +24,15 @@ SCORES = st.lists(st.floats(0, 1e3, width=32), min_size=1, max_size=60)
 quick = settings(deadline=None)
 
 
-def cut(scores, percentile=80.0, finest=None, **threshold):
+def cut(rule, scores, number=None, finest=None):
     scores = torch.as_tensor(scores, dtype=torch.float32)
     finest = scores if finest is None else torch.as_tensor(finest, dtype=torch.float32)
-    return select.cut(scores, ThresholdSettings(**threshold), percentile, finest)
+    return registry.row(registry.Threshold, rule).load()(scores, number, finest)
+
+
+def analysed(values, bands=(), shape=(), name="fc1.weight", unit_axis=0):
+    plan = TensorPlan(name, tuple(shape), True, "", unit_axis=unit_axis)
+    return AnalysedTensor(plan, values.flatten(), bands)
 
 
 def best_by_sorting(scores, kept):
@@ -36,7 +45,7 @@ def best_by_sorting(scores, kept):
 @given(scores=TIED | SCORES, data=st.data())
 def test_exactly_the_best_are_kept(scores, data):
     kept = data.draw(st.integers(0, len(scores)))
-    mask = select.keep_top(torch.tensor(scores), kept)
+    mask = keep_top(torch.tensor(scores), kept)
     assert mask.dtype == torch.bool
     assert mask.shape == (len(scores),)
     assert mask.nonzero().flatten().tolist() == best_by_sorting(scores, kept)
@@ -46,14 +55,14 @@ def test_exactly_the_best_are_kept(scores, data):
 @given(scores=TIED | SCORES, percentiles=st.lists(st.floats(0, 100), min_size=2, max_size=6))
 def test_masks_are_nested_over_growing_percentiles(scores, percentiles):
     tensor = torch.tensor(scores)
-    masks = [select.keep_top(tensor, cut(scores, percentile).kept) for percentile in sorted(percentiles)]
+    masks = [keep_top(tensor, cut("percentile", scores, percentile).kept) for percentile in sorted(percentiles)]
     for looser, tighter in pairwise(masks):
         assert not (tighter & ~looser).any()
 
 
 def test_ties_are_broken_by_the_lower_index():
     scores = torch.tensor([1.0, 2.0, 1.0, 2.0, 1.0, 0.0])
-    masks = [select.keep_top(scores, kept).int().tolist() for kept in range(7)]
+    masks = [keep_top(scores, kept).int().tolist() for kept in range(7)]
     assert masks == [
         [0, 0, 0, 0, 0, 0],
         [0, 1, 0, 0, 0, 0],
@@ -68,7 +77,7 @@ def test_ties_are_broken_by_the_lower_index():
 @pytest.mark.parametrize("kept", [-1, 4])
 def test_an_impossible_count_is_refused(kept):
     with pytest.raises(ValueError, match=f"cannot keep {kept} of 3"):
-        select.keep_top(torch.ones(3), kept)
+        keep_top(torch.ones(3), kept)
 
 
 @pytest.mark.parametrize(
@@ -90,20 +99,20 @@ def test_an_impossible_count_is_refused(kept):
     ],
 )
 def test_percentiles_are_exact(percentile, count, kept):
-    assert cut(torch.zeros(count), percentile) == select.Cut(kept)
+    assert cut("percentile", torch.zeros(count), percentile) == Cut(kept)
 
 
 @quick
 @given(tenths=st.integers(0, 1000), count=st.integers(1, 500))
 def test_the_pruned_share_is_the_nearest_possible(tenths, count):
-    pruned = count - cut(torch.zeros(count), tenths / 10).kept
+    pruned = count - cut("percentile", torch.zeros(count), tenths / 10).kept
     assert abs(pruned - Fraction(tenths, 1000) * count) <= Fraction(1, 2)
 
 
 @quick
 @given(scores=TIED | SCORES, energy=st.floats(0.01, 1))
 def test_energy_keeps_the_fewest_that_hold_it(scores, energy):
-    kept = cut(scores, rule="energy", energy=energy).kept
+    kept = cut("energy", scores, energy).kept
     squares = np.sort(np.array(scores, dtype=np.float32).astype(np.float64) ** 2)[::-1]
     wanted, slack = energy * squares.sum(), 1e-9 * squares.sum()
     assert squares[:kept].sum() >= wanted - slack
@@ -115,11 +124,11 @@ def test_energy_keeps_the_fewest_that_hold_it(scores, energy):
 
 @pytest.mark.parametrize(("energy", "kept"), [(0.0, 0), (0.5, 1), (0.64, 1), (0.65, 2), (0.96, 3), (0.97, 4), (1, 4)])
 def test_energy_of_four_coefficients(energy, kept):
-    assert cut([1, 2, 4, 2], rule="energy", energy=energy).kept == kept
+    assert cut("energy", [1, 2, 4, 2], energy).kept == kept
 
 
 def test_energy_of_zeros_keeps_none():
-    assert cut(torch.zeros(4), rule="energy", energy=0.9).kept == 0
+    assert cut("energy", torch.zeros(4), 0.9).kept == 0
 
 
 def test_universal_is_the_formula_of_donoho_and_johnstone():
@@ -128,7 +137,7 @@ def test_universal_is_the_formula_of_donoho_and_johnstone():
     scores = np.abs(np.concatenate([finest, rng.standard_normal(999)])).astype(np.float32)
     sigma = np.median(finest) / 0.6744897501960817
     threshold = sigma * np.sqrt(2 * np.log(4000))
-    result = cut(scores, rule="universal", finest=finest)
+    result = cut("universal", scores, finest=finest)
     assert sigma == pytest.approx(0.25, rel=0.05)  # the noise that was put in
     assert result.threshold == pytest.approx(threshold, rel=1e-6)
     assert result.kept == (scores >= threshold).sum()
@@ -137,13 +146,13 @@ def test_universal_is_the_formula_of_donoho_and_johnstone():
 
 def test_universal_keeps_what_is_not_zero_where_there_is_no_noise():
     scores = torch.tensor([0.0, 0.0, 0.0, 2.0, 0.5])
-    assert cut(scores, rule="universal", finest=torch.zeros(5)).kept == 2
+    assert cut("universal", scores, finest=torch.zeros(5)).kept == 2
 
 
 @quick
 @given(scores=TIED | SCORES, value=st.floats(0, 1e3, width=32))
 def test_absolute_keeps_what_reaches_the_value(scores, value):
-    result = cut(scores, rule="absolute", value=value)
+    result = cut("absolute", scores, value)
     assert result.kept == sum(score >= value for score in scores)
     assert result.threshold == value
 
@@ -153,7 +162,7 @@ def test_absolute_keeps_what_reaches_the_value(scores, value):
 def test_units_are_kept_whole_best_first_and_never_exceed_the_count(units, data):
     scores, sizes = (torch.tensor(column) for column in zip(*units, strict=True))
     kept = data.draw(st.integers(0, int(sizes.sum())))
-    mask = select.keep_top_units(scores.float(), sizes, kept)
+    mask = keep_top_units(scores.float(), sizes, kept)
     assert mask.shape == scores.shape
     assert int(sizes[mask].sum()) <= kept
     chosen = mask.nonzero().flatten().tolist()
@@ -165,8 +174,11 @@ def test_units_are_kept_whole_best_first_and_never_exceed_the_count(units, data)
 
 def test_unit_scores_are_the_norms_of_rows_and_filters():
     weight = torch.from_numpy(np.random.default_rng(0).standard_normal((4, 3, 2, 2)))
-    expected = np.sqrt((weight.numpy() ** 2).sum(axis=(1, 2, 3)))
-    np.testing.assert_allclose(select.unit_scores(weight).numpy(), expected)
+    for unit_axis in (0, 1):
+        others = tuple(axis for axis in range(4) if axis != unit_axis)
+        norms = np.sqrt((weight.numpy() ** 2).sum(axis=others, keepdims=True))
+        found = unit_scores(analysed(weight, shape=weight.shape, unit_axis=unit_axis), False, 0)
+        np.testing.assert_allclose(found.numpy(), np.broadcast_to(norms, weight.shape).ravel())
 
 
 @quick
@@ -176,28 +188,28 @@ def test_unit_scores_are_the_norms_of_rows_and_filters():
 )
 def test_soften_is_pywavelets_soft_threshold(values, threshold):
     coefficients = torch.tensor(values)
-    softened = select.soften(coefficients, coefficients.abs(), threshold)
+    softened = soften(coefficients, coefficients.abs(), threshold)
     expected = pywt.threshold(np.array(values), threshold, mode="soft")
     np.testing.assert_allclose(softened.numpy(), expected, atol=1e-5)
 
 
 def test_soften_moves_a_weighted_coefficient_in_proportion():
-    softened = select.soften(torch.tensor([1.0, -3.0]), torch.tensor([4.0, 6.0]), 3.0)
+    softened = soften(torch.tensor([1.0, -3.0]), torch.tensor([4.0, 6.0]), 3.0)
     np.testing.assert_allclose(softened.numpy(), [0.25, -1.5])
 
 
 def test_scores_are_magnitudes_weighted_by_the_norms_of_atoms():
     values = torch.tensor([1.0, -2.0, 3.0, -4.0])
     bands = (Band(1, "a", (2,), 0, 0.5), Band(1, "d", (2,), 2, 3.0))
-    assert select.magnitude_scores(values, bands, atom_norm=False).tolist() == [1, 2, 3, 4]
-    assert select.magnitude_scores(values, bands, atom_norm=True).tolist() == [0.5, 1, 9, 12]
+    assert magnitude_scores(analysed(values, bands), False, 0).tolist() == [1, 2, 3, 4]
+    assert magnitude_scores(analysed(values, bands), True, 0).tolist() == [0.5, 1, 9, 12]
     assert values.tolist() == [1, -2, 3, -4]
 
 
 def test_weighted_scores_are_the_norms_of_what_each_coefficient_adds():
-    basis = wavelet_basis((64,), (0,), (1,), "bior2.2", "periodization")
+    basis = wavelet((64,), (0,), (1,), "bior2.2", "periodization")
     values = basis.analyse(torch.from_numpy(np.random.default_rng(0).standard_normal(64)))
-    scores = select.magnitude_scores(values, basis.bands, atom_norm=True)
+    scores = magnitude_scores(analysed(values, basis.bands), True, 0)
     for index in (0, 20, 40, 63):
         alone = torch.zeros_like(values)
         alone[index] = values[index]
@@ -205,8 +217,11 @@ def test_weighted_scores_are_the_norms_of_what_each_coefficient_adds():
 
 
 def test_random_scores_follow_from_seed_and_name():
-    scores = select.random_scores(1000, 0, "fc1.weight")
-    assert torch.equal(scores, select.random_scores(1000, 0, "fc1.weight"))
-    assert not torch.equal(scores, select.random_scores(1000, 1, "fc1.weight"))
-    assert not torch.equal(scores, select.random_scores(1000, 0, "fc2.weight"))
+    def scores_of(seed, name):
+        return random_scores(analysed(torch.zeros(1000), name=name), False, seed)
+
+    scores = scores_of(0, "fc1.weight")
+    assert torch.equal(scores, scores_of(0, "fc1.weight"))
+    assert not torch.equal(scores, scores_of(1, "fc1.weight"))
+    assert not torch.equal(scores, scores_of(0, "fc2.weight"))
     assert 0.45 < scores.mean() < 0.55
