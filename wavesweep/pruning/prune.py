@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from wavesweep.errors import TrialError
 from wavesweep.pruning import allocation as allocate
 from wavesweep.pruning import select
 from wavesweep.pruning.plan import TensorPlan
+from wavesweep.runtime.finite import is_finite, not_finite
 from wavesweep.settings.schema import ThresholdSettings
 from wavesweep.transform.basis import Band, Basis, BasisSpec, canonical_name, make_basis
 
@@ -119,8 +119,8 @@ def prune(weights: Mapping[str, Tensor], spec: ArmSpec) -> PrunedArm:
     bases, coefficients = [], []
     for plan in spec.plans:
         weight = weights[plan.name]
-        if not bool(torch.isfinite(weight).all()):
-            raise TrialError(f"tensor {plan.name} holds NaN or infinity; check the training of the baseline")
+        if not is_finite(weight):
+            raise not_finite(plan.name)
         basis = build_basis(spec.method, plan, spec.boundary, spec.seed)
         bases.append(basis)
         coefficients.append(basis.analyse(weight.reshape(plan.view)))
