@@ -38,7 +38,7 @@ from wavesweep.settings.schema import (
 )
 from wavesweep.shrink.stored import ShrunkFile, shrink_stored
 from wavesweep.training.interface import CheckpointPaths, Retrained, Start, Training
-from wavesweep.training.loop import retrain
+from wavesweep.training.retrain import retrain
 from wavesweep.transform.basis import Band, BasisSpec, identity_basis
 
 # Halvings of the range of steps in the search for `max_drop`, and that range.

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wavesweep.codec.tensors import is_sound
 from wavesweep.errors import SettingsError
 from wavesweep.models.densenet import densenet_bc
 from wavesweep.models.pretrained import torchvision_model
 from wavesweep.models.resnet import cifar_resnet
 from wavesweep.runtime.factories import call_factory
+from wavesweep.runtime.finite import is_finite, is_storable
 from wavesweep.runtime.seeding import seeded
 from wavesweep.settings.schema import ModelSettings
 
@@ -122,7 +122,7 @@ def load_checkpoint(model: nn.Module, path: str) -> None:
         raise SettingsError(key, path, f"does not fit the model ({text})")
     weights = dict(model.named_parameters(remove_duplicate=False))
     for name in own:
-        if not (bool(torch.isfinite(state[name]).all()) if name in weights else is_sound(state[name])):
+        if not (is_finite(state[name]) if name in weights else is_storable(state[name])):
             raise SettingsError(key, path, f"tensor {name} holds NaN or infinity", "give another checkpoint")
     model.load_state_dict(state)
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wavesweep.errors import TrialError
 from wavesweep.pruning.allocation import Curve, Participant
 from wavesweep.pruning.plan import TensorPlan
 from wavesweep.pruning.scores import AnalysedTensor, for_each_weight, magnitude_scores
 from wavesweep.pruning.selection import keep_top, keep_top_units, kept_count, soften
 from wavesweep.pruning.thresholds import Cut
+from wavesweep.runtime.finite import is_finite, not_finite
 from wavesweep.settings import registry
 from wavesweep.settings.effective import uses_basis_with_levels
 from wavesweep.settings.schema import ThresholdSettings
@@ -105,8 +105,8 @@ def prune(weights: Mapping[str, Tensor], spec: ArmSpec) -> PrunedArm:
     bases, coefficients = [], []
     for plan in spec.plans:
         weight = weights[plan.name]
-        if not bool(torch.isfinite(weight).all()):
-            raise TrialError(f"tensor {plan.name} holds NaN or infinity; check the training of the baseline")
+        if not is_finite(weight):
+            raise not_finite(plan.name)
         basis = build_basis(spec.method, plan, spec.boundary, spec.seed)
         bases.append(basis)
         coefficients.append(basis.analyse(weight.reshape(plan.view)))
