@@ -1,6 +1,5 @@
 """What the command line does, for a notebook: compress a network, save it, load it again."""
 
-import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -9,14 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from wavesweep.cli.app import register
-from wavesweep.cli.composition import explain, settings_from
+from wavesweep.cli.composition import compose_settings
 from wavesweep.codec.header import unstorable
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import state_dict
@@ -32,8 +26,6 @@ from wavesweep.pruning.sensitivity import curves_for, read_table
 from wavesweep.quantization.importance import LayerImportance, layer_importance
 from wavesweep.runtime.records import write_atomically
 from wavesweep.settings.effect import idle_notes
-from wavesweep.settings.rules import check
-from wavesweep.settings.schema import Settings, config_directory
 from wavesweep.training.interface import CheckpointPaths, Training
 
 
@@ -84,7 +76,7 @@ def compress(
         raise SettingsError("overrides", overrides, "must be a list of settings", f"give [{overrides!r}]")
     if not isinstance(overrides, Sequence) or not all(isinstance(override, str) for override in overrides):
         raise SettingsError("overrides", overrides, "must be a list of settings, such as ['level=2']")
-    settings = _settings(overrides)
+    settings = compose_settings(overrides)
     if settings.quantize.max_drop is not None:
         raise SettingsError("quantize.max_drop", settings.quantize.max_drop, "needs a data set", "use the command line")
     check_model(model, settings)
@@ -159,24 +151,6 @@ def compress(
     coding = Coding(settings.retrain, settings.quantize, settings.codec, settings.seed, settings.shrink)
     known = Network(network, state, importance, accuracy, training, tuple(input_shape))
     return CompressedModel(code_arm(spec, coding, known).content)
-
-
-def _settings(overrides: Sequence[str]) -> Settings:
-    register()
-    others = GlobalHydra.instance().hydra  # the caller may be a Hydra application itself
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(config_directory())):
-            settings = settings_from(compose("config", list(overrides)))
-    except (HydraException, OmegaConfBaseException) as error:
-        text = explain(error)
-        if found := re.match(r"(\S+): several values need a sweep", text):  # whose command line is of no use here
-            text = f"{found[1]}: must be one value; call compress for each"
-        raise SettingsError.from_text(text) from None
-    finally:
-        GlobalHydra.instance().hydra = others
-    check(settings)
-    return settings
 
 
 def save(compressed: CompressedModel, path: str | Path) -> int:

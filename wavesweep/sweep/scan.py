@@ -1,8 +1,8 @@
 """The sensitivity scan: prune one tensor at a time, and write what each costs as a table.
 
-It takes the place of Hydra's sweeper in `experiment=sensitivity`. The points of its grid that differ in
-`threshold.percentile` only are one scan. Every measured point has a record of its own, so a killed scan goes on
-where it stopped, a finer grid measures only what is new, and several processes can share one.
+The points of a grid that differ in `threshold.percentile` only are one scan. Every measured point has a record of its
+own, so a killed scan continues where it stopped, a finer grid measures only what is new, and several processes can
+share one.
 """
 
 from collections.abc import Sequence
@@ -14,21 +14,68 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from wavesweep.errors import BusyError
+from wavesweep.errors import BusyError, SettingsError
 from wavesweep.experiment.arm_keys import arm_key
 from wavesweep.experiment.arms import EvaluationContext, make_context
 from wavesweep.experiment.baseline import load_workload, obtain_baseline
 from wavesweep.experiment.coding import code_arm
+from wavesweep.experiment.inputs import input_digests
 from wavesweep.experiment.prepare import choose_device, plan_pruned
 from wavesweep.pruning.prune import ArmSpec
 from wavesweep.pruning.sensitivity import table_csv
-from wavesweep.runtime.progress import Meter
+from wavesweep.runtime.progress import Meter, logging_enabled
 from wavesweep.runtime.records import once, read_json, write_atomically
-from wavesweep.settings.keys import hash_of
+from wavesweep.settings.keys import hash_of, trial_key
 from wavesweep.settings.schema import Settings
+from wavesweep.sweep.point import check_ready, checked_points
 
 # Raise when a point would give another result than before.
 _SCAN_VERSION = 2
+
+
+def run_scans(composed: Sequence[tuple[tuple[str, ...], Settings]]) -> None:
+    """Run one scan for all points of a grid that differ in their percentile only.
+
+    Args:
+        composed: the overrides of each point, and the settings they make.
+
+    Raises:
+        SettingsError: a setting is wrong; nothing was trained.
+        TrialError: a baseline or a point cannot be computed; all points before are kept.
+        StoreError: records cannot be written.
+    """
+    scans: dict[str, tuple[Settings, set[float]]] = {}
+    for point in checked_points(composed):
+        _check_scan(point.settings)
+        threshold = replace(point.settings.threshold, percentile=0.0)
+        common = replace(point.settings, threshold=threshold, compare=[])
+        key = trial_key(common, input_digests(common))
+        scans.setdefault(key, (common, set()))[1].add(float(point.settings.threshold.percentile))
+    check_ready([settings for settings, _ in scans.values()], launcher=None)
+    for settings, percentiles in scans.values():
+        with logging_enabled(settings.progress):
+            scan(settings, sorted(percentiles))
+
+
+def _check_scan(settings: Settings) -> None:
+    """Refuse settings that have no effect on a scan and change what its result would mean."""
+    wanted: tuple[tuple[str, object, object], ...] = (
+        ("threshold.rule", settings.threshold.rule, "percentile"),
+        ("threshold.scope", settings.threshold.scope, "layer"),
+        ("threshold.allocation", settings.threshold.allocation, "uniform"),
+        ("retrain.name", settings.retrain.name, "none"),
+        ("shrink", settings.shrink, False),
+        ("export", settings.export, "none"),
+    )
+    for key, value, needed in wanted:
+        if value != needed:
+            allowed = f"must be {str(needed).lower()} with experiment=sensitivity"
+            raise SettingsError(key, value, allowed, "leave it out")
+    for override in settings.layers.overrides:
+        if override.percentile is not None:
+            key = f"layers.overrides[match={override.match}].percentile"
+            allowed = "has no effect on a scan of percentiles"
+            raise SettingsError(key, override.percentile, allowed, "leave it out, or the tensor by layers.exclude")
 
 
 def scan(settings: Settings, percentiles: Sequence[float]) -> None:
