@@ -124,7 +124,7 @@ def test_a_trial_that_was_told_is_not_touched_by_later_processes(join):
 def test_a_trial_without_an_owner_is_lost_as_its_process_was_killed_before_it_signed(join):
     with join() as study:
         asked = study.study.ask(SPACE)
-        study.study.enqueue_trial({"x": 0.25})
+        study.enqueue({"x": 0.25})
         popped = study.study._pop_waiting_trial_id()  # and killed before it has parameters
         assert popped is not None
     with join() as study:

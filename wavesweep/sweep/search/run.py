@@ -70,9 +70,7 @@ def search(points: Points, launcher: Launcher | None) -> None:
     directory = study_directory(base)
     url = storage_url(options.storage, directory)
     # Are all files there, whatever is chosen?
-    check_ready(
-        [points.settings(params) for params in points.space.probes()], launcher is None or launcher.is_on_this_machine
-    )
+    check_ready([points.settings(params) for params in points.space.probes()], launcher)
     space = points.space.distributions
     make_sampler(options.sampler, options.seed, (), space)  # an error before anything is made
     count = points_of(space)
