@@ -287,9 +287,10 @@ def test_a_multirun_point_may_add_arguments_of_the_users_own(hydra):
 
 def test_settings_are_composed_outside_of_any_application(hydra):
     assert same(compose_settings([]), Settings())
-    lines = ["model=lenet5", "level=1", "experiment=rate_lenet5", "model.arguments={width: 3}"]
+    lines = ["model=lenet5", "dataset=mnist", "level=1", "model.arguments={width: 3}"]
     assert same(compose_settings(lines), hydra.slow(lines))
     assert compose_settings(["search=pareto"]).search.name == "pareto"
+    assert compose_settings(["experiment=sensitivity", "experiment=rate_lenet5"]).retrain.name == "rate"
 
 
 @pytest.mark.parametrize(

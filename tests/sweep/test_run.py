@@ -20,8 +20,8 @@ from wavesweep.sweep.launch import LostError
 from wavesweep.sweep.monitor import SweepMonitor
 from wavesweep.sweep.point import Point, run_here
 from wavesweep.sweep.search import run
-from wavesweep.sweep.search.points import Points
 from wavesweep.sweep.search.run import search
+from wavesweep.sweep.search.space import Points
 
 pytestmark = pytest.mark.integration
 

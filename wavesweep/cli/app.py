@@ -15,11 +15,11 @@ from yaml import YAMLError
 from wavesweep.cli.composition import explain, register_configuration, settings_from, syntax_error
 from wavesweep.cli.hydra_internals import Problem, problem_of
 from wavesweep.cli.sweepers import register_sweepers
+from wavesweep.cli.tables import show_trials
 from wavesweep.errors import SettingsError, WavesweepError
 from wavesweep.runtime.signals import interrupted, listen
 from wavesweep.runtime.workers import init_worker
 from wavesweep.settings.schema import config_directory
-from wavesweep.sweep.table import print_trials
 
 # Errors with one line of their own; the files of a configuration are YAML, as text.
 _REPORTED = (WavesweepError, HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
@@ -46,7 +46,7 @@ def task(config: DictConfig) -> float:
             )
         record = run_trial(settings)
         if single:
-            print_trials([({}, record)], settings)
+            show_trials([({}, record)], settings)
         exported = export_trial(settings, record)
         if single and exported is not None:
             print(export_line(settings, record["key"], exported))

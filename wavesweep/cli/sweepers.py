@@ -16,7 +16,8 @@ from omegaconf import DictConfig
 
 from wavesweep.cli.composition import Composer, SweeperOption
 from wavesweep.cli.launchers import sweep_launcher
-from wavesweep.errors import SettingsError
+from wavesweep.cli.tables import show_counts, show_scan, show_search, show_trials
+from wavesweep.errors import SettingsError, TrialError
 from wavesweep.runtime.progress import logging_enabled
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.grid import run_grid
@@ -61,7 +62,12 @@ class GridSweeper(_OwnSweeper):
             TrialError: some trials failed; all others are done and shown.
             StoreError: records cannot be written.
         """
-        run_grid(self._grid(arguments), arguments, self._sweep_launcher)
+        result = run_grid(self._grid(arguments), arguments, self._sweep_launcher)
+        show_trials(result.entries, result.settings)
+        result.write_table()
+        show_counts(result)
+        if result.problems:
+            raise TrialError(f"{'; '.join(result.problems)}; retry_failed=true runs them again")
 
 
 class SearchSweeper(_OwnSweeper):
@@ -76,12 +82,12 @@ class SearchSweeper(_OwnSweeper):
             StoreError: records or the study cannot be written.
         """
         from wavesweep.cli.search_space import parse_space
-        from wavesweep.sweep.search.points import Points
         from wavesweep.sweep.search.run import search
+        from wavesweep.sweep.search.space import Points
 
         points = Points.checked(parse_space(self._parsed(arguments)), self._composer.settings)
         with logging_enabled(points.base.progress):
-            search(points, self._sweep_launcher)
+            search(points, self._sweep_launcher, show_search)
 
 
 class SensitivitySweeper(_OwnSweeper):
@@ -101,7 +107,8 @@ class SensitivitySweeper(_OwnSweeper):
             name = type(self.launcher).__name__
             allowed = "runs no sensitivity scan, which is one process's"
             raise SettingsError("hydra/launcher", name, allowed, "leave it out; several processes can share a scan")
-        run_scans(self._grid(arguments))
+        for result in run_scans(self._grid(arguments)):
+            show_scan(result)
 
 
 def register_sweepers() -> None:

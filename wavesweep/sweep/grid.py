@@ -1,4 +1,4 @@
-"""The grid sweep: check every point first, run what is not there yet, then show all of it.
+"""The grid sweep: check every point first, run what is not there yet, then tell what became of all of it.
 
 Records decide what is done, so a killed sweep continues where it stopped, and several processes can share one.
 """
@@ -7,11 +7,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wavesweep.errors import BusyError, ShortMemoryError, TrialError
+from wavesweep.errors import BusyError, ShortMemoryError
 from wavesweep.experiment.export_files import export_problems, lacks_export
 from wavesweep.runtime.records import read_json, write_atomically, write_json
 from wavesweep.settings.keys import hash_of
@@ -19,13 +19,35 @@ from wavesweep.settings.schema import Settings
 from wavesweep.sweep.launch import Launcher, LostError, Outcome, pace, unrecorded
 from wavesweep.sweep.monitor import SweepMonitor
 from wavesweep.sweep.point import Point, check_ready, checked_points, run_points
-from wavesweep.sweep.table import Entry, print_trials, rows_as_csv, table_rows
+from wavesweep.sweep.table import Entry, rows_as_csv, table_rows
+
+
+@dataclass(frozen=True)
+class GridResult:
+    """What became of a grid: an entry per point in their order, and counts of its different trials."""
+
+    entries: tuple[Entry, ...]
+    settings: Settings  # of the first point
+    trials: int
+    failed: int
+    done_before: int  # before this run
+    equal: int  # points whose arms are those of another
+    table: Path
+    problems: tuple[str, ...]  # what did not succeed, in words
+
+    def write_table(self) -> None:
+        """Write the table of all points.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        write_atomically(self.table, rows_as_csv(table_rows(self.entries)).encode())
 
 
 def run_grid(
     composed: Sequence[tuple[tuple[str, ...], Settings]], arguments: Sequence[str], launcher: Launcher | None
-) -> None:
-    """Run all points of a grid and print their table.
+) -> GridResult:
+    """Run all points of a grid that have no record yet.
 
     Args:
         composed: the overrides of each point, and the settings they make.
@@ -34,7 +56,6 @@ def run_grid(
 
     Raises:
         SettingsError: a point's settings are wrong; nothing was trained.
-        TrialError: some trials failed; all others are done and shown.
         StoreError: records cannot be written.
     """
     points = checked_points(composed)
@@ -56,7 +77,7 @@ def run_grid(
                 monitor.cached(record, names[key])
         with_lines = points[0].settings.progress and not monitor.has_bar
         reasons = run_left(left, launcher, names if with_lines else {})
-    _summarise(points, sum(record is not None and "failed" not in record for record in found.values()), reasons)
+    return _result(points, sum(record is not None and "failed" not in record for record in found.values()), reasons)
 
 
 def run_left(points: Sequence[Point], launcher: Launcher | None, names: Mapping[str, str]) -> dict[str, str]:
@@ -150,27 +171,16 @@ def _describe(points: Sequence[Point], arguments: Sequence[str]) -> None:
         write_json(path, now)
 
 
-def _summarise(points: Sequence[Point], finished_before: int, reasons: Mapping[str, str]) -> None:
-    """Print the table of all points and write it; raise if some failed."""
+def _result(points: Sequence[Point], done_before: int, reasons: Mapping[str, str]) -> GridResult:
+    """What became of all points."""
     entries: list[Entry] = []
     for point in points:
         swept = dict(line.partition("=")[::2] for line in point.overrides)
         entries.append((swept, point.record() or {"failed": reasons.get(point.key, "no record was written")}))
-    settings = points[0].settings
-    print_trials(entries, settings)
-    outputs = Path(settings.paths.outputs)
-    table_path = _directory(points) / "trials.csv"
-    rows = table_rows(entries)
-    write_atomically(table_path, rows_as_csv(rows).encode())
+    settings, table = points[0].settings, _directory(points) / "trials.csv"
     keys = list(dict.fromkeys(point.key for point in points))
-    failed = {point.key for point, (_, record) in zip(points, entries, strict=True) if "failed" in record}
-    same = sum(row.get("note", "").startswith("=") for row in rows)
-    print(
-        f"{len(keys)} trials: {len(keys) - len(failed)} done ({finished_before} of them before this run), "
-        f"{len(failed)} failed" + (f"; {same} equal to another, not computed again" if same else "")
-    )
-    print(f"records: {outputs / 'runs'}   table: {table_path}")
-    problems = [f"{len(failed)} of {len(keys)} trials failed, see the table"] if failed else []
+    failed = len({point.key for point, (_, record) in zip(points, entries, strict=True) if "failed" in record})
+    equal = sum(row.get("note", "").startswith("=") for row in table_rows(entries))
+    problems = [f"{failed} of {len(keys)} trials failed, see the table"] if failed else []
     problems += export_problems(settings, keys, reasons)
-    if problems:
-        raise TrialError(f"{'; '.join(problems)}; retry_failed=true runs them again")
+    return GridResult(tuple(entries), settings, len(keys), failed, done_before, equal, table, tuple(problems))

@@ -90,11 +90,11 @@ def run_points(
     more: Sequence[str] = (),
     ran: Callable[[Sequence[Outcome]], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Run the points and return what became of them, in their order.
+    """Run the points by the launcher, or in this process for None; what became of them, in their order.
 
     Args:
-        points: to run; none may be there.
-        launcher: of the jobs; None for this process.
+        points: to run; there may be none.
+        launcher: of the jobs.
         on_busy: what to do with a trial that another process computes: wait or skip.
         more: overrides of a launcher's jobs beside those of the points.
         ran: called with all outcomes so far after each point of this process.

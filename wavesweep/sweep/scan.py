@@ -5,20 +5,16 @@ own, so a killed scan continues where it stopped, a finer grid measures only wha
 share one.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from wavesweep.errors import BusyError, SettingsError
-from wavesweep.experiment.arm_keys import arm_key
+from wavesweep.experiment.alone import alone_path, alone_row, measure_alone
 from wavesweep.experiment.arms import EvaluationContext, make_context
 from wavesweep.experiment.baseline import load_workload, obtain_baseline
-from wavesweep.experiment.coding import code_arm
 from wavesweep.experiment.inputs import input_digests
 from wavesweep.experiment.prepare import choose_device, plan_pruned
 from wavesweep.pruning.prune import ArmSpec
@@ -29,11 +25,18 @@ from wavesweep.settings.keys import hash_of, trial_key
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.point import check_ready, checked_points
 
-# Raise when a point would give another result than before.
-_SCAN_VERSION = 2
+
+@dataclass(frozen=True)
+class ScanResult:
+    """What a scan measured: a row per tensor and percentile, percentiles in order within each tensor."""
+
+    settings: Settings
+    rows: tuple[dict[str, Any], ...]
+    found_before: int
+    table: Path
 
 
-def run_scans(composed: Sequence[tuple[tuple[str, ...], Settings]]) -> None:
+def run_scans(composed: Sequence[tuple[tuple[str, ...], Settings]]) -> Iterator[ScanResult]:
     """Run one scan for all points of a grid that differ in their percentile only.
 
     Args:
@@ -54,7 +57,8 @@ def run_scans(composed: Sequence[tuple[tuple[str, ...], Settings]]) -> None:
     check_ready([settings for settings, _ in scans.values()], launcher=None)
     for settings, percentiles in scans.values():
         with logging_enabled(settings.progress):
-            scan(settings, sorted(percentiles))
+            result = scan(settings, sorted(percentiles))
+        yield result
 
 
 def _check_scan(settings: Settings) -> None:
@@ -78,8 +82,8 @@ def _check_scan(settings: Settings) -> None:
             raise SettingsError(key, override.percentile, allowed, "leave it out, or the tensor by layers.exclude")
 
 
-def scan(settings: Settings, percentiles: Sequence[float]) -> None:
-    """Measure every tensor of a network at every percentile, then print and write the table.
+def scan(settings: Settings, percentiles: Sequence[float]) -> ScanResult:
+    """Measure every tensor of a network at every percentile, and write the table.
 
     Raises:
         TrialError: the baseline or a point cannot be computed; all points before are kept.
@@ -96,19 +100,12 @@ def scan(settings: Settings, percentiles: Sequence[float]) -> None:
         for plan in plans
         for percentile in percentiles
     ]
-    paths = [_record_path(spec, context) for spec in specs]
+    paths = [alone_path(spec, context) for spec in specs]
     found_before = _measure_all(specs, paths, context, settings.progress)
-    rows = [_row(spec, read_json(path) or {}, settings, context) for spec, path in zip(specs, paths, strict=True)]
+    rows = [alone_row(spec, read_json(path) or {}, settings, context) for spec, path in zip(specs, paths, strict=True)]
     table_path = outputs / "sensitivity" / hash_of([path.parent.name for path in paths]) / "table.csv"
     write_atomically(table_path, table_csv(rows))
-    _print(rows, settings)
-    print(f"{len(specs)} points: {found_before} of them measured before this run   table: {table_path}")
-    print(f"use it with: threshold.allocation=sensitivity threshold.sensitivity={table_path}")
-
-
-def _record_path(spec: ArmSpec, context: EvaluationContext) -> Path:
-    key = hash_of([arm_key(spec, context.baseline.record["key"], context.coding), _SCAN_VERSION])
-    return context.outputs / "sensitivity" / "points" / key / "point.json"
+    return ScanResult(settings, tuple(rows), found_before, table_path)
 
 
 def _measure_all(specs: Sequence[ArmSpec], paths: Sequence[Path], context: EvaluationContext, shown: bool) -> int:
@@ -121,7 +118,7 @@ def _measure_all(specs: Sequence[ArmSpec], paths: Sequence[Path], context: Evalu
             busy = []
             for spec, path in missing:
                 try:
-                    point = once(path, partial(_measure, spec, context), wait=wait)
+                    point = once(path, partial(measure_alone, spec, context), wait=wait)
                 except BusyError:
                     busy.append((spec, path))
                     continue
@@ -129,61 +126,3 @@ def _measure_all(specs: Sequence[ArmSpec], paths: Sequence[Path], context: Evalu
                 meter.advance(text=f"{plan.name} at {plan.percentile:g} %: {100 * point['accuracy']:.2f} %")
             missing = busy
     return found_before
-
-
-def _measure(spec: ArmSpec, context: EvaluationContext, _directory: Path) -> dict[str, Any]:
-    """Validation accuracy and loss with one tensor pruned and coded, and the size of a file that holds it alone."""
-    name = spec.plans[0].name
-    network, whole = context.network(), context.baseline.state
-    alone = replace(
-        network,
-        state={name: whole[name]},
-        # What the quantiser asks about is the network with this one tensor changed.
-        importance=lambda names, _: network.importance(names, whole),
-        accuracy=lambda state: network.accuracy({**whole, **state}),
-    )
-    coded = code_arm(spec, context.coding, alone)
-    quality = context.quality({**whole, name: coded.tensors[0].weight()})
-    return {
-        "coefficients": coded.pruned.tensors[0].mask.numel(),
-        "kept": coded.pruned.kept[0],
-        "accuracy": quality["accuracy"],
-        "loss": quality["loss"],
-        "stored_bytes": len(coded.content),
-    }
-
-
-def _row(spec: ArmSpec, point: dict[str, Any], settings: Settings, context: EvaluationContext) -> dict[str, Any]:
-    plan, before = spec.plans[0], context.baseline.record["validation"]
-    return {
-        "model": settings.model.name,
-        "dataset": settings.dataset.name,
-        "seed": settings.seed,
-        "method": spec.method,
-        "wavelet": plan.wavelet,
-        "level": plan.requested_level,
-        "layout": plan.layout,
-        "tensor": plan.name,
-        "weights": plan.weights,
-        "percentile": plan.percentile,
-        "accuracy_lost": before["accuracy"] - point["accuracy"],
-        "baseline_accuracy": before["accuracy"],
-        "baseline_loss": before["loss"],
-        **point,
-    }
-
-
-def _print(rows: Sequence[dict[str, Any]], settings: Settings) -> None:
-    """Validation accuracy in %: a row per tensor, a column per percentile."""
-    console = Console(markup=False, emoji=False, width=10_000, no_color=True)
-    name, before = f"{settings.model.name} on {settings.dataset.name}", rows[0]["baseline_accuracy"]
-    console.print(f"baseline {name}, seed {settings.seed}: validation {100 * before:.2f} %", highlight=False)
-    percentiles = list(dict.fromkeys(row["percentile"] for row in rows))
-    table = Table(box=None, pad_edge=False)
-    for column in ("tensor", "coefficients", *(f"{percentile:g} %" for percentile in percentiles)):
-        table.add_column(column, justify="left" if column == "tensor" else "right")
-    for start in range(0, len(rows), len(percentiles)):
-        of_tensor = rows[start : start + len(percentiles)]
-        accuracies = (f"{100 * row['accuracy']:.2f}" for row in of_tensor)
-        table.add_row(of_tensor[0]["tensor"], f"{of_tensor[0]['coefficients']:,}", *accuracies)
-    console.print(table)

@@ -6,7 +6,7 @@ processes can share a study.
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,22 +17,28 @@ from optuna.trial import Trial
 
 from wavesweep.errors import SettingsError, ShortMemoryError, StoppedEarlyError, TrialError, WavesweepError
 from wavesweep.experiment.export_files import export_problems
+from wavesweep.experiment.objectives import Objective, limits_of, objectives_of, violations
 from wavesweep.runtime.records import RESULT_FILE, check_writable, read_json
 from wavesweep.runtime.signals import held_back, interrupted
+from wavesweep.runtime.study_storage import open_storage, reaching, storage_url
 from wavesweep.settings.keys import study_directory, trial_directory
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.launch import Launcher, LostError, Outcome, pace, unrecorded
 from wavesweep.sweep.monitor import SweepMonitor
-from wavesweep.sweep.objectives import Objective, limits_of, objectives_of, violations
 from wavesweep.sweep.point import Point, check_ready, run_points
-from wavesweep.sweep.search.files import BEST_FILE, HISTORY_FILE, rerun_command, write_results, write_study_json
-from wavesweep.sweep.search.points import Points
 from wavesweep.sweep.search.samplers import make_sampler, points_of, unvisited, visited
-from wavesweep.sweep.search.space import text_of
-from wavesweep.sweep.search.storage import open_storage, reaching, storage_url
+from wavesweep.sweep.search.space import Points, text_of
 from wavesweep.sweep.search.study import Counts, Description, SharedStudy, joined
-from wavesweep.sweep.search.summary import Summary, best_trials, measures_of, print_summary
+from wavesweep.sweep.search.summary import (
+    HISTORY_FILE,
+    Best,
+    Summary,
+    best_trials,
+    measures_of,
+    write_results,
+    write_study_json,
+)
 from wavesweep.sweep.search.warm_start import add_earlier_trials
 
 # Points that the study has are asked anew; after so many in a row the next is one that it has not, in a finite space,
@@ -52,12 +58,25 @@ class Job:
     was_there: bool
 
 
-def search(points: Points, launcher: Launcher | None) -> None:
+@dataclass(frozen=True)
+class SearchResult:
+    """A search at one moment: its front, its best trials, and what became of the `wanted` ones; `keys` vary."""
+
+    summary: Summary
+    best: tuple[Best, ...]
+    keys: tuple[str, ...]
+    counts: Counts
+    wanted: int
+    directory: Path
+
+
+def search(points: Points, launcher: Launcher | None, show: Callable[[SearchResult], None]) -> None:
     """Run the study that the settings of the points describe up to its number of trials, and show it.
 
     Args:
         points: of the space.
         launcher: of the trials; None for this process.
+        show: shows the result, at the end and when the search is interrupted.
 
     Raises:
         SettingsError: a setting is wrong, or the study exists with others; nothing was trained.
@@ -103,9 +122,9 @@ def search(points: Points, launcher: Launcher | None) -> None:
                 study.reopen(open_storage(url))
                 study.leave()
             if interrupted():
-                process.show()
+                show(process.result())
             raise
-        process.show()
+        show(process.result())
         problems = process.export_front()
         if failed := study.counts().failed:
             problems.append(f"{failed} of {wanted} trials failed, see {directory / HISTORY_FILE}; the others are kept")
@@ -267,27 +286,12 @@ class _Process:
         outcomes = dict(zip((point.key for point in points), run_points(points, None, "wait"), strict=True))
         return export_problems(self.base, list(outcomes), unrecorded(outcomes))
 
-    def show(self) -> None:
-        """Print the front and what became of the trials."""
-        study, base, wanted = self.study, self.base, self.wanted
+    def result(self) -> SearchResult:
+        """The search as it is now; its files are written."""
         summary = self._write()
-        counts = study.counts()
-        print_summary(
-            summary, best_trials(summary.trials, base.search.constraints), list(self.points.space.distributions)
-        )
-        parts = [f"{counts.complete} complete"]
-        cached = sum(bool(trial.user_attrs.get("cached")) for trial in summary.trials)
-        parts += [f"{cached} of them from records"] if cached else []
-        for number, text in (
-            (counts.pruned, "stopped early"),
-            (counts.failed, "failed"),
-            (counts.warm, "from earlier sweeps besides"),
-        ):
-            parts += [f"{number} {text}"] if number else []
-        print(f"{counts.ended} of {wanted} trials: {', '.join(parts)}")
-        has_best = (study.directory / BEST_FILE).exists()  # not before the first trial has ended
-        rerun = f"   rerun the best: {rerun_command(study.directory)}" if has_best else ""
-        print(f"study: {study.directory}{rerun}")
+        best = best_trials(summary.trials, self.base.search.constraints)
+        keys = tuple(self.points.space.distributions)
+        return SearchResult(summary, tuple(best), keys, self.study.counts(), self.wanted, self.study.directory)
 
 
 def _print_progress(counts: Counts, wanted: int, done: int, seconds: float, summary: Summary) -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from wavesweep.experiment.objectives import accuracy_drop, objectives_of, violations
 from wavesweep.settings.schema import OBJECTIVES, ConstraintSettings
-from wavesweep.sweep.objectives import accuracy_drop, objectives_of, violations
 
 ARM = {
     "validation": {"accuracy": 0.9, "f1": 0.8},

@@ -1,4 +1,4 @@
-"""What a search can maximise or minimise, read from the record of a trial: always the validation split."""
+"""What a sweep looks for, read from the record of a trial: objectives, constraints, the best; by the validation split."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,3 +91,31 @@ def limits_of(chosen: ConstraintSettings) -> ConstraintSettings:
 def prefers_small(limits: ConstraintSettings) -> bool:
     """Whether the smallest file is the best of those within the limits, or the most accurate one."""
     return limits.max_drop is not None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The best trial so far; its accuracy is that of the validation split. Greater `rank` is better."""
+
+    name: str
+    accuracy: float
+    drop: float
+    stored_bytes: int
+    rank: tuple[bool, float]
+
+    def __str__(self) -> str:
+        text = f"{self.stored_bytes:,} bytes, validation {100 * self.accuracy:.2f} % ({0.0 - self.drop:+.2f})"
+        return f"{text}, {self.name}"
+
+
+def candidate(record: Mapping[str, Any], name: str, limits: ConstraintSettings) -> Candidate:
+    """The trial of `record`: what is within the limits comes before what is not.
+
+    Of those within, the smaller file is better where accuracy is limited, else the more accurate one; of the others
+    always the more accurate one.
+    """
+    main = record["arms"][0]
+    accuracy, size = main["validation"]["accuracy"], main["stored_bytes"]
+    fits = max(violations(record, limits).values(), default=0.0) <= 0
+    rank = (fits, -size if fits and prefers_small(limits) else accuracy)
+    return Candidate(name, accuracy, accuracy_drop(record), size, rank)
