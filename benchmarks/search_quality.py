@@ -26,11 +26,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 
-from wavesweep.cli.app import config_directory, register
-from wavesweep.cli.composition import settings_from
+from wavesweep.cli.composition import compose_settings
 from wavesweep.experiment.arms import EvaluationContext, make_context
 from wavesweep.experiment.baseline import load_workload, obtain_baseline
 from wavesweep.experiment.compressor import compress_arm
@@ -111,9 +109,7 @@ def of_grid(data: str, outputs: Path) -> NDArray[np.float64]:
 
 @cache
 def common_settings() -> Settings:
-    register()
-    with initialize_config_dir(str(config_directory())):
-        return settings_from(compose("config", [*SUBJECT, "compare=[]"]))
+    return compose_settings([*SUBJECT, "compare=[]"])
 
 
 def settings_of(point: str, data: str, outputs: Path) -> Settings:

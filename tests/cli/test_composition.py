@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import open_dict
 
-from wavesweep.cli.app import register
-from wavesweep.cli.composition import Composer, explain, settings_from
+from wavesweep.cli.composition import Composer, compose_settings, explain, register_configuration, settings_from
 from wavesweep.errors import SettingsError
 from wavesweep.settings.registry import Layout, Method, options, rows
 from wavesweep.settings.rules import check
@@ -43,7 +42,7 @@ class Hydra:
         return settings_from(config)
 
     def fast(self, lines):
-        return self.composer.settings([self.parser.parse_override(line) for line in lines])
+        return self.composer.settings(lines)
 
 
 @contextmanager
@@ -59,7 +58,7 @@ def one_line(key):
 
 @pytest.fixture(scope="module")
 def hydra():
-    register()
+    register_configuration()
     with initialize_config_dir(config_dir=str(config_directory())):
         yield Hydra()
 
@@ -150,7 +149,7 @@ def test_points_of_the_same_groups_are_composed_from_files_once(hydra, monkeypat
     monkeypatch.setattr(hydra.loader, "load_sweep_config", lambda *args: calls.append(1) or original(*args))
     for model in ("lenet5", "mlp"):
         for level in range(1, 6):
-            composer.settings([hydra.parser.parse_override(line) for line in (f"model={model}", f"level={level}")])
+            composer.settings([f"model={model}", f"level={level}"])
     assert len(calls) == 2
 
 
@@ -288,3 +287,28 @@ def test_an_error_of_the_operating_system_names_the_file():
 def test_a_multirun_point_may_add_arguments_of_the_users_own(hydra):
     for lines in (["+model.arguments.width=3"], ["model.arguments.width=3"], ["model.arguments={width: 3}"]):
         assert hydra.fast(lines).model.arguments == {"width": 3}
+
+
+def test_settings_are_composed_outside_of_any_application(hydra):
+    assert same(compose_settings([]), Settings())
+    lines = ["model=lenet5", "dataset=mnist", "level=1", "model.arguments={width: 3}"]
+    assert same(compose_settings(lines), hydra.slow(lines))
+    assert compose_settings(["search=pareto"]).search.name == "pareto"
+    assert compose_settings(["experiment=sensitivity", "experiment=rate_lenet5"]).retrain.name == "rate"
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("level=0", "level=0: must be an integer >= 1, or max"),
+        ("levle=1", "levle: there is no such key; did you mean level?"),
+        ("model=resnet19", "model=resnet19: must be one of custom, "),
+        ("level=1,2", "level=1,2: must be one value; call compress for each"),
+        ("compare=[unit", "compare=[unit: cannot be parsed; write key=value"),
+    ],
+)
+def test_composing_outside_of_any_application_refuses_in_one_line(line, text):
+    with pytest.raises(SettingsError) as raised:
+        compose_settings([line])
+    assert str(raised.value).startswith(text)
+    assert "\n" not in str(raised.value)

@@ -6,12 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision
-from hydra import compose, initialize_config_dir
 
-from wavesweep.cli.app import register
-from wavesweep.cli.composition import settings_from
+from wavesweep.cli.composition import compose_settings
 from wavesweep.experiment.trial import run_trial
-from wavesweep.settings.schema import config_directory
 
 NETWORK = ("model=mlp", "model.arguments={hidden: [32]}")
 FEW = ("model.recipe.epochs=1", "seed=0", "progress=false", "threshold.percentile=50")
@@ -31,12 +28,10 @@ def study(tmp_path, monkeypatch):
         (directory / name).write_bytes(pickle.dumps({"data": images, "fine_labels": labels}))
     (directory / "meta").write_bytes(pickle.dumps({"fine_label_names": [str(number) for number in range(100)]}))
     paths = (f"paths.data={tmp_path / 'data'}", f"paths.outputs={tmp_path / 'outputs'}")
-    register()
 
     def run(*overrides):
-        with initialize_config_dir(config_dir=str(config_directory())):
-            lines = ["experiment=deep_compression_densenet", "dataset.validation_fraction=0.25", *paths, *overrides]
-            return run_trial(settings_from(compose("config", lines)))
+        lines = ["experiment=deep_compression_densenet", "dataset.validation_fraction=0.25", *paths, *overrides]
+        return run_trial(compose_settings(lines))
 
     return run
 

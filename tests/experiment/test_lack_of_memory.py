@@ -14,8 +14,8 @@ from wavesweep.experiment.trial import run_trial
 from wavesweep.runtime import records
 from wavesweep.settings.keys import trial_key
 from wavesweep.settings.schema import ModelSettings, PathsSettings, Recipe, RetrainSettings, Settings
-from wavesweep.sweep.grid import Point, run_here
 from wavesweep.sweep.launch import stop_if_told
+from wavesweep.sweep.point import Point, run_here
 from wavesweep.training.masked import Masked
 
 MODEL = ModelSettings(arguments={"hidden": [24]}, recipe=Recipe(epochs=1, batch_size=256))

@@ -7,6 +7,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,13 +20,14 @@ from wavesweep.runtime import records
 from wavesweep.runtime.devices import choose_device
 from wavesweep.settings.keys import trial_key
 from wavesweep.settings.schema import LayersSettings, ModelSettings, PathsSettings, Recipe, Settings
-from wavesweep.sweep.grid import check_ready
+from wavesweep.sweep.point import check_ready
 
 MODEL = ModelSettings(arguments={"hidden": [32]}, recipe=Recipe(epochs=1, batch_size=256))
 # A process that holds the lock of argv[1] until it is killed.
 HOLD = """
 import sys, time
 from pathlib import Path
+from types import SimpleNamespace
 from wavesweep.runtime.records import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
@@ -232,7 +234,7 @@ def test_a_cluster_may_have_the_device_that_this_machine_lacks(tiny, monkeypatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(plan, "check_inputs", lambda *_: None)
     elsewhere = replace(tiny, device="cuda")
-    check_ready([elsewhere], type("SlurmLauncher", (), {})())
-    for launcher in (None, type("LocalLauncher", (), {})()):
+    check_ready([elsewhere], SimpleNamespace(is_on_this_machine=False))
+    for launcher in (None, SimpleNamespace(is_on_this_machine=True)):
         with pytest.raises(SettingsError, match=r"^device=cuda: no CUDA device"):
             check_ready([elsewhere], launcher)

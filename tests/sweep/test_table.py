@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wavesweep.cli.tables import show_trials
 from wavesweep.settings.schema import PathsSettings, SearchSettings, Settings
-from wavesweep.sweep.table import print_trials, rows_as_csv, table_rows
+from wavesweep.sweep.table import rows_as_csv, table_rows
 
 
 def arm(method="wavelet", key="a", levels=((2, 3), (1, 2)), accuracy=0.5, kept=1200):
@@ -132,7 +133,7 @@ def test_csv_gives_back_every_row(rows):
 
 
 def printed(entries, capsys):
-    print_trials(entries, Settings(paths=PathsSettings(outputs="somewhere")))
+    show_trials(entries, Settings(paths=PathsSettings(outputs="somewhere")))
     return capsys.readouterr().out
 
 
@@ -144,7 +145,7 @@ def test_settings_without_effect_in_any_trial_are_named_once(capsys):
         ({"level": "3"}, {"failed": "training diverged"}),
     ]
     assert [line for line in printed(entries, capsys).splitlines() if line.startswith("note")] == [f"note: {both}"]
-    print_trials(entries[:2], Settings(search=SearchSettings(n_trials=5)))
+    show_trials(entries[:2], Settings(search=SearchSettings(n_trials=5)))
     assert "note: search.n_trials: 5 has no effect; it needs search=pareto\n" in capsys.readouterr().out
 
 

@@ -1,9 +1,10 @@
-"""What a search can maximise or minimise, read from the record of a trial: always the validation split."""
+"""What a sweep looks for, by the validation split: objectives, constraints and the best, from the records of trials."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from wavesweep.settings import registry
 from wavesweep.settings.schema import ConstraintSettings
 
 Record = Mapping[str, Any]
@@ -39,25 +40,55 @@ def _count(value: float) -> str:
     return f"{value:,.0f}"
 
 
-# The names are OBJECTIVES of `wavesweep.settings.schema`.
-_ALL = {
-    "accuracy": Objective(
-        True, lambda r: float(_main(r)["validation"]["accuracy"]), lambda r: 0.0, _percent, "validation %"
-    ),
-    "f1": Objective(True, lambda r: float(_main(r)["validation"]["f1"]), lambda r: 0.0, _percent, "validation F1 %"),
-    "stored_bytes": Objective(
-        False, lambda r: float(_main(r)["stored_bytes"]), lambda r: float(_main(r)["dense_bytes"]), _count, "bytes"
-    ),
-    "sparsity": Objective(
-        True, lambda r: float(_main(r)["coefficient_sparsity"]), lambda r: 0.0, _percent, "sparsity %"
-    ),
-    "macs": Objective(False, lambda r: float(_main(r)["macs"]), lambda r: float(r["baseline"]["macs"]), _count, "MACs"),
-}
+def accuracy(record: Record) -> float:
+    """Accuracy on the validation split."""
+    return float(_main(record)["validation"]["accuracy"])
+
+
+def f1(record: Record) -> float:
+    """Macro F1 on the validation split."""
+    return float(_main(record)["validation"]["f1"])
+
+
+def stored_bytes(record: Record) -> float:
+    """Size of the file."""
+    return float(_main(record)["stored_bytes"])
+
+
+def sparsity(record: Record) -> float:
+    """Share of the coefficients that are zero."""
+    return float(_main(record)["coefficient_sparsity"])
+
+
+def macs(record: Record) -> float:
+    """Multiply-accumulates for one input."""
+    return float(_main(record)["macs"])
+
+
+def zero(record: Record) -> float:
+    """The worst value of what is to be large."""
+    return 0.0
+
+
+def dense_bytes(record: Record) -> float:
+    """The worst size: that of the network in float32."""
+    return float(_main(record)["dense_bytes"])
+
+
+def dense_macs(record: Record) -> float:
+    """The worst number of multiply-accumulates: that of the baseline."""
+    return float(record["baseline"]["macs"])
 
 
 def objectives_of(names: Sequence[str]) -> tuple[Objective, ...]:
     """The objectives of these names."""
-    return tuple(_ALL[name] for name in names)
+    found = (registry.row(registry.Objective, name) for name in names)
+    return tuple(
+        Objective(
+            row.maximize, row.load(), registry.loaded(row.worst), _percent if row.is_percent else _count, row.title
+        )
+        for row in found
+    )
 
 
 def accuracy_drop(record: Record) -> float:
@@ -91,3 +122,31 @@ def limits_of(chosen: ConstraintSettings) -> ConstraintSettings:
 def prefers_small(limits: ConstraintSettings) -> bool:
     """Whether the smallest file is the best of those within the limits, or the most accurate one."""
     return limits.max_drop is not None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The best trial so far; its accuracy is that of the validation split. Greater `rank` is better."""
+
+    name: str
+    accuracy: float
+    drop: float
+    stored_bytes: int
+    rank: tuple[bool, float]
+
+    def __str__(self) -> str:
+        text = f"{self.stored_bytes:,} bytes, validation {100 * self.accuracy:.2f} % ({0.0 - self.drop:+.2f})"
+        return f"{text}, {self.name}"
+
+
+def candidate(record: Mapping[str, Any], name: str, limits: ConstraintSettings) -> Candidate:
+    """The trial of `record`: what is within the limits comes before what is not.
+
+    Of those within, the smaller file is better where accuracy is limited, else the more accurate one; of the others
+    always the more accurate one.
+    """
+    main = record["arms"][0]
+    accuracy, size = main["validation"]["accuracy"], main["stored_bytes"]
+    fits = max(violations(record, limits).values(), default=0.0) <= 0
+    rank = (fits, -size if fits and prefers_small(limits) else accuracy)
+    return Candidate(name, accuracy, accuracy_drop(record), size, rank)

@@ -11,8 +11,7 @@ from urllib.parse import quote, unquote, urlsplit
 from filelock import FileLock
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from wavesweep.errors import SettingsError, StoreError
@@ -21,11 +20,16 @@ _SCHEMES = "sqlite:///PATH, journal:///PATH or postgresql://USER@HOST/DATABASE"
 
 
 class _Journal(JournalFileBackend):
-    """A journal that goes on after a kill, or a power cut, in the middle of a line."""
+    """A journal that continues after a kill, or a power cut, in the middle of a line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kernel_lock = FileLock(path.with_name(f"{path.name}.lock"))
+        super().__init__(str(path), lock_obj=_KernelLock(self._kernel_lock))
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Add whole lines; what is left of one that nobody could have read is removed before."""
-        with get_lock_file(self._lock), Path(self._file_path).open("rb+") as file:
+        with self._kernel_lock, self._path.open("rb+") as file:
             end = file.seek(0, os.SEEK_END)
             start = end
             while start and _last_byte(file, start) != b"\n":
@@ -40,20 +44,20 @@ def _last_byte(file: BinaryIO, end: int) -> bytes:
     return file.read(1)
 
 
-class _KernelLock(BaseJournalFileLock):
-    """A lock that goes with its process. Optuna's own is a file, which a killed process leaves behind."""
+class _KernelLock(JournalFileOpenLock):
+    """A lock that goes with its process. Optuna's own are files, which a killed process leaves behind."""
 
-    def __init__(self, path: Path) -> None:
-        self._lock = FileLock(path)
+    def __init__(self, lock: FileLock) -> None:
+        self._of_kernel = lock
 
     def acquire(self) -> bool:
         """Wait for the lock."""
-        self._lock.acquire()
+        self._of_kernel.acquire()
         return True
 
     def release(self) -> None:
         """Give it back."""
-        self._lock.release()
+        self._of_kernel.release()
 
 
 def storage_url(url: str | None, directory: Path) -> str:
@@ -82,7 +86,7 @@ def open_storage(url: str) -> BaseStorage:
             )
         with _usable(url):
             file.parent.mkdir(parents=True, exist_ok=True)
-            return JournalStorage(_Journal(str(file), lock_obj=_KernelLock(file.with_name(f"{file.name}.lock"))))
+            return JournalStorage(_Journal(file))
     arguments: dict[str, Any] = {"pool_pre_ping": True}  # a connection that idled through a long trial may be gone
     if scheme == "sqlite":
         with _usable(url):

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
 from wavesweep.errors import SettingsError, StoreError
-from wavesweep.sweep.search import storage
-from wavesweep.sweep.search.storage import open_storage, reaching, shown, storage_url
+from wavesweep.runtime import study_storage
+from wavesweep.runtime.study_storage import open_storage, reaching, shown, storage_url
 
 
 def made_in(url):
@@ -62,7 +62,7 @@ def test_a_missing_driver_of_postgresql_names_the_extra(monkeypatch):
     def without_driver(url, engine_kwargs):
         raise ImportError(f"no driver for {url.partition('//')[0]}")
 
-    monkeypatch.setattr(storage, "RDBStorage", without_driver)
+    monkeypatch.setattr(study_storage, "RDBStorage", without_driver)
     with pytest.raises(SettingsError) as raised:
         open_storage("postgresql://me:secret@host/x")
     assert str(raised.value) == (
