@@ -4,12 +4,13 @@ A row is data: its name, a line of help, the settings of its group that it uses,
 target (`package.module:name`) that is imported when it is needed, so that this module loads nothing heavy. Hydra's
 options, `--help`, the checks of names, which settings have an effect, and the tables of the docs are derived from them.
 
-A package of rows of one's own is a module of the namespace package `wavesweep_plugins` anywhere on the Python path; its
-`ROWS` are added to those of `rows_of_wavesweep`.
+Rows of one's own are a module of the namespace package `wavesweep_plugins` anywhere on the Python path, whose `ROWS` are
+added to those of `wavesweep.settings.rows`.
 """
 
 import importlib
 import pkgutil
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,7 +18,8 @@ from typing import Any, ClassVar, TypeVar
 
 from wavesweep.errors import SettingsError
 
-_PLUGINS = "wavesweep_plugins"
+# Both are loaded alike, by name.
+_OWN, _PLUGINS = "wavesweep.settings.rows", "wavesweep_plugins"
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,7 @@ def rows(kind: type[R]) -> Mapping[str, R]:
     Raises:
         SettingsError: a plugin cannot be imported, or its rows are wrong.
     """
-    return {row.name: row for row in _everything() if type(row) is kind}
+    return _rows_by_kind()[kind]
 
 
 def loaded(target: str) -> Any:
@@ -249,19 +251,24 @@ def options(group: str) -> Mapping[str, Row | Preset]:
 
 
 @cache
-def _everything() -> tuple[Row | Preset, ...]:
-    from wavesweep.settings.rows import ROWS
+def _rows_by_kind() -> Mapping[type[Row], Mapping[str, Any]]:
+    found: dict[type[Row], dict[str, Any]] = defaultdict(dict)
+    for one in _everything():
+        if isinstance(one, Row):
+            found[type(one)][one.name] = one
+    return found
 
-    found: list[Row | Preset] = list(ROWS)
-    known = {_identity(one) for one in found}
-    for module_name, own in _of_plugins():
+
+@cache
+def _everything() -> tuple[Row | Preset, ...]:
+    found: dict[tuple[str, str], Row | Preset] = {}
+    for module_name, own in [(_OWN, importlib.import_module(_OWN).ROWS), *_of_plugins()]:
         for one in own:
-            if not isinstance(one, Row | Preset) or _identity(one) in known:
+            if not isinstance(one, Row | Preset) or _identity(one) in found:
                 what = one.name if isinstance(one, Row | Preset) else one
                 raise SettingsError(module_name, what, "must be a new row of wavesweep.settings.registry", "rename it")
-            known.add(_identity(one))
-            found.append(one)
-    return tuple(found)
+            found[_identity(one)] = one
+    return tuple(found.values())
 
 
 def _identity(one: Row | Preset) -> tuple[str, str]:
