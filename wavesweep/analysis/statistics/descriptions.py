@@ -7,7 +7,7 @@ import pandas as pd
 
 from wavesweep.analysis.statistics.methods import WAVELET_METHODS, WITHOUT_TRANSFORM
 
-# Settings named in this order, and shortly, where a setting is described in words.
+# Of the settings that vary, those that are named first, in this order.
 _DESCRIBED = ("threshold.scope", "threshold.allocation", "layout", "quantize.name", "quantize.bits", "codec.name")
 
 
@@ -26,11 +26,11 @@ def describe(row: "pd.Series[Any]", varying: Sequence[str]) -> str:
         parts.append(f"{rule} {row[number]:g}" if number else str(rule))
     if row["retrain.name"] != "none":
         parts.append(f"retrain {row['retrain.name']}")
-    said = {"wavelet", "level", "threshold.rule", "threshold.percentile", "threshold.energy", "threshold.value"}
-    said |= {"retrain.name", "compare_match"}
-    telling = [name for name in (*_DESCRIBED, *varying) if name in varying and name not in said]
+    mentioned = {"wavelet", "level", "threshold.rule", "threshold.percentile", "threshold.energy", "threshold.value"}
+    mentioned |= {"retrain.name", "compare_match"}
+    others = [name for name in (*_DESCRIBED, *varying) if name in varying and name not in mentioned]
     parts += [
-        f"{name.removesuffix('.name')} {value_text(row[name])}" for name in dict.fromkeys(telling) if matters(row, name)
+        f"{name.removesuffix('.name')} {value_text(row[name])}" for name in dict.fromkeys(others) if matters(row, name)
     ]
     return ", ".join(parts[:8])
 
