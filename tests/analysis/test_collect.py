@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from records import example, key_of, set_dotted, write_failure, write_record, write_records
 
-from wavesweep.analysis.statistics.workloads import workloads
 from wavesweep.analysis.table.collect import collect
 from wavesweep.analysis.table.columns import NEWEST_SCHEMA, TRIALS
 from wavesweep.analysis.table.store import refresh
@@ -298,24 +297,3 @@ def test_a_record_that_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
             collected = collect(tmp_path)
             assert [skipped.reason for skipped in collected.skipped] == ["cannot be read (Permission denied)"]
     assert set(collect(tmp_path).trials["key"]) == {record["key"] for record in records}
-
-
-def test_folders_of_one_name_are_told_apart(tmp_path):
-    for path in ("/one/photos", "/two/photos", "/two/others"):
-        write_record(tmp_path, example({"dataset.name": "image_folder", "dataset.path": path}))
-    found = workloads(collect(tmp_path).trials)
-    assert {one.dataset for one in found} == {
-        "image_folder (/one/photos)",
-        "image_folder (/two/photos)",
-        "image_folder (others)",
-    }
-    assert len({one.slug for one in found}) == 3
-
-
-def test_long_names_are_cut_and_stay_apart(tmp_path):
-    for end in "ab":
-        arguments = {f"argument_{number}": number for number in range(30)} | {"last": end}
-        write_record(tmp_path, example({"model.name": "custom", "model.arguments": arguments}))
-    slugs = {one.slug for one in workloads(collect(tmp_path).trials)}
-    assert len(slugs) == 2
-    assert all(len(slug) < 150 for slug in slugs)

@@ -9,7 +9,7 @@ from records import example, write_record
 from wavesweep.analysis.charts.paired import paired_in_trials
 from wavesweep.analysis.statistics.evidence import evidence
 from wavesweep.analysis.studies.catalogue.all import STUDIES
-from wavesweep.analysis.studies.catalogue.deep_compression_densenet import _SHARES, SIZES, counted_ratio
+from wavesweep.analysis.studies.catalogue.deep_compression_densenet import SHARES, SIZES, counted_ratio
 from wavesweep.analysis.studies.catalogue.wavelet_vs_magnitude import as_shown, deepest
 from wavesweep.analysis.studies.records import rows_of
 
@@ -123,7 +123,7 @@ def test_the_published_sizes_of_densenet_follow_from_its_count():
 
 
 def test_the_published_shares_are_round_percentiles_of_94_percent_of_the_network():
-    for percentile, share in _SHARES.items():
+    for percentile, share in SHARES.items():
         assert 0.9405 * percentile == pytest.approx(float(share), abs=0.06)
     assert pytest.approx(0.970, abs=0.0005) == DENSENET_WEIGHTS / DENSENET_PARAMETERS
 

@@ -26,7 +26,7 @@ def main() -> None:
     print(f"{trials} trials, {sum(entry.arms for entry in entries)} rows: {directory / TRIALS_FILE}, {TRIALS_CSV}")
     print(f"{failed} failed trials: {directory / FAILURES_CSV}")
     unchanged = len(entries) - state.read
-    print(f"{state.read} records were read, {unchanged} had not changed, {state.removed} are gone")
+    print(f"{state.read} records were read, {unchanged} had not changed, {state.removed} were removed")
     print(f"{len(skipped)} records were skipped" + (", see above" if skipped else ""))
 
 

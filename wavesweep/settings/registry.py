@@ -4,8 +4,8 @@ A row is data: its name, a line of help, the settings of its group that it uses,
 target (`package.module:name`) that is imported when it is needed, so that this module loads nothing heavy. Hydra's
 options, `--help`, the checks of names, which settings have an effect, and the tables of the docs are derived from them.
 
-Rows of one's own are a module of the namespace package `wavesweep_plugins` anywhere on the Python path, whose `ROWS` are
-added to those of `wavesweep.settings.rows`.
+Rows of one's own are a module of the namespace package `wavesweep_plugins` anywhere on the Python path, whose `ROWS`
+are added to those of `wavesweep.settings.rows`.
 """
 
 import importlib

@@ -32,7 +32,7 @@ def left_out(name: str, title: str, reason: str) -> Chart:
 
 
 def caption(workload: Workload, split: str, shown: str, seeds: Iterable[int]) -> str:
-    """What data, which split, how many seeds (of each of the things shown), and what is shown."""
+    """Which data and split, how many seeds each of the things shown has, and what is shown."""
     counts = {int(count) for count in seeds}
     low, high = min(counts), max(counts)
     count = plural(high, "seed") if low == high else f"{low} to {plural(high, 'seed')}"

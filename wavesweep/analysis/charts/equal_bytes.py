@@ -12,7 +12,7 @@ from wavesweep.analysis.statistics.equal_bytes import REFERENCE, STAGES, differe
 from wavesweep.analysis.statistics.evidence import Evidence
 from wavesweep.analysis.statistics.methods import in_order
 
-# Of the axis of bytes: its end in its beginning.
+# The least ratio of the ends of the axis of bytes.
 _LEAST_SPAN = 1.1
 
 

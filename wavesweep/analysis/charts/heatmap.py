@@ -20,7 +20,7 @@ class Slice:
 
     Attributes:
         accuracy: mean validation accuracy, a row per wavelet and a column per level asked for; NaN where not tried.
-        effective: the levels that were done, where they are not what was asked for.
+        effective: the levels that were done.
         fixed: the other settings, of those that vary in the workload's trials.
         example: the row of `Workload.means` of one cell.
         seeds: the lowest and the highest number of seeds of a cell.

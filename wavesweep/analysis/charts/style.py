@@ -110,7 +110,7 @@ def new_figure(title: str, subtitle: str, height: float = 3.6) -> Figure:
     total = height + heading
     figure = Figure(figsize=(_WIDTH, total))
     name = figure.suptitle(title, x=0.01, y=1 - 0.05 / total, ha="left", va="top", fontsize=11.5, fontweight="bold")
-    # Title and subtitle have their place above the rectangle that the layout fills.
+    # Title and subtitle lie above the rectangle that the layout fills.
     name.set_in_layout(False)
     figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, 0, 1, height / total), h_pad=0.06))
     figure.text(
@@ -128,7 +128,7 @@ def encoded(figure: Figure, kind: str) -> bytes:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Where to label a logarithmic axis: round numbers, two or more if it is long enough, none too near the last."""
+    """Where to label a logarithmic axis: round numbers, at least two if it is long enough, with room for labels."""
     width, powers = math.log(high / low), range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
     shown: list[float] = []
     for tenths, enough in _ROUND_TENTHS:

@@ -86,8 +86,8 @@ def trial_states(storage: str, name: str, directory: Path) -> dict[str, int]:
         return dict(Counter(states))
     text = storage.removeprefix(_SQLITE).partition("?")[0]
     # The last one serves outputs that were moved or copied.
-    places = (Path(text), directory / text, directory / Path(text).name)
-    path = next((place for place in places if place.is_file()), None)
+    candidates = (Path(text), directory / text, directory / Path(text).name)
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None:
         raise LookupError(f"its storage {text} does not exist")
     try:

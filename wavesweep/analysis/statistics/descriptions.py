@@ -11,7 +11,7 @@ from wavesweep.settings.effective import needs
 from wavesweep.settings.registry import Threshold, rows
 from wavesweep.settings.schema import LayerOverride
 
-# Settings named in this order, and shortly, where a setting is described in words.
+# Of the settings that vary, those that are named first, in this order.
 _DESCRIBED = ("threshold.scope", "threshold.allocation", "layout", "quantize.name", "quantize.bits", "codec.name")
 
 
@@ -30,11 +30,11 @@ def describe(row: "pd.Series[Any]", varying: Sequence[str]) -> str:
         parts.append(f"{rule} {row[f'threshold.{number}']:g}" if number else str(rule))
     if row["retrain.name"] != "none":
         parts.append(f"retrain {row['retrain.name']}")
-    said = {"wavelet", "level", "threshold.rule", "retrain.name", "compare_match"}
-    said |= {f"threshold.{number}" for number in numbers.values()}
-    telling = [name for name in (*_DESCRIBED, *varying) if name in varying and name not in said]
+    mentioned = {"wavelet", "level", "threshold.rule", "retrain.name", "compare_match"}
+    mentioned |= {f"threshold.{number}" for number in numbers.values()}
+    others = [name for name in (*_DESCRIBED, *varying) if name in varying and name not in mentioned]
     parts += [
-        f"{name.removesuffix('.name')} {value_text(row[name])}" for name in dict.fromkeys(telling) if matters(row, name)
+        f"{name.removesuffix('.name')} {value_text(row[name])}" for name in dict.fromkeys(others) if matters(row, name)
     ]
     return ", ".join(parts[:8])
 

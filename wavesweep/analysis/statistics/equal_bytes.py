@@ -32,7 +32,7 @@ def at_sizes(
 
     For each seed the front of stored bytes against `chosen_by` is made, and `measure` of its rows is interpolated at
     each size, linearly over the logarithm of the bytes. Between the front's last row and the largest file, which is
-    no better by `chosen_by`, the front's last row is what one would take.
+    no better by `chosen_by`, the value is that of the front's last row.
 
     Returns:
         A row per seed and a column per size; NaN where no file is that small, or that large: nothing is extrapolated.
@@ -136,7 +136,7 @@ def _differences(workload: Workload, together: bool) -> pd.DataFrame:
         for method in in_order(set(rows["method"]) - {REFERENCE}):
             each = own - at_sizes(rows, method, sizes)
             if together:
-                # Seeds that only one of them has make no pairs; then the sizes that all pairs reach.
+                # Without seeds that only one of them has, then without sizes that some pair does not reach.
                 both = each.dropna(axis="index", how="all").dropna(axis="columns")
                 values = both.mean(axis="columns") if both.shape[1] else both.iloc[:0].sum(axis="columns")
                 found.append((retraining, both.shape[1], method, *_fields(paired(values.to_numpy(dtype=float)))))

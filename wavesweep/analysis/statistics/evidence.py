@@ -21,7 +21,7 @@ class Measure:
     decimals: int = 2
 
     def text(self, mean: float, deviation: float) -> str:
-        """Mean and sample standard deviation as in a table; nothing for what is not there."""
+        """Mean and sample standard deviation as in a table; empty without a mean."""
         if pd.isna(mean):
             return ""
         spread = "" if pd.isna(deviation) else f" ± {self.factor * deviation:,.{self.decimals}f}"
@@ -57,7 +57,7 @@ class Evidence:
 
     Attributes:
         workload: the network and its data set, with the study's rows of the collected table.
-        by: the columns that tell the rows of `table` apart.
+        by: the columns that distinguish the rows of `table`.
         table: a row per setting and method: `by`, `seeds` (their number), and `<measure>_mean` and `_std` (sample
             standard deviation over seeds) of each measure.
         before: the same of the network before pruning: `seeds`, `<measure>_mean` and `_std`.
@@ -70,26 +70,26 @@ class Evidence:
 
 
 def evidence(rows: pd.DataFrame, by: Sequence[str], measures: Sequence[str]) -> list[Evidence]:
-    """The evidence in rows of the collected table, one for each network and data set; stand-ins come last.
+    """The evidence in rows of the collected table, one for each network and data set; replacements come last.
 
     Args:
         rows: of one study.
-        by: `method` and settings that tell rows apart; settings that differ among rows which agree in these are added.
+        by: `method` and settings that distinguish rows; other settings that differ among equal ones are added.
         measures: names of `MEASURES`.
     """
     lost = 100 * (rows["baseline_test_accuracy"] - rows["test_accuracy"])
-    ordered = sorted(workloads(rows.assign(test_accuracy_drop=lost)), key=_stands_in)
+    ordered = sorted(workloads(rows.assign(test_accuracy_drop=lost)), key=_is_replacement)
     return [_of(workload, by, measures) for workload in ordered]
 
 
 def varying(rows: pd.DataFrame, among: Sequence[str]) -> list[str]:
-    """Settings that differ among rows which agree in the columns `among`."""
+    """Settings that differ among rows with equal values in the columns `among`."""
     groups = rows.groupby(list(among), dropna=False, sort=False)
     return [name for name in _CANDIDATES if name not in among and groups[name].nunique(dropna=False).max() > 1]
 
 
-def _stands_in(workload: Workload) -> bool:
-    """Whether its images are the small ones that come with a library and stand in for those of a study."""
+def _is_replacement(workload: Workload) -> bool:
+    """Whether its images are the digits of scikit-learn, which replace those of a study in a quick run."""
     return bool((workload.rows["dataset.name"] == "digits").all())
 
 
@@ -102,7 +102,7 @@ def _of(workload: Workload, by: Sequence[str], measures: Sequence[str]) -> Evide
     wanted = dict.fromkeys((*measures, "validation_accuracy"))
     numbers = {f"{name}_{what}": grouped[name].agg(what) for name in wanted for what in ("mean", "std")}
     table = means[[*columns]].assign(seeds=means["seeds"], **numbers)
-    # After naming: a shared arm is of any of its trials, whose settings say nothing about its place.
+    # Sorted after naming, as a shared arm has the settings of any of its trials.
     table = _named(table, columns).sort_values(list(columns), key=_by_rank, kind="stable")
     before: dict[str, Any] = {"seeds": workload.rows["seed"].nunique()}
     for name in wanted:

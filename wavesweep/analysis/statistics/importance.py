@@ -1,4 +1,4 @@
-"""Which settings matter for a measure: functional analysis of variance over the trials there are."""
+"""Which settings matter for a measure: functional analysis of variance over the trials in the table."""
 
 import pandas as pd
 
@@ -12,9 +12,9 @@ _MOST_ROWS, _TREES, _DEPTH = 1000, 32, 7
 def setting_importance(rows: pd.DataFrame, objective: str = "validation_accuracy", seed: int = 0) -> pd.Series:
     """Share of the variance of `objective` that each setting explains, over the main arms.
 
-    Optuna's fANOVA (Hutter, Hoos and Leyton-Brown, ICML 2014) over a study made of the rows. It explains the trials
-    there are: a setting that hardly varied among them looks unimportant. Settings that vary in step with each other
-    cannot be told apart and count as the first of them.
+    Optuna's fANOVA (Hutter, Hoos and Leyton-Brown, ICML 2014) over a study made of the rows. It explains only these
+    trials: a setting that hardly varied among them looks unimportant. Settings that vary in step with each other cannot
+    be separated; the first of them stands for all.
 
     Args:
         rows: of the table of trials; above 1,000, as many are drawn by `seed`.
@@ -66,7 +66,7 @@ def setting_importance(rows: pd.DataFrame, objective: str = "validation_accuracy
 
 
 def _varying(rows: pd.DataFrame) -> list[str]:
-    """Settings of more than one value, of those in step with each other the first."""
+    """Settings with more than one value; of those in step with each other only the first."""
     partitions = set()
     names = []
     for column in SETTINGS:

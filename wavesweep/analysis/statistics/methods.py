@@ -13,7 +13,7 @@ WITHOUT_TRANSFORM = tuple(name for name, row in rows(Method).items() if row.basi
 
 
 def rank(method: str) -> int:
-    """The place of a method in the order; the same, behind the others, for all that are unknown."""
+    """The position of a method in the order; unknown methods share the last one."""
     return METHODS.index(method) if method in METHODS else len(METHODS)
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from wavesweep.analysis.statistics.seeds import NOT_GROUPED, means_over_seeds, networks_before
 from wavesweep.analysis.table.columns import DATASET_IDENTITY, MODEL_IDENTITY, SETTINGS
 
-# What is shown by the last part of its path, and what is not worth a word.
+# Paths of which only the last part is shown, and values that are not mentioned.
 _PATHS, _SILENT = ("model.checkpoint", "dataset.path"), (None, "zoo", "{}")
 _LONGEST_SLUG = 120
 
@@ -25,7 +25,7 @@ class Workload:
     """One network on one data set.
 
     Attributes:
-        model: its name, with what else tells it from other workloads.
+        model: its name, with what else distinguishes it from other workloads.
         dataset: likewise.
         rows: of the collected table: a row per trial and arm.
     """
@@ -98,7 +98,7 @@ def workloads(trials: pd.DataFrame) -> list[Workload]:
         every.append((values, rows))
     names = [_names(values, whole_paths=False) for values, _ in every]
     found = [
-        # Files of one name in several folders are told by their whole paths.
+        # Files of one name in several folders are shown with their whole paths.
         Workload(*(name if names.count(name) == 1 else _names(values, whole_paths=True)), rows)
         for name, (values, rows) in zip(names, every, strict=True)
     ]
@@ -116,9 +116,9 @@ def _names(values: Mapping[str, Any], whole_paths: bool) -> tuple[str, str]:
 
 
 def _named(values: Mapping[str, Any], names: Sequence[str], whole_paths: bool) -> str:
-    """The first of the names' values, and in parentheses what else tells it from others."""
+    """The value of the first name, and in parentheses what else distinguishes it from others."""
     first, *others = names
     is_short = {name: name in _PATHS and values[name] and not whole_paths for name in others}
     details = [last_part(values[name]) if is_short[name] else values[name] for name in others]
-    told = [str(detail) for detail in details if detail not in _SILENT]
-    return f"{values[first]} ({', '.join(told)})" if told else str(values[first])
+    mentioned = [str(detail) for detail in details if detail not in _SILENT]
+    return f"{values[first]} ({', '.join(mentioned)})" if mentioned else str(values[first])

@@ -1,4 +1,4 @@
-"""What a study is: whose trials belong to it, what its table and charts show, which figures were published."""
+"""What a study is: which trials belong to it, what its table and charts show, which figures were published."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ class Study:
         name: of the study.
         question: that it answers, in one line.
         experiments: the trials of their sweeps belong to it.
-        by: `method` and settings that tell the rows of its table apart, in their order. Others that differ are added.
+        by: `method` and settings that distinguish the rows of its table, in order. Others that differ are added.
         measures: columns of the collected table that its table shows, names of `evidence.MEASURES`.
         charts: from evidence to a chart, each.
         ours: our values of the published figures, by the names that `published.yaml` has.
         shown: the rows of the table that its page shows; all of them are in `table.csv`.
-        tables: more of them for its page, as Markdown, with a line that introduces each.
-        compared: its rows of the collected table, as what it compares: it may count a setting as a method of its own.
+        tables: more tables for its page, as Markdown, with a line that introduces each.
+        compared: changes its rows of the collected table to what it compares, as a wavelet to a method of its own.
     """
 
     name: str

@@ -15,7 +15,7 @@ _QUALITIES = ("accuracy", "loss", "precision", "recall", "f1")
 
 
 class UnfitError(ValueError):
-    """A record lacks a field that the table needs, or has something else in its place."""
+    """A record lacks a field that the table needs, or has a value of another type there."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Column:
         kind: `text`, `integer`, `number`, `flag`, `json` (lists and mappings as JSON text) or `label` (text or number).
         path: where the value lies in the part of the record that the column describes.
         needed: whether a record without it is skipped.
-        default: what stands for a value that is not there.
+        default: the value where a record has none.
     """
 
     name: str
@@ -164,7 +164,7 @@ def _latency_columns(prefix: str) -> list[Column]:
 # The settings that say which network and which data set a trial is about.
 MODEL_IDENTITY = ("model.name", "model.source", "model.weights", "model.target", "model.arguments", "model.checkpoint")
 DATASET_IDENTITY = ("dataset.name", "dataset.target", "dataset.arguments", "dataset.path")
-# A setting that a record lacks came later than the record, so it had its default: see store/keys.py.
+# A setting that a record lacks came later than the record, so it had its default: see settings/keys.py.
 SETTINGS: tuple[Column, ...] = tuple(_setting_columns(Settings))
 
 RECORD: tuple[Column, ...] = (

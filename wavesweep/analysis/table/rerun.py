@@ -1,4 +1,4 @@
-"""From the settings of a record to the command that runs the same trial again."""
+"""From the settings of a record to the command that runs its trial again."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from wavesweep.settings.schema import VOLATILE, Settings, config_directory
 
 # The groups of the command line, in the order in which they are written.
 GROUPS = ("model", "dataset", "method", "threshold", "retrain", "quantize", "codec")
-# Of the settings that say where and how a trial was run, those that a rerun needs as well.
+# Settings of where and how a trial ran that a rerun needs as well.
 _NEEDED = frozenset({"paths.data", "device"})
 _PLAIN = re.compile(r"(?:\.{0,2}/)*[A-Za-z_][A-Za-z0-9_./-]*")
 _RESERVED = re.compile(r"null|true|false|nan|inf", re.IGNORECASE)

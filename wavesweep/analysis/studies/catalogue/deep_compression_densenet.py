@@ -10,7 +10,7 @@ from wavesweep.analysis.studies.study import Study
 _PRUNED, _RETRAINED, _QUANTIZER, _BITS = "threshold.percentile", "retrain.name", "quantize.name", "quantize.bits"
 _WORDS = {"none": "direct", "iterative": "iterative"}
 # Percentile of each tensor to the published share of the network, as text: 0.9405 of the numbers in it are weights.
-_SHARES = {
+SHARES = {
     20.0: "18.8", 40.0: "37.6", 50.0: "47.0", 55.0: "51.73", 60.0: "56.4", 65.0: "61.1", 70.0: "65.84",
     75.0: "70.5", 80.0: "75.24", 90.0: "84.7",
 }  # fmt: skip
@@ -29,8 +29,8 @@ def _ours(found: Evidence) -> dict[str, str]:
     sizes = found.workload.singles.assign(pruned=_pruned_percent(found.workload.singles))
     for _, row in found.table.iterrows():
         percentile = row[_PRUNED]
-        if row[_QUANTIZER] == "none" and row[_RETRAINED] in _WORDS and percentile in _SHARES:
-            text = f"{_WORDS[row[_RETRAINED]]}, {_SHARES[percentile]} % of the network pruned: test accuracy, %"
+        if row[_QUANTIZER] == "none" and row[_RETRAINED] in _WORDS and percentile in SHARES:
+            text = f"{_WORDS[row[_RETRAINED]]}, {SHARES[percentile]} % of the network pruned: test accuracy, %"
             ours[text] = MEASURES["test_accuracy"].text(row["test_accuracy_mean"], row["test_accuracy_std"])
     coded = sizes[sizes[_QUANTIZER] == "kmeans"]
     for (percentile, bits), share in SIZES.items():
@@ -58,7 +58,7 @@ def _curves(found: Evidence) -> Chart:
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
-    """Without the bits of what is not quantised."""
+    """Without the bits of rows that are not quantised."""
     return table.assign(**{_BITS: table[_BITS].where(table[_QUANTIZER] != "none")})
 
 

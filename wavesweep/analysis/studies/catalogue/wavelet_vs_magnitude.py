@@ -31,7 +31,7 @@ def deepest(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_shown(rows: pd.DataFrame) -> pd.DataFrame:
-    """The deepest level, and of arms without a wavelet one for each percentile: that of most zeros.
+    """The deepest level, and for each percentile one arm without a wavelet: the one with most zeros.
 
     Such an arm keeps as many weights as its trial's wavelet keeps coefficients, and Haar has more coefficients than
     there are weights where an axis has three points.
@@ -41,14 +41,14 @@ def as_shown(rows: pd.DataFrame) -> pd.DataFrame:
     groups = [rows[name] for name in ("method", _PRUNED, "seed") if name in rows]
     is_most = sparsity == sparsity.groupby(groups).transform("max")
     is_wavelet = rows["method"].isin(WAVELET_METHODS)
-    # Of what is left no row needs to say to which trial it belongs.
+    # Each of these rows is the only one of its kind, so it need not say to which trial it belongs.
     named = [name for name in ("method.name", "wavelet", "level") if name in rows]
     rows = rows.assign(**{name: rows[name].astype(object).where(is_wavelet, "-") for name in named})
     return rows[is_wavelet | is_most]
 
 
 def form(row: "pd.Series[Any]") -> str:
-    """What a method did: the published form of DWT pruning is told from the real one."""
+    """What a method did; the published form of DWT pruning and the real one have different names."""
     if row["method"] not in WAVELET_METHODS:
         return str(row["method"])
     return f"{row['wavelet']}{', level clamped' if row['method'] == _CLAMPED else ''}"
