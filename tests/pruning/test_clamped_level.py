@@ -88,7 +88,7 @@ def test_files_of_the_clamped_arm_and_of_magnitude_differ_in_the_header_only(net
     coding = Coding(RetrainSettings(), quantize, CodecSettings("none"), seed=0)
     network = Network(model, model.state_dict(), *(None,) * 3)
     files = [code_arm(spec_of(method, plans), coding, network).content for method in ("wavelet", "magnitude")]
-    (_, header, streams), (_, other_header, other_streams) = (read_container(content) for content in files)
+    (header, streams), (other_header, other_streams) = (read_container(content) for content in files)
     assert streams == other_streams
     assert (header["made_by"].pop("method"), other_header["made_by"].pop("method")) == ("wavelet", "magnitude")
     assert header == other_header
