@@ -90,7 +90,7 @@ def test_files_of_the_clamped_arm_and_of_magnitude_differ_in_the_header_only(net
     settings = CompressionSettings(RetrainSettings(), quantize, CodecSettings("none"), seed=0)
     network = TrainedNetwork(model, model.state_dict(), torch.device("cpu"))
     files = [compress_arm(spec_of(method, plans), settings, network).content for method in ("wavelet", "magnitude")]
-    (_, header, streams), (_, other_header, other_streams) = (read_container(content) for content in files)
+    (header, streams), (other_header, other_streams) = (read_container(content) for content in files)
     assert streams == other_streams
     assert (header["made_by"].pop("method"), other_header["made_by"].pop("method")) == ("wavelet", "magnitude")
     assert header == other_header

@@ -54,7 +54,7 @@ class Feedback:
         return len(self.order) - self.carried
 
     def weights(self, start: int, end: int) -> Array:
-        """What an error costs at each position from `start` to `end`, if those from `end` on compensate for it."""
+        """What an error costs at each position from `start` to `end`, if later ones compensate what they can."""
         weights: Array = (self.root[start:end, start:end] ** 2).sum(1)
         return weights
 
