@@ -1,4 +1,4 @@
-"""What a sweep looks for, read from the record of a trial: objectives, constraints, the best; by the validation split."""
+"""What sweeps look for, read from the record of a trial by its validation split: objectives, limits, the best."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
