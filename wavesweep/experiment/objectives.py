@@ -1,4 +1,4 @@
-"""What a sweep looks for, by the validation split: objectives, constraints and the best, from the records of trials."""
+"""What sweeps look for, read from the record of a trial by its validation split: objectives, limits, the best."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
