@@ -11,13 +11,10 @@ from wavesweep.pruning.prune import ArmSpec, prune
 from wavesweep.settings.keys import hash_of
 from wavesweep.settings.schema import Settings
 
-# Raise when a point would give another result than before.
-_SCAN_VERSION = 2
-
 
 def alone_path(spec: ArmSpec, context: EvaluationContext) -> Path:
     """Where the record of a tensor that is pruned alone lies; `spec` has one plan."""
-    key = hash_of([arm_key(spec, context.baseline["key"], context.settings), _SCAN_VERSION])
+    key = hash_of({"alone": arm_key(spec, context.baseline["key"], context.settings)})
     return context.outputs / "sensitivity" / "points" / key / "point.json"
 
 

@@ -13,14 +13,8 @@ from wavesweep.settings.effective import (
     effective_retraining,
     effective_threshold,
 )
-from wavesweep.settings.keys import differences, hash_of
+from wavesweep.settings.keys import KEY_VERSION, differences, hash_of
 from wavesweep.settings.registry import Threshold
-from wavesweep.shrink.stored import FOLDED_BITS
-
-# Raise when an arm of the same specification would give another result than before.
-ARM_VERSION = 7
-# Likewise of an arm that is retrained.
-RETRAINING_VERSION = 2
 
 
 def arm_key(spec: ArmSpec, baseline_key: str, settings: CompressionSettings) -> str:
@@ -48,7 +42,6 @@ def shared_key(spec: ArmSpec, baseline_key: str, settings: CompressionSettings) 
 def _content(spec: ArmSpec, baseline_key: str, settings: CompressionSettings) -> dict[str, Any]:
     method = registry.row(registry.Method, spec.method)
     basis = registry.row(registry.Basis, method.basis)
-    uses_wavelet = basis.has_levels
     threshold = effective_threshold(spec.threshold, spec.method, [plan.percentile for plan in spec.plans])
     seeded = basis.is_seeded or registry.row(registry.Score, method.score).is_seeded
     rule: dict[str, Any]
@@ -57,24 +50,21 @@ def _content(spec: ArmSpec, baseline_key: str, settings: CompressionSettings) ->
     else:
         rule = {"kept": list(spec.kept)}
     return {
-        "version": ARM_VERSION,
+        "version": KEY_VERSION,
         "baseline": baseline_key,
         "method": {"basis": method.basis, "score": method.score},
         "tensors": [_plan_content(plan, method.basis) for plan in spec.plans],
-        "boundary": spec.boundary if uses_wavelet else None,
+        "boundary": spec.boundary if basis.has_levels else None,
         "seed": spec.seed if seeded else None,
         "scope": spec.threshold.scope,
         "quantize": differences(effective_quantization(settings.quantize, has_bands(spec))),
         "codec": settings.codec.name,
         "step_scale": spec.step_scale,
-        # How the scale is found; before, tied tensors were measured as they had been.
-        **({"scale_version": 2} if settings.quantize.max_drop is not None else {}),
         "images_seed": settings.seed if settings.quantize.importance != "none" else None,
         **(
             {
                 "retrain": effective_retraining(settings.retrain, settings.quantize),
                 "order_seed": settings.seed,
-                "retraining_version": RETRAINING_VERSION,
             }
             if settings.retrain.name != "none"
             else {}
@@ -82,14 +72,12 @@ def _content(spec: ArmSpec, baseline_key: str, settings: CompressionSettings) ->
         "shrinkage": threshold.shrinkage,
         "atom_norm": threshold.atom_norm,
         **rule,
-        **({"shrink": FOLDED_BITS if settings.quantize.other == "quantized" else True} if settings.shrink else {}),
+        "shrink": settings.shrink,
     }
 
 
 def _allocation(spec: ArmSpec) -> dict[str, Any]:
-    """What shares the percentile out: nothing for the default, so that keys from before there was a choice remain."""
-    if spec.threshold.allocation == "uniform":
-        return {}
+    """What shares the percentile out."""
     curves = {"curves": spec.curves} if spec.threshold.allocation == "sensitivity" else {}
     return {"allocation": spec.threshold.allocation, **curves}
 
@@ -112,7 +100,7 @@ def _plan_content(plan: TensorPlan, basis: str) -> dict[str, Any]:
     if basis == "identity":
         return content
     content["axes"] = plan.axes
-    if basis in ("wavelet", "shuffled"):
+    if registry.row(registry.Basis, basis).has_levels:
         # db1, haar and bior1.1 are one wavelet; what counts are the filters.
         content |= {
             "levels": plan.levels,

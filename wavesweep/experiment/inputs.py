@@ -25,12 +25,6 @@ def input_digests(settings: Settings) -> dict[str, str]:
         from wavesweep.data.datasets import load_dataset
 
         digests["dataset"] = load_dataset(settings).digest or ""
-    # Once without what errors of units add to each other; and of a folder by its first images, which are of one class.
-    if settings.quantize.importance != "none":
-        digests["importance"] = "among units"
-    # Once the matrices of an attention were left alone; only networks of the user's own have any.
-    if settings.model.name == "custom":
-        digests["layers"] = "with attention"
     if settings.model.checkpoint is not None:
         digests["checkpoint"] = checkpoint_digest(settings.model.checkpoint)
     if settings.model.weights is not None:

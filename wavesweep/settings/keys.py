@@ -13,7 +13,8 @@ from typing import Any
 
 from wavesweep.settings.schema import VOLATILE, Settings
 
-KEY_VERSION = 2
+# Of trials, baselines, compressed variants and points of a scan.
+KEY_VERSION = 3
 # Settings that are paths: what they name counts, by a digest, and not where it lies.
 PATHS = (("model", "checkpoint"), ("dataset", "path"), ("threshold", "sensitivity"))
 

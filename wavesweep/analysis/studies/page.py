@@ -13,7 +13,7 @@ from wavesweep.analysis.table.outputs import WrongArgumentError
 
 # Between these lines of a study's page is what `study` writes.
 BEGIN, END = "<!-- made by analysis.study: begin -->", "<!-- made by analysis.study: end -->"
-_HEADINGS = {"threshold.percentile": "pruned %", "is_main": "main arm", "seeds": "seeds"}
+_HEADINGS = {"threshold.percentile": "pruned %", "is_main": "main arm", "seeds": "seeds", "method.name": "trial of"}
 
 
 def full_table(found: Sequence[Evidence]) -> pd.DataFrame:
