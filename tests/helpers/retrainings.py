@@ -46,7 +46,7 @@ KINDS = {
     },
     "gradual without quantiser": {"retrain": RetrainSettings("gradual", epochs=2, ramp=1.0, quantize_epochs=0)},
     "gradual, regrown": {"retrain": RetrainSettings("gradual", epochs=3, quantize_epochs=1, regrow=True)},
-    "rewound rate": {"retrain": RetrainSettings("rewind", rounds=2, rewind_epoch=2, quantize_epochs=1)},
+    "rewound learning rate": {"retrain": RetrainSettings("rewind", rounds=2, rewind_epoch=2, quantize_epochs=1)},
     "rewound weights, codebooks": {
         "retrain": RetrainSettings("rewind", rounds=2, rewind="weights", quantize_epochs=1), **KMEANS
     },

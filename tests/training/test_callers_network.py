@@ -116,7 +116,7 @@ def test_a_shape_that_the_network_does_not_take_is_refused():
         wavesweep.compress(Tied(), ["method=unit", "shrink=true"], input_shape=(1, 5, 5))
 
 
-def test_a_setting_that_plays_no_part_is_warned_of_and_a_text_is_no_list():
+def test_a_setting_without_effect_is_warned_of_and_a_text_is_no_list():
     model = torch.nn.Linear(8, 8)
     with pytest.warns(UserWarning, match=r"^quantize\.damping: 2\.0 plays no part, it needs quantize\.importance"):
         warned = wavesweep.compress(model, ["wavelet=haar", "level=1", "quantize.damping=2"])

@@ -318,7 +318,7 @@ def test_huffman_and_plain_files_of_a_rate_hold_the_same_symbols(outputs):
         assert all(np.array_equal(found[0][name].symbols, other[name].symbols) for name in found[0])
 
 
-def test_what_plays_no_part_for_a_kind_is_not_in_the_arms_key():
+def test_what_has_no_effect_for_a_kind_is_not_in_the_arms_key():
     plain = {name: RetrainSettings(name) for name in ("finetune", "iterative", "gradual", "rewind", "rate")}
     parts = {
         "epochs": ({"epochs": 7}, {"finetune", "iterative", "gradual", "rate"}),

@@ -25,7 +25,10 @@ QUANTIZERS = [QuantizeSettings(bits=3), QuantizeSettings("kmeans", bits=2, other
 FINETUNE = RetrainSettings("finetune", epochs=3)
 # A retraining, and the quantisers that follow it.
 SHARING = {
-    **{name: (KINDS[name], QUANTIZERS) for name in ("finetune", "iterative", "gradual, regrown", "rewound rate")},
+    **{
+        name: (KINDS[name], QUANTIZERS)
+        for name in ("finetune", "iterative", "gradual, regrown", "rewound learning rate")
+    },
     "without quantiser": (KINDS["gradual without quantiser"], [*QUANTIZERS, QuantizeSettings("none")]),
     "rate-distortion": (
         LOOSE["finetune, rate-distortion"],

@@ -1,5 +1,6 @@
 """Training: the same bits from the same seed, also after an interruption; learning rates, augmentation, odd cases."""
 
+import io
 import math
 import random
 from dataclasses import replace
@@ -197,10 +198,16 @@ def test_batches_of_one_image_train_where_they_are_asked_for(tmp_path):
     assert curve[0]["loss"] > 0
 
 
+def another_version():
+    content = io.BytesIO()
+    torch.save({"model": small_model().state_dict(), "curve": []}, content)
+    return content.getvalue()
+
+
 @pytest.mark.parametrize(
     "damage",
-    [lambda content: b"", lambda content: content[: len(content) // 2], bytes.upper],
-    ids=["empty", "half", "other bytes"],
+    [lambda content: b"", lambda content: content[: len(content) // 2], bytes.upper, lambda _: another_version()],
+    ids=["empty", "half", "other bytes", "of another version"],
 )
 def test_a_broken_checkpoint_starts_the_training_again(tmp_path, damage):
     expected, curve = trained(tmp_path / "whole")

@@ -72,8 +72,8 @@ class Coefficients:
             weight = model.get_parameter(tensor.plan.name)
             synthesis = Synthesis(tensor, basis, mask, regrow, weight)
             latent: nn.Parameter | None = None
-            for module, attribute in _places(model, tensor.plan.name):
-                # A registration turns the parameter itself into coefficients, so each place needs one of its own.
+            for module, attribute in _holders(model, tensor.plan.name):
+                # A registration turns the parameter itself into coefficients, so each holder needs one of its own.
                 setattr(module, attribute, nn.Parameter(weight.detach().clone(), weight.requires_grad))
                 parametrize.register_parametrization(module, attribute, synthesis)
                 behind: Any = module.parametrizations[attribute]  # type: ignore[index]
@@ -171,8 +171,8 @@ def plain_tensor(model: nn.Module, name: str) -> Tensor:
     return value
 
 
-def _places(model: nn.Module, name: str) -> list[tuple[nn.Module, str]]:
-    """All modules and attributes that hold the parameter `name`; several if it is tied."""
+def _holders(model: nn.Module, name: str) -> list[tuple[nn.Module, str]]:
+    """Modules and attributes that hold the parameter `name`; several if it is tied."""
     parameter = model.get_parameter(name)
     return [
         (module, attribute)

@@ -27,7 +27,7 @@ class Coder(Protocol):
         """The coded form of pruned tensors."""
 
     def quantizer(self, coded: CodedTensor, tensor: PrunedTensor) -> Quantizer | None:
-        """The quantiser that trains on from `coded`; None where there is nothing to train."""
+        """The quantiser whose training starts from `coded`; None where there is nothing to train."""
 
     def first_quantizer(self, tensor: PrunedTensor, deviations: float) -> Quantizer:
         """One to begin with, whose step is so many standard deviations of the coefficients."""

@@ -112,7 +112,7 @@ class BitsPenalty:
             quantizer = synthesis.quantizer
             assert isinstance(quantizer, StepQuantizer)
             scaled, quantizer.scaled = quantizer.scaled, None
-            if scaled is None:  # a layer that took no part in the forward pass is paid for as well
+            if scaled is None:  # a layer that the forward pass left out costs bits as well
                 scaled = latent * synthesis.mask / quantizer.steps()
             if self._bits_scale:
                 bits: Tensor = _InterpolatedBits.apply(scaled, table.first, table.next)
@@ -201,7 +201,7 @@ class Rate(Retraining):
         """The last epoch, under the masks that pruning gave."""
         assert self._best is not None
         self.network.load_state_dict(self._best.network)
-        # Zeros that were frozen are the rate's; what pruning kept is as before.
+        # Freezing changed the masks; what counts as kept is what pruning kept.
         tensors = self.coefficients.pruned()[: len(self._pruned.tensors)]
         tensors = tuple(replace(t, mask=old.mask) for t, old in zip(tensors, self._pruned.tensors, strict=True))
         pruned = replace(self._pruned, tensors=tensors)
