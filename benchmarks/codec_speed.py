@@ -58,7 +58,10 @@ def main() -> None:
     plain = flat.astype(np.int8).tobytes()
     assert np.array_equal(np.frombuffer(plain, np.int8), flat)
     coders: dict[str, tuple[Callable[[], bytes], Callable[[bytes], object]]] = {
-        name: (lambda encode=encode: encode(tensors), lambda stream, decode=decode: decode(stream, planes))
+        name: (
+            lambda encode=encode: encode(tensors, [None] * len(tensors)),
+            lambda stream, decode=decode: decode(stream, planes),
+        )
         for name, (encode, decode) in CODERS.items()
     }
     coders["gzip -9"] = (lambda: gzip.compress(plain, 9), gzip.decompress)

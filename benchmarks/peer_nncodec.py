@@ -31,17 +31,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 from wavesweep.settings.places import trial_directory
 
-from wavesweep.cli.app import register
-from wavesweep.cli.composition import settings_from
+from wavesweep.cli.composition import compose_settings
 from wavesweep.experiment.baseline import Baseline, Workload, load_workload, obtain_baseline
 from wavesweep.experiment.inputs import input_digests
 from wavesweep.measure.quality import evaluate
 from wavesweep.runtime.records import RESULT_FILE
 from wavesweep.settings.keys import trial_key
-from wavesweep.settings.schema import Settings, config_directory
 
 STEPS = (0.012, 0.015, 0.0175, 0.02, 0.025, 0.03, 0.035, 0.045)
 QPS = tuple(range(-34, -9, 2))
@@ -75,20 +72,13 @@ class Point:
     test: float
 
 
-def settings_of(overrides: Sequence[str]) -> Settings:
-    """The settings that the command line makes of `overrides`."""
-    register()
-    with initialize_config_dir(str(config_directory())):
-        return settings_from(compose("config", list(overrides)))
-
-
 def our_points(overrides: Sequence[str], steps: Sequence[float], workload: Workload) -> list[Point]:
     """One point per step, from a sweep in a process of its own."""
     sweep = f"quantize.step={','.join(map(str, steps))}"
     subprocess.run([sys.executable, "-m", "wavesweep", "-m", *overrides, sweep], stdout=subprocess.DEVNULL, check=True)
     points = []
     for step in steps:
-        settings = settings_of([*overrides, f"quantize.step={step}"])
+        settings = compose_settings([*overrides, f"quantize.step={step}"])
         directory = trial_directory(settings, trial_key(settings, input_digests(settings)))
         arm = json.loads((directory / RESULT_FILE).read_text())["arms"][0]
         accuracies = (arm["validation"]["accuracy"], arm["test"]["accuracy"])
@@ -212,7 +202,7 @@ def main() -> None:
         subject_overrides = [f"model={given.model}", f"dataset={given.dataset}", f"{place}={given.data}"]
         fixed = ["quantize=rdo", "threshold=none", "compare=[]", f"paths.outputs={given.outputs or temporary}"]
         overrides = [*subject_overrides, *fixed, *given.overrides]
-        settings = settings_of(overrides)
+        settings = compose_settings(overrides)
         workload, device = load_workload(settings), torch.device("cpu")
         baseline = obtain_baseline(settings, workload, device)
         quality = {name: baseline.record[name]["accuracy"] for name in ("validation", "test")}

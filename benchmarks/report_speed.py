@@ -17,8 +17,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from wavesweep.analysis.collect import collect
-from wavesweep.analysis.report import render
+from wavesweep.analysis.html_report.page import render
+from wavesweep.analysis.table.collect import collect
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "analysis"))
 from records import write_records

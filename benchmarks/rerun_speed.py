@@ -14,13 +14,9 @@ from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-
-from wavesweep.cli.app import register
-from wavesweep.cli.composition import settings_from
+from wavesweep.cli.composition import compose_settings
 from wavesweep.experiment.inputs import input_digests
 from wavesweep.settings.keys import trial_key
-from wavesweep.settings.schema import config_directory
 
 WAVELETS = ("haar", "db2", "db3", "db4", "sym4", "sym5", "coif1", "bior2.2", "bior4.4", "rbio3.3")
 LEVELS = (1, 2, 3, 4, 5)
@@ -35,9 +31,7 @@ def main() -> None:
         run(outputs, *first, "model.recipe.epochs=1")
         (found,) = outputs.glob("runs/*/result.json")
         record = json.loads(found.read_text())
-        register()
-        with initialize_config_dir(str(config_directory())):
-            common = settings_from(compose("config", ["model.recipe.epochs=1"]))
+        common = compose_settings(["model.recipe.epochs=1"])
         for wavelet, level, percentile in product(WAVELETS, LEVELS, PERCENTILES):
             common.wavelet, common.level, common.threshold.percentile = wavelet, level, float(percentile)
             key = trial_key(common, input_digests(common))

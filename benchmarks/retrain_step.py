@@ -16,14 +16,15 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from wavesweep.experiment.prepare import plan_pruned
+from wavesweep.experiment.plan import plan_pruned
 from wavesweep.models.zoo import build_model, with_channels_last
 from wavesweep.pruning.prune import ArmSpec, prune
 from wavesweep.quantization.trainable import first_quantizer
 from wavesweep.settings.schema import Recipe, Settings, ThresholdSettings
 from wavesweep.training.domain import Coefficients
-from wavesweep.training.rate import REFRESH_STEPS, RatePenalty
-from wavesweep.training.train import batch_loss, make_optimizer
+from wavesweep.training.loss import batch_loss
+from wavesweep.training.optimizers import make_optimizer
+from wavesweep.training.rate import REFRESH_STEPS, BitsPenalty
 
 NETWORKS = {"lenet5": (1, 28, 28), "resnet20": (3, 32, 32)}
 # Steps per turn.
@@ -50,7 +51,7 @@ def network_of(settings: Settings, shape: tuple[int, int, int]) -> nn.Module:
 
 
 def step_of(
-    network: nn.Module, batch: tuple[Tensor, Tensor], penalty: RatePenalty | None, fused: bool | None = None
+    network: nn.Module, batch: tuple[Tensor, Tensor], penalty: BitsPenalty | None, fused: bool | None = None
 ) -> Callable[[], None]:
     """A training step as a function."""
     optimizer = make_optimizer(network.parameters(), Recipe(optimizer="adam"), fused)
@@ -85,7 +86,7 @@ def variant(name: str, batch: tuple[Tensor, Tensor], kind: tuple[str, str, str, 
     if kind[3]:
         coefficients.quantize([first_quantizer(tensor, 0.5, "layer") for tensor in pruned.tensors])
     if kind[3] == "rate":
-        penalty = RatePenalty(coefficients, 1.0, 0.0)
+        penalty = BitsPenalty(coefficients, 1.0, 0.0)
     return step_of(network, batch, penalty, fused=True)
 
 

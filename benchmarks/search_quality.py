@@ -26,15 +26,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 
-from wavesweep.cli.app import config_directory, register
-from wavesweep.cli.composition import settings_from
+from wavesweep.cli.composition import compose_settings
 from wavesweep.experiment.arms import EvaluationContext, make_context
 from wavesweep.experiment.baseline import load_workload, obtain_baseline
-from wavesweep.experiment.coding import code_arm
-from wavesweep.experiment.prepare import plan_pruned
+from wavesweep.experiment.compressor import compress_arm
+from wavesweep.experiment.network import validation_quality
+from wavesweep.experiment.plan import plan_pruned
 from wavesweep.measure.fronts import hypervolume
 from wavesweep.pruning.prune import ArmSpec
 from wavesweep.settings.keys import trial_key
@@ -110,9 +109,7 @@ def of_grid(data: str, outputs: Path) -> NDArray[np.float64]:
 
 @cache
 def common_settings() -> Settings:
-    register()
-    with initialize_config_dir(str(config_directory())):
-        return settings_from(compose("config", [*SUBJECT, "compare=[]"]))
+    return compose_settings([*SUBJECT, "compare=[]"])
 
 
 def settings_of(point: str, data: str, outputs: Path) -> Settings:
@@ -134,11 +131,11 @@ def bench_of(settings: Settings) -> EvaluationContext:
 def measured(settings: Settings, bench: EvaluationContext) -> dict[str, float]:
     plans, _ = plan_pruned(bench.workload.model, settings, bench.workload.dataset.input_shape)
     spec = ArmSpec("wavelet", tuple(plans), settings.boundary, settings.threshold, settings.seed)
-    coded = code_arm(spec, replace(bench.coding, quantize=settings.quantize), bench.network())
-    state = {name: value.half().float() for name, value in bench.baseline.state.items()}  # as the file has the biases
+    coded = compress_arm(spec, replace(bench.settings, quantize=settings.quantize), bench.network)
+    state = {name: value.half().float() for name, value in bench.network.state.items()}  # as the file has the biases
     state |= {tensor.plan.name: c.weight() for tensor, c in zip(coded.pruned.tensors, coded.tensors, strict=True)}
-    share = len(coded.content) / bench.baseline.record["dense_bytes"]
-    return {"accuracy": bench.quality(state)["accuracy"], "share": share}
+    share = len(coded.content) / bench.baseline["dense_bytes"]
+    return {"accuracy": validation_quality(bench.network, state)["accuracy"], "share": share}
 
 
 def records(points: Sequence[str], data: str, outputs: Path) -> dict[str, dict[str, float]]:

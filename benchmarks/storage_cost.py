@@ -15,8 +15,8 @@ from uuid import uuid4
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
+from wavesweep.runtime.study_storage import open_storage
 from wavesweep.sweep.search.samplers import make_sampler
-from wavesweep.sweep.search.storage import open_storage
 from wavesweep.sweep.search.study import Description, joined
 
 SPACE = {"level": CategoricalDistribution([1, 2, 3, 4]), "threshold.percentile": FloatDistribution(40.0, 99.0)}

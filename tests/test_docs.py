@@ -3,7 +3,6 @@
 import re
 import shlex
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -40,15 +39,16 @@ def commands(page: Path) -> list[str]:
 
 
 def points(line: str) -> Iterator[list[str]]:
-    """The overrides of each trial that a command line asks for."""
+    """Overrides of as few trials of a command line as have each of its values."""
     overrides = [word for word in shlex.split(line) if word != "-m"]
     values = [
         [f"{one.key_or_group}={value}" for value in one.sweep_string_iterator()]
         if one.is_sweep_override()
-        else [one.input_line]
+        else [str(one.input_line)]
         for one in OverridesParser.create().parse_overrides(overrides)
     ]
-    return map(list, product(*values))
+    for number in range(max(map(len, values), default=1)):
+        yield [alternatives[min(number, len(alternatives) - 1)] for alternatives in values]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -1,11 +1,13 @@
 """Compress trained neural networks in the wavelet domain, with controls."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from wavesweep.errors import FileFormatError, SettingsError, WavesweepError
 
 if TYPE_CHECKING:
-    from wavesweep.api import CompressedModel, compress, save
+    from wavesweep.api import compress, save
+    from wavesweep.experiment.callers import CompressedModel
     from wavesweep.experiment.onnx import export_onnx
     from wavesweep.models.load import load
 
@@ -22,18 +24,17 @@ __all__ = [
 ]
 
 
+# Imported on first use: decoding a file needs neither Hydra nor the data sets.
+_MODULES = {
+    "CompressedModel": "wavesweep.experiment.callers",
+    "compress": "wavesweep.api",
+    "export_onnx": "wavesweep.experiment.onnx",
+    "load": "wavesweep.models.load",
+    "save": "wavesweep.api",
+}
+
+
 def __getattr__(name: str) -> Any:
-    # Imported on first use: decoding a file needs neither Hydra nor the data sets.
-    if name == "load":
-        from wavesweep.models.load import load
-
-        return load
-    if name == "export_onnx":
-        from wavesweep.experiment.onnx import export_onnx
-
-        return export_onnx
-    if name in ("CompressedModel", "compress", "save"):
-        from wavesweep import api
-
-        return getattr(api, name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'wavesweep' has no attribute {name!r}")

@@ -10,11 +10,10 @@ import pandas as pd
 import pytest
 from records import example, key_of, set_dotted, write_failure, write_record, write_records
 
-from wavesweep.analysis.cache import refresh
-from wavesweep.analysis.collect import collect
-from wavesweep.analysis.columns import NEWEST_SCHEMA, TRIALS
-from wavesweep.analysis.workloads import workloads
-from wavesweep.experiment.trial import SCHEMA_VERSION
+from wavesweep.analysis.table.collect import collect
+from wavesweep.analysis.table.columns import NEWEST_SCHEMA, TRIALS
+from wavesweep.analysis.table.store import refresh
+from wavesweep.experiment.record import SCHEMA_VERSION
 
 
 def row(collected, key, arm=0):
@@ -248,7 +247,7 @@ def test_only_new_and_changed_records_are_read(tmp_path):
     write_record(tmp_path, example({"seed": 77}))
     shutil.rmtree(tmp_path / "runs" / keys[1])
     state = refresh(tmp_path, directory, write=True)
-    assert (state.read, state.gone) == (2, 1)
+    assert (state.read, state.removed) == (2, 1)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 no table", None])
@@ -298,24 +297,3 @@ def test_a_record_that_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
             collected = collect(tmp_path)
             assert [skipped.reason for skipped in collected.skipped] == ["cannot be read (Permission denied)"]
     assert set(collect(tmp_path).trials["key"]) == {record["key"] for record in records}
-
-
-def test_folders_of_one_name_are_told_apart(tmp_path):
-    for path in ("/one/photos", "/two/photos", "/two/others"):
-        write_record(tmp_path, example({"dataset.name": "image_folder", "dataset.path": path}))
-    found = workloads(collect(tmp_path).trials)
-    assert {one.dataset for one in found} == {
-        "image_folder (/one/photos)",
-        "image_folder (/two/photos)",
-        "image_folder (others)",
-    }
-    assert len({one.slug for one in found}) == 3
-
-
-def test_long_names_are_cut_and_stay_apart(tmp_path):
-    for end in "ab":
-        arguments = {f"argument_{number}": number for number in range(30)} | {"last": end}
-        write_record(tmp_path, example({"model.name": "custom", "model.arguments": arguments}))
-    slugs = {one.slug for one in workloads(collect(tmp_path).trials)}
-    assert len(slugs) == 2
-    assert all(len(slug) < 150 for slug in slugs)

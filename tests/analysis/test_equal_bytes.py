@@ -7,18 +7,18 @@ import pytest
 from records import example, write_record
 from scipy import stats
 
-from wavesweep.analysis.catalogue.all import STUDIES
-from wavesweep.analysis.collect import collect
-from wavesweep.analysis.equal_bytes import (
+from wavesweep.analysis.statistics.equal_bytes import (
+    at_sizes,
     differences_at_sizes,
     differences_over_sizes,
     reached,
     sizes_compared,
     wavelets_as_methods,
 )
-from wavesweep.analysis.evidence import evidence
-from wavesweep.analysis.statistics import at_sizes
-from wavesweep.analysis.workloads import Workload
+from wavesweep.analysis.statistics.evidence import evidence
+from wavesweep.analysis.statistics.workloads import Workload
+from wavesweep.analysis.studies.catalogue.all import STUDIES
+from wavesweep.analysis.table.collect import collect
 
 SEEDS = (0, 1, 2, 3)
 # By how much accuracy lies above the common line: the wavelet's differs by seed, so that it has a spread.

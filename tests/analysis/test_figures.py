@@ -10,12 +10,13 @@ from analysis_command import command
 from records import example, write_record, write_records
 
 from wavesweep.analysis.charts import heatmap, history, layers, pareto, sizes, training
-from wavesweep.analysis.choices import choices
-from wavesweep.analysis.collect import collect
-from wavesweep.analysis.details import sensitivity, studies
-from wavesweep.analysis.figures import all_charts, charts_of
-from wavesweep.analysis.style import LOOKS, encoded, styled
-from wavesweep.analysis.workloads import describe, workloads
+from wavesweep.analysis.charts.all import all_charts, charts_of
+from wavesweep.analysis.charts.style import LOOKS, encoded, styled
+from wavesweep.analysis.statistics.choices import choices
+from wavesweep.analysis.statistics.descriptions import describe
+from wavesweep.analysis.statistics.workloads import workloads
+from wavesweep.analysis.table.collect import collect
+from wavesweep.analysis.table.details import search_histories, sensitivity
 
 NAMES = (
     "accuracy_bytes",
@@ -112,42 +113,6 @@ def test_the_means_are_those_of_the_table(workload):
         assert mean["validation_accuracy"] == pytest.approx(wanted, abs=1e-12)
 
 
-def test_a_shared_arm_counts_once(tmp_path):
-    for wavelet in ("haar", "db2"):
-        for seed in (0, 1):
-            record = example({"wavelet": wavelet, "seed": seed})
-            for arm in record["arms"]:
-                arm["arm_key"] = f"{arm['method']}-{seed}" + (f"-{wavelet}" if arm["method"] == "wavelet" else "")
-            write_record(tmp_path, record)
-    (workload,) = workloads(collect(tmp_path).trials)
-    assert sorted(workload.means["method"]) == ["magnitude", "random", "wavelet", "wavelet"]
-    assert len(workload.singles) == 8
-
-
-def test_different_networks_are_different_subjects(tmp_path):
-    torchvision = {"model.name": "resnet18", "model.source": "torchvision"}
-    expected = {
-        "mlp on digits": {},
-        "lenet300 on digits": {"model.name": "lenet300"},
-        "mlp on image_folder (y)": {"dataset.name": "image_folder", "dataset.path": "/x/y"},
-        "resnet18 on digits": {"model.name": "resnet18"},
-        "resnet18 (torchvision) on digits": torchvision,
-        "resnet18 (torchvision, DEFAULT) on digits": torchvision | {"model.weights": "DEFAULT"},
-        'custom (net.build, {"n": 1}, w.pt) on custom (net.data)': {
-            "model.name": "custom",
-            "model.target": "net.build",
-            "model.arguments": {"n": 1},
-            "model.checkpoint": "/x/w.pt",
-            "dataset.name": "custom",
-            "dataset.target": "net.data",
-        },
-    }
-    for settings in expected.values():
-        write_record(tmp_path, example(settings))
-    labels = [workload.label for workload in workloads(collect(tmp_path).trials)]
-    assert sorted(labels) == sorted(expected)
-
-
 def test_the_points_and_fronts_drawn_are_those_of_the_table(charts, workload):
     axes = charts["accuracy_bytes"].figure.axes[0]
     for curve in pareto.curves(workload.means, pareto.STORED_BYTES):
@@ -187,7 +152,7 @@ def test_the_heat_map_has_the_means_of_one_slice(workload):
 def test_layers_have_sparsity_and_energy(workload, outputs):
     chosen = choices(workload)[0]
     record = json.loads((outputs / "runs" / chosen.row["keys"][0] / "result.json").read_text())
-    from wavesweep.analysis import details
+    from wavesweep.analysis.table import details
 
     means = layers.layer_means(details.layers(outputs, [record["key"]]))
     layer = record["arms"][0]["layers"][0]
@@ -251,7 +216,7 @@ def test_a_study_has_its_history(outputs, workload):
         f"0,{key},complete,0.9,1000,1.0,False,,{{}}\n1,,fail,,,1.0,False,out of memory,{{}}\n"
         f"2,{key},complete,0.8,500,1.0,True,,{{}}\n"
     )
-    assert list(studies(outputs)) == ["pareto $x<b>"]
+    assert list(search_histories(outputs)) == ["pareto $x<b>"]
     (drawn,) = [drawn for drawn in all_charts([workload], outputs) if drawn.chart.name.startswith("study")]
     assert drawn.workload is workload
     said = texts(drawn.chart.figure)
@@ -330,5 +295,5 @@ def test_titles_of_learning_curves_stay_within_their_panels(tmp_path):
         figure = training.curves(workload, tmp_path).figure
     encoded(figure, "png")  # lays it out, and warns where axes vanish
     for axes in figure.axes[:3]:
-        assert axes._left_title.get_text().count("\n") > 2
+        assert axes.get_title(loc="left").count("\n") > 2
         assert axes.get_window_extent().width > 0.25 * figure.bbox.width

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from records import example, write_failure, write_record, write_records
 
-from wavesweep.analysis.collect import collect
-from wavesweep.analysis.page import as_json, page_data
-from wavesweep.analysis.report import render
-from wavesweep.analysis.rerun import command
-from wavesweep.analysis.workloads import workloads
+from wavesweep.analysis.html_report.data import as_json, page_data
+from wavesweep.analysis.html_report.page import render
+from wavesweep.analysis.statistics.workloads import workloads
+from wavesweep.analysis.table.collect import collect
+from wavesweep.analysis.table.rerun import command
 
 pytestmark = pytest.mark.integration
 

@@ -2,25 +2,17 @@
 
 import json
 import shlex
-import subprocess
-import sys
 from dataclasses import asdict
 
 import pytest
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.types import RunMode
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from omegaconf import open_dict
 from records import example as record_of
 
-from wavesweep.analysis.rerun import UnknownSettingsError, command, differences, flat, hydra_value, overrides
-from wavesweep.cli.app import register
-from wavesweep.cli.composition import settings_from
+from wavesweep.analysis.table.rerun import UnknownSettingsError, command, differences, flat, hydra_value, overrides
+from wavesweep.cli.composition import compose_settings
 from wavesweep.settings.keys import trial_key
-from wavesweep.settings.schema import config_directory
 
 LINES = [
     [],
@@ -29,7 +21,7 @@ LINES = [
     ["model=resnet20", "dataset=image_folder", "dataset.path='/some where/it\\'s'", "model.recipe.precision=bfloat16"],
     ["retrain=gradual", "retrain.epochs=8", "retrain.learning_rate=1e-05", "retrain.augment=false"],
     ["retrain=rate", "threshold=none", "quantize=rdo", "quantize.step=0.5", "quantize.rate_weight=0"],
-    ["experiment=deep_compression", "stage=coded"],
+    ["experiment=deep_compression", "quantize=kmeans", "codec=huffman"],
     ["experiment=rate_lenet5", "retrain.rate_weight=4", "codec=huffman", "shrink=true"],
     ["model=custom", "model.target=a.b.c", "model.arguments={width: 3, names: [1, 'a b']}", "threshold=energy"],
     ["model=torchvision", "model.name=resnet50", "model.weights=DEFAULT", "dataset=image_folder", "dataset.path=in"],
@@ -39,34 +31,19 @@ LINES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def compose():
-    register()
-    with initialize_config_dir(config_dir=str(config_directory())):
-        loader = GlobalHydra.instance().config_loader()
-
-        def composed(lines):
-            config = loader.load_configuration("config", list(lines), run_mode=RunMode.RUN)
-            with open_dict(config):
-                del config["hydra"]
-            return settings_from(config)
-
-        yield composed
-
-
 @pytest.mark.parametrize("lines", LINES, ids=" ".join)
-def test_the_command_gives_the_same_key(compose, lines):
-    settings = compose(lines)
+def test_the_command_gives_the_same_key(lines):
+    settings = compose_settings(lines)
     recorded = json.loads(json.dumps(asdict(settings)))
     words = shlex.split(command(recorded))
     assert words[:3] == ["python", "-m", "wavesweep"]
-    assert trial_key(compose(words[3:])) == trial_key(settings)
+    assert trial_key(compose_settings(words[3:])) == trial_key(settings)
     assert bool(differences(recorded)) == bool(words[3:])
 
 
-def test_a_record_gives_its_own_settings(compose):
+def test_a_record_gives_its_own_settings():
     recorded = record_of({"wavelet": "db4", "threshold.percentile": 90.0, "quantize.bits": 4})["settings"]
-    composed = flat(asdict(compose(overrides(recorded))))
+    composed = flat(asdict(compose_settings(overrides(recorded))))
     wanted = {name: value for name, value in flat(recorded).items() if not name.startswith("paths.")}
     # The record is older than some settings.
     assert {name: composed[name] for name in wanted} == wanted
@@ -82,8 +59,8 @@ def test_a_record_gives_its_own_settings(compose):
         (["paths.outputs=elsewhere", "paths.data=there"], ["paths.data=there"]),
     ],
 )
-def test_the_command_is_the_short_one(compose, lines, expected):
-    assert overrides(asdict(compose(lines))) == expected
+def test_the_command_is_the_short_one(lines, expected):
+    assert overrides(asdict(compose_settings(lines))) == expected
 
 
 def test_settings_of_another_version_are_named():
@@ -120,12 +97,3 @@ def plain(value):
     if isinstance(value, list):
         return [plain(item) for item in value]
     return value.text if hasattr(value, "text") else value
-
-
-def test_analyses_import_no_torch():
-    names = (
-        "analysis.rerun, analysis.workloads, analysis.page, analysis.report, analysis.charts.pareto, analysis.figures,"
-        " analysis.study, analysis.study_tables, analysis.catalogue.all"
-    )
-    done = subprocess.run([sys.executable, "-c", f"import sys, {names}; sys.exit('torch' in sys.modules)"], check=False)
-    assert done.returncode == 0

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from records import example, write_record, write_records
 from scipy import stats
 
-from wavesweep.analysis.collect import collect
-from wavesweep.analysis.importance import setting_importance
-from wavesweep.analysis.statistics import compare_arms, compare_fronts, holm, paired, seed_bands
+from wavesweep.analysis.statistics.equal_bytes import compare_fronts
+from wavesweep.analysis.statistics.importance import setting_importance
+from wavesweep.analysis.statistics.pairs import compare_arms, holm, paired
+from wavesweep.analysis.statistics.seeds import seed_bands
+from wavesweep.analysis.table.collect import collect
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from analysis_command import command
 from records import example, write_failure, write_record, write_records
 
-from wavesweep.analysis.status import lines, lock_is_held, status
+from wavesweep.analysis.progress.status import lines, lock_is_held, status
 from wavesweep.runtime.records import locked
 
 
@@ -28,7 +28,7 @@ def test_trials_are_done_failed_running_or_left(tmp_path):
         text = "\n".join(lines(found))
     assert (found.trials.done, found.trials.failed) == (3, 1)
     assert found.trials.running == ("e" * 16,)
-    assert found.trials.stopped == ("0", "1", "2")
+    assert found.trials.unfinished == ("0", "1", "2")
     assert found.baselines.running == ("b",)
     assert "trials: 3 done, 1 failed, 1 running, 3 unfinished\n" in text
     assert set(before) <= set(tmp_path.rglob("*"))
@@ -75,7 +75,7 @@ def test_studies_are_counted_by_state(tmp_path):
         value = 1.0 if state == "COMPLETE" else None
         study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState[state], value=value))
     study.ask()
-    (found,) = status(tmp_path).studies
+    (found,) = status(tmp_path).searches
     assert (found.states, found.wanted) == ({"complete": 2, "fail": 1, "pruned": 1, "running": 1}, 8)
     assert found.line() == "first: 2 complete, 1 fail, 1 pruned, 1 running, of 8"
 
@@ -85,23 +85,23 @@ def test_a_trial_that_was_interrupted_has_not_failed(tmp_path):
     study = optuna.create_study(storage=f"sqlite:///{directory}/study.db", study_name="first")
     for reason in ({"crash": "interrupted"}, {"crash": "its process ended"}, {"error": "loss is NaN"}):
         study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL, user_attrs=reason))
-    assert status(tmp_path).studies[0].states == {"fail": 1, "interrupted": 2}
+    assert status(tmp_path).searches[0].states == {"fail": 1, "interrupted": 2}
     describe(tmp_path, "first", "postgresql://host/db")
     rows = "0,aa,fail,interrupted\n1,bb,fail,its process ended\n2,cc,fail,loss is NaN\n"
     (directory / "history.csv").write_text(f"number,key,state,reason\n{rows}")
-    assert status(tmp_path).studies[0].states == {"fail": 1, "interrupted": 2}
+    assert status(tmp_path).searches[0].states == {"fail": 1, "interrupted": 2}
 
 
 def test_studies_elsewhere_are_counted_from_their_history_and_their_passwords_not_shown(tmp_path):
     directory = describe(tmp_path, "remote", "postgresql://me:secret@host/db")
-    (problem,) = status(tmp_path).studies
+    (problem,) = status(tmp_path).searches
     assert "postgresql" in problem.line()
     assert "secret" not in problem.line()
     (directory / "history.csv").write_text("number,key,state\n0,aa,COMPLETE\n1,bb,PRUNED\n")
     (tmp_path / "runs" / "bb").mkdir(parents=True)
     found = status(tmp_path)
-    assert found.studies[0].states == {"complete": 1, "pruned": 1}
-    assert (found.trials.stopped_early, found.trials.stopped) == (1, ())
+    assert found.searches[0].states == {"complete": 1, "pruned": 1}
+    assert (found.trials.stopped_early, found.trials.unfinished) == (1, ())
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_study_that_cannot_be_counted_says_why(tmp_path, content, words):
     elif content is not None:
         (directory / "study.db").write_bytes(content)
     describe(tmp_path, "half", "").joinpath("study.json").write_text("{")
-    half, lost = status(tmp_path).studies
+    half, lost = status(tmp_path).searches
     assert "study.json cannot be read" in half.line()
     assert words in lost.line()
     assert "\n" not in lost.line()
@@ -124,7 +124,7 @@ def test_the_storage_is_only_read(tmp_path):
     directory = describe(tmp_path, "empty", "sqlite:///study.db")
     sqlite3.connect(directory / "study.db").close()
     size = (directory / "study.db").stat().st_size
-    assert "cannot be read" in status(tmp_path).studies[0].line()
+    assert "cannot be read" in status(tmp_path).searches[0].line()
     assert (directory / "study.db").stat().st_size == size
 
 

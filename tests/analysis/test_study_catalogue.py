@@ -6,16 +6,16 @@ import pandas as pd
 import pytest
 from records import example, write_record
 
-from wavesweep.analysis import study
-from wavesweep.analysis.catalogue.all import STUDIES
-from wavesweep.analysis.catalogue.deep_compression_densenet import _SHARES, SIZES, counted_ratio
-from wavesweep.analysis.catalogue.wavelet_vs_magnitude import as_shown, deepest
 from wavesweep.analysis.charts.paired import paired_in_trials
-from wavesweep.analysis.evidence import evidence
+from wavesweep.analysis.statistics.evidence import evidence
+from wavesweep.analysis.studies.catalogue.all import STUDIES
+from wavesweep.analysis.studies.catalogue.deep_compression_densenet import SHARES, SIZES, counted_ratio
+from wavesweep.analysis.studies.catalogue.wavelet_vs_magnitude import as_shown, deepest
+from wavesweep.analysis.studies.records import rows_of
 
 X = "threshold.percentile"
-CLAMPED = {"compat": "clamped_level", "wavelet": "bior4.4", "level": 5}
-REAL = CLAMPED | {"compat": "none"}
+CLAMPED = {"method.name": "clamped_wavelet", "wavelet": "bior4.4", "level": 5}
+REAL = CLAMPED | {"method.name": "wavelet"}
 # Weights of DenseNet-BC-100-12 for 100 classes, among its parameters.
 DENSENET_WEIGHTS, DENSENET_PARAMETERS = 775_944, 800_032
 
@@ -26,7 +26,7 @@ def write_study(outputs, name, records):
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"arguments": [], "experiments": {name: keys}, "keys": keys}))
     chosen = STUDIES[name]
-    (one,) = evidence(chosen.compared(study.rows_of(chosen, outputs)), chosen.by, chosen.measures)
+    (one,) = evidence(chosen.compared(rows_of(chosen, outputs)), chosen.by, chosen.measures)
     return chosen, one
 
 
@@ -37,7 +37,7 @@ def trial(settings, accuracies, seed):
     template = record["arms"][0]
     record["arms"] = [
         template
-        | {"method": method, "arm_key": f"{method} {shared if method != 'wavelet' else record['key']}"}
+        | {"method": method, "arm_key": f"{method} {record['key'] if 'wavelet' in method else shared}"}
         | {"test": template["test"] | {"accuracy": accuracy}}
         for method, accuracy in accuracies.items()
     ]
@@ -55,7 +55,7 @@ def wavelets(tmp_path_factory):
             real = magnitude + 0.01 * seed + 0.05 + 0.01 * (seed == 0)
             records.append(trial(REAL | {X: percentile}, {"wavelet": real, **others}, seed))
             records.append(trial(REAL | {X: percentile, "level": 1}, {"wavelet": 0.2, **others}, seed))
-            records.append(trial(CLAMPED | {X: percentile}, {"wavelet": others["magnitude"], **others}, seed))
+            records.append(trial(CLAMPED | {X: percentile}, {"clamped_wavelet": others["magnitude"], **others}, seed))
     return write_study(tmp_path_factory.mktemp("wavelets"), "wavelet_vs_magnitude", records)
 
 
@@ -89,7 +89,7 @@ def test_methods_without_a_wavelet_are_there_once_and_lower_levels_are_left_to_t
     chosen, one = wavelets
     assert len(one.table) == 10
     magnitude = one.table[one.table["method"] == "magnitude"]
-    assert magnitude[["compat", "wavelet", "level"]].drop_duplicates().to_numpy().tolist() == [["-", "-", "-"]]
+    assert magnitude[["method.name", "wavelet", "level"]].drop_duplicates().to_numpy().tolist() == [["-", "-", "-"]]
     shown = chosen.shown(one.table)
     assert len(shown) == 8
     assert set(shown.loc[shown["method"] == "wavelet", "level"]) == {"5"}
@@ -123,7 +123,7 @@ def test_the_published_sizes_of_densenet_follow_from_its_count():
 
 
 def test_the_published_shares_are_round_percentiles_of_94_percent_of_the_network():
-    for percentile, share in _SHARES.items():
+    for percentile, share in SHARES.items():
         assert 0.9405 * percentile == pytest.approx(float(share), abs=0.06)
     assert pytest.approx(0.970, abs=0.0005) == DENSENET_WEIGHTS / DENSENET_PARAMETERS
 
@@ -174,11 +174,15 @@ def test_arms_of_a_wavelet_with_more_coefficients_than_weights_are_left_to_the_f
             "method": ["wavelet", "magnitude", "magnitude", "magnitude"],
             "wavelet": ["haar", "(haar)", "(bior2.2)", "(bior2.2)"],
             "level": ["5", "(1)", "(4)", "(5)"],
-            "compat": ["none", "(none)", "(none)", "(none)"],
+            "method.name": ["wavelet", "(wavelet)", "(wavelet)", "(wavelet)"],
             X: [50.0, 50.0, 50.0, 90.0],
             "weight_sparsity_mean": [0.1, 0.499, 0.5, 0.9],
         }
     )
     shown = as_shown(table)
     assert shown.index.tolist() == [0, 2, 3]
-    assert shown[["wavelet", "level", "compat"]].to_numpy().tolist() == [["haar", "5", "none"], ["-"] * 3, ["-"] * 3]
+    assert shown[["wavelet", "level", "method.name"]].to_numpy().tolist() == [
+        ["haar", "5", "wavelet"],
+        ["-"] * 3,
+        ["-"] * 3,
+    ]

@@ -9,11 +9,19 @@ from records import example, write_record
 from test_study_tool import command, write_sweep
 
 from wavesweep.analysis import study
-from wavesweep.analysis.catalogue.all import STUDIES
-from wavesweep.analysis.columns import SETTINGS
 from wavesweep.analysis.command import run
-from wavesweep.analysis.rows import setting_values
-from wavesweep.analysis.study_records import has_its_key, joined, read_records, records, settings_of, with_short_paths
+from wavesweep.analysis.studies.catalogue.all import STUDIES
+from wavesweep.analysis.studies.records import (
+    has_its_key,
+    joined,
+    read_records,
+    records,
+    rows_of,
+    settings_of,
+    with_short_paths,
+)
+from wavesweep.analysis.table.columns import SETTINGS
+from wavesweep.analysis.table.rows import setting_values
 from wavesweep.settings.keys import trial_key
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "studies"
@@ -57,7 +65,7 @@ def test_the_page_can_be_made_from_its_records_alone(outputs, tmp_path, monkeypa
 
 
 def test_what_is_read_is_what_was_collected(outputs, tmp_path):
-    rows = study.rows_of(STUDIES[NAME], outputs)
+    rows = rows_of(STUDIES[NAME], outputs)
     records(rows, NAME).to_csv(tmp_path / "kept.csv", index=False)
     again = read_records(tmp_path / "kept.csv", NAME)
     columns = ["key", "arm", "method", *(column.name for column in SETTINGS), "test_accuracy", "stored_bytes"]
@@ -74,13 +82,13 @@ def test_records_of_elsewhere_and_of_here_are_one_study(outputs, tmp_path, monke
     write_trials(there, [50.0, 80.0], seeds=(0, 1))
     assert command(monkeypatch, NAME, there) == 0
     csv = there / "analysis" / "studies" / NAME / "records.csv"
-    both = study.rows_of(STUDIES[NAME], here, [csv])
+    both = rows_of(STUDIES[NAME], here, [csv])
     assert sorted(both["seed"].unique()) == [0, 1, 2]
     assert both.drop_duplicates("key")["seed"].value_counts().to_dict() == {0: 2, 1: 2, 2: 2}
     again = pd.read_csv(csv)
     again["test_accuracy"] = 0.5
     again.to_csv(csv, index=False)
-    own = study.rows_of(STUDIES[NAME], here, [csv]).query("seed == 1")
+    own = rows_of(STUDIES[NAME], here, [csv]).query("seed == 1")
     assert (own["test_accuracy"] != 0.5).all()  # the records themselves come before a copy of them
 
 
@@ -90,7 +98,7 @@ def test_data_of_the_same_name_are_one_data_set_wherever_they_lie(tmp_path):
         write_trials(
             tmp_path / place, [50.0], (int(place == "two"),), **{"dataset.name": "image_folder", "dataset.path": path}
         )
-    parts = [study.rows_of(STUDIES[NAME], tmp_path / place) for place in ("one", "two")]
+    parts = [rows_of(STUDIES[NAME], tmp_path / place) for place in ("one", "two")]
     assert set(joined(parts)["dataset.path"]) == {"photos"}
     assert len(joined([parts[0], parts[0]])) == len(parts[0])
 
@@ -138,7 +146,7 @@ def changed(table, name, value):
 def test_another_file_is_one_line(outputs, tmp_path, monkeypatch, capsys, change, said):
     file = tmp_path / "kept.csv"
     if change is not None:
-        found = change(records(study.rows_of(STUDIES[NAME], outputs), NAME))
+        found = change(records(rows_of(STUDIES[NAME], outputs), NAME))
         file.write_text(found if isinstance(found, str) else found.to_csv(index=False))
     assert command(monkeypatch, NAME, outputs, "--records", file) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -148,13 +156,13 @@ def test_another_file_is_one_line(outputs, tmp_path, monkeypatch, capsys, change
 
 
 def test_rows_that_are_there_twice_count_once(outputs, tmp_path):
-    table = records(study.rows_of(STUDIES[NAME], outputs), NAME)
+    table = records(rows_of(STUDIES[NAME], outputs), NAME)
     pd.concat([table, table]).to_csv(tmp_path / "kept.csv", index=False)
     assert len(read_records(tmp_path / "kept.csv", NAME)) == len(table)
 
 
 def test_a_place_that_is_named_must_be_there(outputs, tmp_path, monkeypatch, capsys):
-    records(study.rows_of(STUDIES[NAME], outputs), NAME).to_csv(tmp_path / "kept.csv", index=False)
+    records(rows_of(STUDIES[NAME], outputs), NAME).to_csv(tmp_path / "kept.csv", index=False)
     assert command(monkeypatch, NAME, tmp_path / "nowhere", "--records", tmp_path / "kept.csv") == 2
     assert "nowhere does not exist" in capsys.readouterr().err
     assert not (tmp_path / "nowhere").exists()
@@ -163,7 +171,7 @@ def test_a_place_that_is_named_must_be_there(outputs, tmp_path, monkeypatch, cap
 
 
 def test_a_sweep_without_a_finished_trial_is_no_reason_to_refuse_records(outputs, tmp_path, monkeypatch, capsys):
-    rows = study.rows_of(STUDIES[NAME], outputs)
+    rows = rows_of(STUDIES[NAME], outputs)
     records(rows, NAME).to_csv(tmp_path / "kept.csv", index=False)
     write_sweep(tmp_path / "new", [rows["key"].iloc[0], "0123456789abcdef"], NAME)
     assert command(monkeypatch, NAME, tmp_path / "new", "--records", tmp_path / "kept.csv") == 0

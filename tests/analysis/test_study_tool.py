@@ -11,18 +11,20 @@ import pytest
 from records import example, write_record, write_records
 
 from wavesweep.analysis import study
-from wavesweep.analysis.catalogue.all import STUDIES
-from wavesweep.analysis.catalogue.charter import best_levels
-from wavesweep.analysis.catalogue.weight_vs_unit import flat_to, knee_at, lost_at
 from wavesweep.analysis.charts.differences import differences
-from wavesweep.analysis.collect import collect
 from wavesweep.analysis.command import run
-from wavesweep.analysis.evidence import evidence, keys_of, varying
-from wavesweep.analysis.study_tables import full_table, markdown
+from wavesweep.analysis.statistics.evidence import evidence, varying
+from wavesweep.analysis.studies.catalogue.all import STUDIES
+from wavesweep.analysis.studies.catalogue.charter import best_levels
+from wavesweep.analysis.studies.catalogue.weight_vs_unit import flat_to, knee_at, lost_at
+from wavesweep.analysis.studies.page import BEGIN, END, full_table, markdown
+from wavesweep.analysis.studies.records import rows_of
+from wavesweep.analysis.table.collect import collect
+from wavesweep.analysis.table.outputs import keys_of
 
 ROOT = Path(__file__).resolve().parents[2]
 BY = ("method", "threshold.percentile")
-PAGE = f"# A study\n\nThe claim.\n\n{study.BEGIN}\nold\n{study.END}\n\nThe verdict.\n"
+PAGE = f"# A study\n\nThe claim.\n\n{BEGIN}\nold\n{END}\n\nThe verdict.\n"
 
 
 def write_sweep(outputs, keys, experiment, sweep="one"):
@@ -63,7 +65,7 @@ def outputs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(outputs):
     chosen = STUDIES["weight_vs_unit"]
-    return evidence(study.rows_of(chosen, outputs), chosen.by, chosen.measures)
+    return evidence(rows_of(chosen, outputs), chosen.by, chosen.measures)
 
 
 def command(monkeypatch, *arguments):
@@ -72,7 +74,7 @@ def command(monkeypatch, *arguments):
 
 
 def test_the_trials_of_a_study_are_those_that_its_sweeps_asked_for(outputs):
-    rows = study.rows_of(STUDIES["weight_vs_unit"], outputs)
+    rows = rows_of(STUDIES["weight_vs_unit"], outputs)
     assert set(rows["key"]) == keys_of(outputs, ["weight_vs_unit"])
     assert len(rows) == 33
     assert len(collect(outputs, write=False).trials) > 33
@@ -110,7 +112,7 @@ def test_a_setting_that_differs_besides_has_a_column(tmp_path):
         for epochs in (1, 30)
     ]
     write_sweep(tmp_path, keys, "weight_vs_unit")
-    rows = study.rows_of(STUDIES["weight_vs_unit"], tmp_path)
+    rows = rows_of(STUDIES["weight_vs_unit"], tmp_path)
     assert varying(rows[rows["is_main"]], BY) == ["model.recipe.epochs"]
     (one,) = evidence(rows, BY, ["test_accuracy"])
     assert one.by == (*BY, "model.recipe.epochs")
@@ -121,7 +123,7 @@ def test_a_setting_that_differs_besides_has_a_column(tmp_path):
 def test_methods_without_a_wavelet_show_none(tmp_path):
     keys = write_records(tmp_path, 12, seeds=2, settings={"level": 1, "layout": "auto", "threshold.percentile": 90.0})
     write_sweep(tmp_path, keys, "charter")
-    rows = study.rows_of(STUDIES["charter"], tmp_path)
+    rows = rows_of(STUDIES["charter"], tmp_path)
     (one,) = evidence(rows, STUDIES["charter"].by, ["test_accuracy"])
     wavelets = one.table.groupby("method")["wavelet"].agg(set)
     assert len(wavelets["wavelet"]) == 6
@@ -187,7 +189,7 @@ def test_fashion_tiny_prune_tells_the_loss_of_one_network_from_that_of_two(tmp_p
         keys.append(write_record(tmp_path, record).parent.name)
     write_sweep(tmp_path, keys, "fashion_tiny_prune")
     chosen = STUDIES["fashion_tiny_prune"]
-    (one,) = evidence(study.rows_of(chosen, tmp_path), chosen.by, chosen.measures)
+    (one,) = evidence(rows_of(chosen, tmp_path), chosen.by, chosen.measures)
     ours = chosen.ours(one)
     assert set(chosen.published) <= set(ours)
     assert ours["test accuracy before pruning, %"] == "72.00 ± 2.00"
@@ -264,8 +266,8 @@ def test_the_studies_are_listed(monkeypatch, capsys):
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_has_its_experiments_and_a_page_with_its_commands(name):
     page = (ROOT / "docs" / "studies" / f"{name}.md").read_text()
-    assert study.BEGIN in page
-    assert study.END in page
+    assert BEGIN in page
+    assert END in page
     assert f"python -m analysis.study {name} outputs/ --docs docs/studies" in page
     assert f"({name}.md)" in (ROOT / "docs" / "studies" / "README.md").read_text()
     assert STUDIES[name].source

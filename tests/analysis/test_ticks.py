@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wavesweep.analysis.style import log_ticks
+from wavesweep.analysis.charts.style import log_ticks
 
 
 @pytest.mark.parametrize(

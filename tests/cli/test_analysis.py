@@ -3,9 +3,9 @@
 import pytest
 from command_line import records
 
-from wavesweep.analysis.collect import collect
-from wavesweep.analysis.columns import ONNX, SETTINGS, TRIALS
-from wavesweep.analysis.status import status
+from wavesweep.analysis.progress.status import status
+from wavesweep.analysis.table.collect import collect
+from wavesweep.analysis.table.columns import ONNX, SETTINGS, TRIALS
 
 pytestmark = pytest.mark.integration
 
@@ -36,5 +36,5 @@ def test_the_status_counts_the_sweep(readme_sweep):
     directory, _ = readme_sweep
     found = status(directory / "outputs")
     assert [(sweep.trials, sweep.failed) for sweep in found.sweeps] == [(6, 0)]
-    assert (found.trials.done, found.trials.running, found.trials.stopped) == (6, (), ())
+    assert (found.trials.done, found.trials.running, found.trials.unfinished) == (6, (), ())
     assert found.baselines.done == 1

@@ -132,7 +132,7 @@ def test_a_damaged_file_is_one_line_and_writes_nothing(what, file, tmp_path):
 
 
 def test_verify_tells_numbers_that_are_not_finite(file, tmp_path):
-    _, header, (symbols, numbers) = read_container(file.read_bytes())
+    header, (symbols, numbers) = read_container(file.read_bytes())
     nan = b"\xff\x7f" + numbers[2:]  # the first raw numbers are a bias in float16
     (tmp_path / "nan.wsz").write_bytes(write_container(header, (symbols, nan)))
     assert_one_line_error(called(tmp_path, "verify", "nan.wsz"), "nan.wsz", "NaN")

@@ -13,14 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import open_dict
 
-from wavesweep.cli.app import register
-from wavesweep.cli.composition import Composer, explain, settings_from
+from wavesweep.cli.composition import Composer, compose_settings, explain, register_configuration, settings_from
 from wavesweep.errors import SettingsError
+from wavesweep.settings.registry import Layout, Method, options, rows
 from wavesweep.settings.rules import check
-from wavesweep.settings.schema import LAYOUTS, METHODS, Settings, config_directory
+from wavesweep.settings.schema import Settings, config_directory
 
-GROUPS = ("model", "dataset", "method", "threshold", "retrain", "quantize", "codec", "stage")
-OPTIONS = [(group, file.stem) for group in GROUPS for file in sorted((config_directory() / group).glob("*.yaml"))]
+LAYOUTS = tuple(rows(Layout))
+METHODS = tuple(rows(Method))
+
+GROUPS = ("model", "dataset", "method", "threshold", "retrain", "quantize", "codec")
+OPTIONS = [(group, name) for group in GROUPS for name in options(group)]
 
 
 class Hydra:
@@ -39,7 +42,7 @@ class Hydra:
         return settings_from(config)
 
     def fast(self, lines):
-        return self.composer.settings([self.parser.parse_override(line) for line in lines])
+        return self.composer.settings(lines)
 
 
 @contextmanager
@@ -55,7 +58,7 @@ def one_line(key):
 
 @pytest.fixture(scope="module")
 def hydra():
-    register()
+    register_configuration()
     with initialize_config_dir(config_dir=str(config_directory())):
         yield Hydra()
 
@@ -146,7 +149,7 @@ def test_points_of_the_same_groups_are_composed_from_files_once(hydra, monkeypat
     monkeypatch.setattr(hydra.loader, "load_sweep_config", lambda *args: calls.append(1) or original(*args))
     for model in ("lenet5", "mlp"):
         for level in range(1, 6):
-            composer.settings([hydra.parser.parse_override(line) for line in (f"model={model}", f"level={level}")])
+            composer.settings([f"model={model}", f"level={level}"])
     assert len(calls) == 2
 
 
@@ -167,7 +170,7 @@ def test_every_option_of_every_group_composes_and_is_accepted(hydra, group, opti
         ("quantize", "rdo"): "uniform",
         ("model", "torchvision"): "resnet18",
     }
-    assert group == "stage" or name == several.get((group, option), option)
+    assert name == several.get((group, option), option)
     assert same(hydra.fast([f"{group}={option}", *more]), chosen)
 
 
@@ -203,7 +206,7 @@ TYPED = [
     ("model.arguments", "a mapping"),
     ("dataset.image_size", "an integer >= 1"),
     ("dataset.validation_fraction", "a number above 0"),
-    ("compare", "a list of methods"),
+    ("compare", "a list of different methods"),
     ("layers.types", "one of conv"),
     ("layers.include", "glob patterns"),
     ("layers.overrides", "a list such as"),
@@ -234,7 +237,7 @@ def test_a_value_of_the_wrong_type_is_one_line_with_what_is_allowed(hydra, way, 
         ("layers.overrides=[{match: a, percentile: x}]", "layers.overrides=[{match: a, percentile: x}]: must be"),
         ("model=resnet19", "model=resnet19: must be one of custom, densenet100, fashion_cnn, "),
         ("dataset=minst", "dataset=minst: must be one of cifar10, "),
-        ("method=wavelets", "method=wavelets: must be one of dct, "),
+        ("method=wavelets", "method=wavelets: must be one of clamped_wavelet, dct, "),
         ("threshold=top", "threshold=top: must be one of absolute, energy, none, percentile, universal"),
         ("experiment=none_such", "experiment=none_such: must be one of "),
         ("hydra/launcher=slurm", "hydra/launcher=slurm: must be one of basic, "),
@@ -284,3 +287,28 @@ def test_an_error_of_the_operating_system_names_the_file():
 def test_a_multirun_point_may_add_arguments_of_the_users_own(hydra):
     for lines in (["+model.arguments.width=3"], ["model.arguments.width=3"], ["model.arguments={width: 3}"]):
         assert hydra.fast(lines).model.arguments == {"width": 3}
+
+
+def test_settings_are_composed_outside_of_any_application(hydra):
+    assert same(compose_settings([]), Settings())
+    lines = ["model=lenet5", "dataset=mnist", "level=1", "model.arguments={width: 3}"]
+    assert same(compose_settings(lines), hydra.slow(lines))
+    assert compose_settings(["search=pareto"]).search.name == "pareto"
+    assert compose_settings(["experiment=sensitivity", "experiment=rate_lenet5"]).retrain.name == "rate"
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("level=0", "level=0: must be an integer >= 1, or max"),
+        ("levle=1", "levle: there is no such key; did you mean level?"),
+        ("model=resnet19", "model=resnet19: must be one of custom, "),
+        ("level=1,2", "level=1,2: must be one value; call compress for each"),
+        ("compare=[unit", "compare=[unit: cannot be parsed; write key=value"),
+    ],
+)
+def test_composing_outside_of_any_application_refuses_in_one_line(line, text):
+    with pytest.raises(SettingsError) as raised:
+        compose_settings([line])
+    assert str(raised.value).startswith(text)
+    assert "\n" not in str(raised.value)

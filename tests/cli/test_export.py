@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from command_line import QUICK, results, run, started, trial_rows, wait_until, written
 
-from wavesweep.analysis.collect import collect
+from wavesweep.analysis.table.collect import collect
 from wavesweep.runtime.records import locked
 
 pytestmark = pytest.mark.integration

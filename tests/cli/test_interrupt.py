@@ -9,7 +9,7 @@ from command_line import QUICK, finish, results, started, trial_rows, wait_until
 pytestmark = pytest.mark.integration
 
 GRID = ("-m", "wavelet=haar,sym4,rbio3.3", "level=1,2", QUICK)
-STOPPED = "Stopped. Finished trials are kept; the same command goes on from here."
+STOPPED = "Stopped. Finished trials are kept; the same command continues from here."
 INTERRUPTS = 60
 
 

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 from command_line import ENVIRONMENT, records, run, trial_rows
+from hydra.errors import MissingConfigException
 
 from wavesweep.cli.composition import explain
 
@@ -67,10 +68,8 @@ def test_ray_runs_the_sweep_on_this_machine(tmp_path):
     ("launcher", "extra"), [("ray", "ray"), ("submitit_slurm", "slurm"), ("submitit_local", "slurm")]
 )
 def test_missing_launcher_says_what_to_install(launcher, extra):
-    hydra_says = (
-        f"Could not find 'hydra/launcher/{launcher}'\n\nAvailable options in 'hydra/launcher':\n\tbasic\n\tjoblib\n"
-    )
-    assert explain(ValueError(hydra_says)) == (
+    missing = MissingConfigException("Could not find it", f"hydra/launcher/{launcher}", ["basic", "joblib"])
+    assert explain(missing) == (
         f"hydra/launcher={launcher}: needs another package; pip install 'wavesweep[{extra}]', "
         "or choose one of basic, joblib"
     )

@@ -9,7 +9,10 @@ from omegaconf import OmegaConf
 
 from wavesweep.cli.composition import settings_from
 from wavesweep.settings.keys import trial_key
-from wavesweep.settings.schema import METHODS, Settings
+from wavesweep.settings.registry import Method, rows
+from wavesweep.settings.schema import Settings
+
+METHODS = tuple(rows(Method))
 
 QUALITY = {"accuracy", "loss", "precision", "recall", "f1"}
 ARM = {

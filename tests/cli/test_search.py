@@ -253,7 +253,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_completes_the_study(tmp_p
         process.send_signal(signal.SIGINT)
         outcome = finish(process)
     assert outcome.status == 130, outcome
-    assert outcome.stderr.splitlines()[-1] == "Stopped. Finished trials are kept; the same command goes on from here."
+    assert outcome.stderr.splitlines()[-1] == "Stopped. Finished trials are kept; the same command continues from here."
     assert "Traceback" not in outcome.stderr
     states = [row["state"] for row in history(tmp_path)]
     assert "running" not in states

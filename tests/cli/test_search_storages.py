@@ -13,7 +13,7 @@ import pytest
 from command_line import QUICK, records, run_together
 from optuna.trial import TrialState
 
-from wavesweep.sweep.search.storage import open_storage
+from wavesweep.runtime.study_storage import open_storage
 
 SEARCH = ("-m", "search=pareto", QUICK, "search.study=shared", "threshold.percentile=interval(50,95)")
 

@@ -89,7 +89,10 @@ def test_charter(tmp_path, forked, monkeypatch):
 def test_deep_compression_densenet(tmp_path, forked, monkeypatch):
     small = ("dataset=digits", "model=fashion_cnn", "model.recipe.epochs=1", "seed=0")
     retrain = ("retrain.epochs=3", "retrain.rounds=1", "retrain.learning_rate=0.001")
-    for more in (("threshold.percentile=40,90",), ("stage=coded", "threshold.percentile=65", "quantize.bits=7")):
+    for more in (
+        ("threshold.percentile=40,90",),
+        ("quantize=kmeans", "codec=huffman", "threshold.percentile=65", "quantize.bits=7"),
+    ):
         outcome = forked.run(tmp_path, "-m", "experiment=deep_compression_densenet", *small, *retrain, *more)
         assert outcome.status == 0, outcome.stderr
     assert len(records(tmp_path)) == 6

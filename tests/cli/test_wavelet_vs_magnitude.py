@@ -24,7 +24,7 @@ REDUCED = (
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory, forked):
-    """How the command ended, its records by (compat, level), and the directory that it ran in."""
+    """How the command ended, its records by (method, level), and the directory that it ran in."""
     directory = tmp_path_factory.mktemp("study")
     generator = np.random.default_rng(0)
     for part, name, number in [(p, c, n) for p in ("train", "test") for c in ("one", "other") for n in range(20)]:
@@ -32,7 +32,7 @@ def ran(tmp_path_factory, forked):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
     outcome = forked.run(directory, *REDUCED)
-    found = {(r["settings"]["compat"], r["settings"]["level"]): r for r in records(directory).values()}
+    found = {(r["settings"]["method"]["name"], r["settings"]["level"]): r for r in records(directory).values()}
     return outcome, found, directory
 
 
@@ -47,17 +47,17 @@ def test_the_clamped_arm_equals_magnitude_layer_by_layer(ran):
     assert outcome.status == 0, outcome.stderr
     assert len(found) == 4
     for level in (1, 5):
-        record = found["clamped_level", level]
+        record = found["clamped_wavelet", level]
         wavelet, magnitude, random = record["arms"]
-        assert [arm["method"] for arm in (wavelet, magnitude, random)] == ["wavelet", "magnitude", "random"]
+        assert [arm["method"] for arm in (wavelet, magnitude, random)] == ["clamped_wavelet", "magnitude", "random"]
         assert layers_of(wavelet) == layers_of(magnitude) != layers_of(random)
         for split in ("validation", "test"):
             assert wavelet[split] == magnitude[split]
         assert abs(wavelet["stored_bytes"] - magnitude["stored_bytes"]) < 60  # the header names the method
         assert all(set(layer["levels"]) == {0} for layer in wavelet["layers"])
         assert {layer["requested_level"] for layer in wavelet["layers"]} == {level}
-        assert record["notes"][0].startswith("nothing was transformed: compat=clamped_level")
-    one, five = found["clamped_level", 1]["arms"], found["clamped_level", 5]["arms"]
+        assert record["notes"][0].startswith("nothing was transformed: method=clamped_wavelet")
+    one, five = found["clamped_wavelet", 1]["arms"], found["clamped_wavelet", 5]["arms"]
     assert one[0]["arm_key"] == five[0]["arm_key"]
     assert without_timings(one[1:]) == without_timings(five[1:])
     assert "1 equal to another, not computed again" in outcome.stdout

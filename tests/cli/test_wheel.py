@@ -32,14 +32,14 @@ def wheel(tmp_path_factory):
 def test_wheel_holds_every_configuration_file_and_no_test(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     configurations = {f"wavesweep/{path.relative_to(ROOT).as_posix()}" for path in ROOT.glob("conf/**/*.yaml")}
-    modules = {
-        path.relative_to(ROOT).as_posix()
-        for package in ("wavesweep", "analysis")
-        for path in ROOT.glob(f"{package}/**/*.py")
+    modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("wavesweep/**/*.py")}
+    analysis = "wavesweep/analysis"
+    data = {f"{analysis}/studies/published.yaml"} | {
+        f"{analysis}/html_report/templates/report.{ending}" for ending in ("css", "html.j2", "js")
     }
     assert "wavesweep/conf/config.yaml" in configurations
-    assert configurations | modules | {"analysis/catalogue/published.yaml"} <= names
-    assert [name for name in names if name.startswith(("tests/", "benchmarks/", "conf/"))] == []
+    assert configurations | modules | data <= names
+    assert [name for name in names if name.startswith(("analysis/", "tests/", "benchmarks/", "conf/"))] == []
 
 
 @pytest.mark.slow
@@ -66,3 +66,6 @@ def test_unpacked_wheel_works_away_from_the_checkout(wheel, tmp_path):
     ran = python("-m", "wavesweep", "-m", "level=1,2", "model.recipe.epochs=1")
     assert ran.returncode == 0, ran.stderr
     assert len(list(elsewhere.glob("outputs/runs/*/result.json"))) == 2
+    reported = python("-m", "wavesweep.analysis.report", "outputs/")
+    assert reported.returncode == 0, reported.stderr
+    assert (elsewhere / "outputs" / "report.html").is_file()

@@ -15,7 +15,7 @@ SWEEP = (
     *("model.recipe.epochs=2", "model.recipe.batch_size=16"),
 )
 POINTS = 9
-STOPPED = "Stopped. Finished trials are kept; the same command goes on from here."
+STOPPED = "Stopped. Finished trials are kept; the same command continues from here."
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")]
 
 

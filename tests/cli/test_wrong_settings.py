@@ -46,8 +46,8 @@ WRONG = {
     "negative seed": (["seed=-1"], ["seed=-1", "integer >= 0"]),
     "seed beyond what the splits accept": (["seed=99999999999999999999"], ["seed=99999999999999999999", "integer"]),
     "unknown control": (["compare=[nosuch]"], ["compare=", "nosuch", "magnitude", "rotation"]),
-    "control given twice": (["compare=[unit,unit]"], ["compare=", "unit", "twice"]),
-    "control that is no list": (["compare=unit"], ["compare=unit", "list of methods"]),
+    "control given twice": (["compare=[unit,unit]"], ["compare=", "unit", "different methods"]),
+    "control that is no list": (["compare=unit"], ["compare=unit", "list of different methods"]),
     "unknown layer type": (["layers.types=[foo]"], ["layers.types", "foo", "conv, linear, embedding"]),
     "wrong value for some layers": (
         ["layers.overrides=[{match: 'fc1*', level: 0}]"],

@@ -6,16 +6,15 @@ from math import prod
 
 import numpy as np
 import pytest
+from bases import identity, wavelet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wavesweep.codec.context import (
     LOG_ODDS,
-    MODELS,
     ONE,
     PROBABILITY,
     Batch,
-    Model,
     Plane,
     Significance,
     Tables,
@@ -25,7 +24,6 @@ from wavesweep.codec.context import (
     spread,
 )
 from wavesweep.codec.range_coder import significance_probabilities
-from wavesweep.transform.basis import identity_basis, wavelet_basis
 
 SIZES = st.integers(0, 70)
 
@@ -34,10 +32,10 @@ def bands_of(basis):
     return [(band.level, band.orientation, band.shape) for band in basis.bands]
 
 
-@given(SIZES, SIZES, st.sampled_from(list(MODELS)))
-def test_batches_cover_each_symbol_once(rows, columns, version):
+@given(SIZES, SIZES)
+def test_batches_cover_each_symbol_once(rows, columns):
     seen = np.zeros((rows, columns), int)
-    for batch in batches(rows, columns, MODELS[version]):
+    for batch in batches(rows, columns):
         assert batch.rows.size
         assert batch.columns.size
         seen[batch.where] += 1
@@ -46,10 +44,8 @@ def test_batches_cover_each_symbol_once(rows, columns, version):
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (4, 1), (300, 784), (1, 1_000_000)])
 def test_the_number_of_batches_grows_with_the_logarithm(rows, columns):
-    number = len(batches(rows, columns, MODELS[1]))
-    assert number <= (np.log2(rows) + 1) * (np.log2(columns) + 1)
-    finer = len(batches(rows, columns, MODELS[2]))
-    assert finer <= (2 * np.log2(rows) + 1) * (2 * np.log2(columns) + 1)
+    number = len(batches(rows, columns))
+    assert number <= (2 * np.log2(rows) + 1) * (2 * np.log2(columns) + 1)
 
 
 @given(st.integers(0, 5000))
@@ -80,13 +76,6 @@ def test_other_edges_grow_by_half(count, first):
     edges = growing(count, first, 1)
     assert (edges[0], edges[-1]) == (0, count)
     assert all(later == earlier * 3 // 2 for earlier, later in pairwise(edges[1:-1]))
-
-
-def test_the_models_are_what_files_were_made_with():
-    assert {
-        1: Model(0, 0, 4, 0, 32, 12, (1, 1), False),
-        2: Model(16, 64, 2, 1 << 19, 4, 18, (1, 8), True),
-    } == MODELS
 
 
 def test_the_tables_are_what_files_were_made_with():
@@ -128,7 +117,7 @@ def test_the_tables_are_monotonic_and_symmetric():
     ],
 )
 def test_planes_of_wavelet_bands_have_parents(shape, axes, levels):
-    basis = wavelet_basis(shape, axes, levels, "haar", "periodization")
+    basis = wavelet(shape, axes, levels, "haar", "periodization")
     bands = bands_of(basis)
     planes = planes_of(bands)
     assert [plane.shape for plane in planes] == [band.shape for band in basis.bands]
@@ -149,7 +138,7 @@ def test_planes_of_wavelet_bands_have_parents(shape, axes, levels):
 
 
 def test_above_takes_the_parent_over_each_symbol():
-    planes = planes_of(bands_of(wavelet_basis((8, 5), (0, 1), (2, 2), "haar", "periodization")))
+    planes = planes_of(bands_of(wavelet((8, 5), (0, 1), (2, 2), "haar", "periodization")))
     fine = planes[-1]
     parent = planes[fine.parent]
     values = np.arange(prod(parent.shape)).reshape(parent.shape)
@@ -161,10 +150,10 @@ def test_above_takes_the_parent_over_each_symbol():
 
 
 def test_planes_of_scalars_and_signals():
-    assert planes_of(bands_of(identity_basis(()))) == [Plane((1,))]
-    plane = planes_of(bands_of(identity_basis((5, 3, 2, 2))))[0]
+    assert planes_of(bands_of(identity(()))) == [Plane((1,))]
+    plane = planes_of(bands_of(identity((5, 3, 2, 2))))[0]
     assert (plane.rows, plane.columns, plane.grid) == (5, 12, (3, 2, 2))
-    line = planes_of(bands_of(identity_basis((7,))))[0]
+    line = planes_of(bands_of(identity((7,))))[0]
     assert (line.rows, line.columns, line.grid) == (7, 1, None)
 
 
@@ -176,7 +165,7 @@ def test_planes_of_scalars_and_signals():
 )
 def test_probabilities_stay_inside_and_above_zero(shape, share, seed):
     axes = tuple(range(len(shape)))
-    basis = wavelet_basis(shape, axes, (1,) * len(axes), "haar", "periodization")
+    basis = wavelet(shape, axes, (1,) * len(axes), "haar", "periodization")
     planes = planes_of(bands_of(basis))
     generator = np.random.default_rng(seed)
     symbols = [
@@ -199,10 +188,10 @@ def test_long_runs_push_probabilities_to_the_edges_and_no_further():
 
 def test_learning_makes_a_dense_row_likelier():
     plane = Plane((40, 60))
-    model = Significance(plane, Tables(), None, None, MODELS[2])
+    model = Significance(plane, Tables(), None, None)
     symbols = np.zeros((40, 60), np.int64)
     symbols[7] = 1
-    for batch in batches(40, 60, MODELS[2]):
+    for batch in batches(40, 60):
         _, context = model.probabilities(batch)
         model.update(batch, context, symbols[batch.where])
     found, _ = model.probabilities(Batch(np.arange(40), np.arange(60)))

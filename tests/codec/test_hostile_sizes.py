@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import pytest
 from examples import CODERS, coded
-from hostile import CODED, HEAD_ONLY, load, raw_container
+from hostile import CODED, HEAD_ONLY, load
 
 from wavesweep.codec.container import join, write_container
 from wavesweep.codec.model_file import pack, unpack
@@ -45,17 +45,11 @@ def huffman_bomb():
 
 
 def bombs():
-    empty = b'{"streams":[[0,0],[0,0]],"coder":"none","tensors":['
     zeros = CODED | {"shape": [1 << 20, 1 << 20]}
-    full = raw_container(b"0" * ((1 << 26) - 1))
     return {
-        "zeros as header": full,
-        "larger than it says": raw_container(b" " * (1 << 28), size=100),
-        "larger than allowed": raw_container(b" " * (1 << 27)),
-        "millions of tensors": raw_container(empty + b"{}," * ((1 << 26) // 3 - 100) + b"{}]}"),
-        "zeros as short header": join(b"0" * ((1 << 26) - 1), (b"", b"")),
-        "spaces as short header": join(b" " * (1 << 27), (b"", b"")),
-        "millions of short tensors": join(b'["none",{},[' + b"[]," * ((1 << 26) // 3 - 100) + b"[]]]", (b"", b"")),
+        "zeros as header": join(b"0" * ((1 << 26) - 1), (b"", b"")),
+        "spaces as header": join(b" " * (1 << 27), (b"", b"")),
+        "millions of tensors": join(b'["none",{},[' + b"[]," * ((1 << 26) // 3 - 100) + b"[]]]", (b"", b"")),
         "2**40 zeros": write_container({"made_by": {}, "coder": "none", "tensors": [zeros]}, (HEAD_ONLY, b"")),
         "huffman tables": huffman_bomb(),
     }

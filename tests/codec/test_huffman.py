@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from cases import case
 from examples import assert_same_symbols, band_tensors, sparse_symbols
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -102,10 +103,11 @@ def test_decoding_inverts_encoding(tensors):
 
 
 @pytest.mark.parametrize("shape", [(1,), (1, 1), (4, 9), (3, 2, 5, 5), (70_000,)])
-@pytest.mark.parametrize("value", [0, 1, -5, 1 << 20])
-def test_constant_tensors_come_back(shape, value):
-    tensors = [([Plane(shape)], [np.full(shape, value, np.int32)])]
-    assert_same_symbols(decode(encode(tensors), [tensors[0][0]]), tensors)
+def test_constant_tensors_come_back(shape):
+    for value in (0, 1, -5, 1 << 20):
+        with case(value):
+            tensors = [([Plane(shape)], [np.full(shape, value, np.int32)])]
+            assert_same_symbols(decode(encode(tensors), [tensors[0][0]]), tensors)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,7 @@ def stream(indices=None, values=None, bits=5, pairs=10):
 
 
 def test_a_stream_made_by_hand_decodes():
-    symbols = decode(stream(), [[MATRIX]])[0][0]
+    symbols = decode(stream(), [[MATRIX]])[0][0][0]
     assert np.count_nonzero(symbols) == 10
     assert set(np.unique(symbols)) == {0, 1, 2}
 
@@ -193,10 +195,10 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_streams_are_refused(content):
-    with pytest.raises(FileFormatError):
-        decode(content, [[MATRIX]])
+def test_hostile_streams_are_refused():
+    for name, content in HOSTILE.items():
+        with case(name), pytest.raises(FileFormatError):
+            decode(content, [[MATRIX]])
 
 
 def test_every_truncation_is_refused():
@@ -213,4 +215,4 @@ def test_any_edit_decodes_or_is_refused(data):
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, min(60, len(content) - 1)))] = data.draw(st.integers(0, 255))
     with suppress(FileFormatError):
-        assert decode(bytes(content), [[MATRIX]])[0][0].shape == (30, 40)
+        assert decode(bytes(content), [[MATRIX]])[0][0][0].shape == (30, 40)

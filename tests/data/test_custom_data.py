@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, TensorDataset
 from wavesweep.data.datasets import forget, load_dataset
 from wavesweep.errors import SettingsError
 from wavesweep.experiment.inputs import input_digests
-from wavesweep.experiment.prepare import check_inputs
+from wavesweep.experiment.plan import check_inputs
 from wavesweep.settings.schema import DatasetSettings, ModelSettings, Recipe, RetrainSettings, Settings
 
 HERE = f"{__name__}."
@@ -194,7 +194,7 @@ def test_a_factory_that_cannot_be_called_is_named(target, message):
 
 
 def random_parts():
-    """Different each time, but for the seeds."""
+    """Different each time, except for the seeds."""
     numbers = [torch.rand(6, 4), torch.from_numpy(np.random.rand(6, 4)), torch.full((6, 4), random.random())]
     inputs = torch.cat([one.float() for one in numbers])
     return (inputs, torch.arange(18) % 3), (inputs[:6], torch.arange(6) % 3)

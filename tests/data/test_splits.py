@@ -148,7 +148,7 @@ def test_two_images_of_each_class_are_enough():
 
 
 @given(count=st.integers(1, 40), most=st.integers(1, 50))
-def test_some_of_what_comes_class_by_class_are_evenly_spaced(count, most):
+def test_a_selection_of_what_comes_class_by_class_is_evenly_spaced(count, most):
     labels = torch.arange(count) // 4
     split = Split(torch.arange(count)[:, None], labels)
     some = split.head(most)

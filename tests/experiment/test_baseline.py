@@ -159,7 +159,7 @@ def test_other_outputs_give_the_same_weights_again(tiny, trainings, tmp_path):
     assert_same(first, second)
 
 
-def test_an_interrupted_training_goes_on_and_gives_the_same_weights(tiny, tmp_path, monkeypatch):
+def test_an_interrupted_training_continues_and_gives_the_same_weights(tiny, tmp_path, monkeypatch):
     expected = obtain(tiny)
     elsewhere = replace(tiny, paths=PathsSettings(outputs=str(tmp_path / "elsewhere")))
 

@@ -6,6 +6,7 @@ from torch import nn
 
 import wavesweep
 from wavesweep.errors import SettingsError
+from wavesweep.experiment import compressor
 
 
 def network():
@@ -103,6 +104,41 @@ def test_what_is_wrong_is_said_in_one_line(name):
     assert "\n" not in str(raised.value)
 
 
+LACKING = {
+    "data of retraining": (RETRAIN, {"images": IMAGES, "labels": LABELS}, r"^retrain\.name=finetune: needs data; give"),
+    "labels that fit": (RETRAIN, {**DATA, "labels": LABELS[:5]}, r"^labels=\(5,\): must be one int64 per image"),
+    "classes of the network": (RETRAIN, {**DATA, "labels": LABELS + 1}, r"^labels=labels: must hold classes from 0"),
+    "early weights": (
+        ["retrain=rewind", "retrain.rewind=weights"],
+        DATA,
+        r"^retrain\.rewind=weights: needs the training of the baseline; use the command line",
+    ),
+    "images to augment": (
+        [*RETRAIN, "retrain.augment=true"],
+        {"images": IMAGES[:, 0], "labels": LABELS, "validation": (IMAGES, LABELS)},
+        r"^retrain\.augment=True: needs images, of shape",
+    ),
+    "images for importance": (
+        ["quantize=rdo", "quantize.importance=second_order"],
+        {},
+        r"^quantize\.importance=second_order: needs images; give compress\(images=\.\.\.\)",
+    ),
+    "shape of an image": (
+        ["method=unit", "shrink=true"],
+        {},
+        r"^shrink=True: needs the shape of an image; give compress\(input_shape=\.\.\.\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_what_is_lacking_is_said_before_any_work(name, monkeypatch):
+    overrides, data, expected = LACKING[name]
+    monkeypatch.setattr(compressor, "prune", lambda *_: pytest.fail("pruned"))
+    with pytest.raises(SettingsError, match=expected):
+        wavesweep.compress(network(), overrides, **data)
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
 def test_a_scripted_network_is_refused():
     with pytest.raises(SettingsError, match=r"^model=a TorchScript module: is not taken; give the module"):
@@ -124,7 +160,7 @@ def test_images_of_the_callers_stay_as_they_were():
     assert bool((IMAGES < 0).any())
 
 
-def test_the_callers_random_numbers_go_on():
+def test_the_callers_random_numbers_continue():
     model = network()
     torch.manual_seed(3)
     expected = torch.rand(2)

@@ -6,12 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision
-from hydra import compose, initialize_config_dir
 
-from wavesweep.cli.app import register
-from wavesweep.cli.composition import settings_from
+from wavesweep.cli.composition import compose_settings
 from wavesweep.experiment.trial import run_trial
-from wavesweep.settings.schema import config_directory
 
 NETWORK = ("model=mlp", "model.arguments={hidden: [32]}")
 FEW = ("model.recipe.epochs=1", "seed=0", "progress=false", "threshold.percentile=50")
@@ -31,20 +28,18 @@ def study(tmp_path, monkeypatch):
         (directory / name).write_bytes(pickle.dumps({"data": images, "fine_labels": labels}))
     (directory / "meta").write_bytes(pickle.dumps({"fine_label_names": [str(number) for number in range(100)]}))
     paths = (f"paths.data={tmp_path / 'data'}", f"paths.outputs={tmp_path / 'outputs'}")
-    register()
 
     def run(*overrides):
-        with initialize_config_dir(config_dir=str(config_directory())):
-            lines = ["experiment=deep_compression_densenet", "dataset.validation_fraction=0.25", *paths, *overrides]
-            return run_trial(settings_from(compose("config", lines)))
+        lines = ["experiment=deep_compression_densenet", "dataset.validation_fraction=0.25", *paths, *overrides]
+        return run_trial(compose_settings(lines))
 
     return run
 
 
 def test_each_stage_of_the_study_runs_on_the_format_of_cifar100(study):
-    direct = study("stage=pruned", "retrain=none", *NETWORK, *FEW)["arms"][0]
-    iterative = study("stage=pruned", *RETRAINED, *NETWORK, *FEW)["arms"][0]
-    coded = study("stage=coded", "quantize.bits=6", *RETRAINED, *NETWORK, *FEW)["arms"][0]
+    direct = study("retrain=none", *NETWORK, *FEW)["arms"][0]
+    iterative = study(*RETRAINED, *NETWORK, *FEW)["arms"][0]
+    coded = study("quantize=kmeans", "codec=huffman", "quantize.bits=6", *RETRAINED, *NETWORK, *FEW)["arms"][0]
     assert direct["kept_coefficients"] == iterative["kept_coefficients"] == coded["nonzero_coefficients"]
     for arm in (direct, iterative, coded):
         assert [layer["kept"] for layer in arm["layers"]] == [layer["coefficients"] // 2 for layer in arm["layers"]]
@@ -54,5 +49,5 @@ def test_each_stage_of_the_study_runs_on_the_format_of_cifar100(study):
 
 @pytest.mark.slow
 def test_densenet_itself_takes_images_of_cifar100(study):
-    arm = study("stage=coded", "quantize.bits=8", "retrain=none", *FEW)["arms"][0]
+    arm = study("quantize=kmeans", "codec=huffman", "quantize.bits=8", "retrain=none", *FEW)["arms"][0]
     assert sum(layer["coefficients"] for layer in arm["layers"]) == 775_944

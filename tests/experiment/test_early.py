@@ -1,4 +1,4 @@
-"""Giving up trials that a part of the images shows to be far from the front."""
+"""Stopping trials early that a part of the images shows to be far from the front."""
 
 from dataclasses import replace
 from math import sqrt
@@ -7,19 +7,26 @@ import pytest
 
 from wavesweep.experiment.early import EarlyStop, read_early_stop
 from wavesweep.runtime.records import write_json
+from wavesweep.settings.keys import study_directory
+from wavesweep.settings.schema import PathsSettings, SearchSettings, Settings
 
 FRONT = ((0.95, 500.0), (0.8, 200.0))
 STOP = EarlyStop(100, "stored_bytes", FRONT)
 
 
-def test_a_trial_near_the_front_or_smaller_than_it_is_not_given_up():
+def searching(outputs, objectives, images=50):
+    search = SearchSettings("pareto", objectives=objectives, early_images=images)
+    return Settings(search=search, paths=PathsSettings(outputs=str(outputs)))
+
+
+def test_a_trial_near_the_front_or_smaller_than_it_is_not_stopped():
     assert STOP.reason(0.95, 500, 100) is None
     assert STOP.reason(0.90, 500, 100) is None  # two standard errors are 6 points
     assert STOP.reason(0.78, 300, 100) is None  # of its size the front has 80 %
     assert STOP.reason(0.05, 199, 100) is None  # nothing on the front is so small
 
 
-def test_a_trial_far_below_the_front_at_its_own_cost_is_given_up():
+def test_a_trial_far_below_the_front_at_its_own_cost_is_stopped():
     text = STOP.reason(0.6, 500, 100)
     assert text == "60.0 % of 100 validation images, where the front has 95.0 % of all at no higher cost"
     assert "80.0 %" in STOP.reason(0.5, 499, 100)
@@ -47,13 +54,16 @@ def test_more_sparsity_is_better():
 
 @pytest.mark.parametrize("objectives", [["accuracy", "stored_bytes"], ["stored_bytes", "accuracy"]])
 def test_the_front_is_read_from_the_directory_of_the_study(tmp_path, objectives):
-    assert read_early_stop(tmp_path, 50, objectives) is None
+    settings = searching(tmp_path, objectives)
+    assert read_early_stop(settings) is None
     rows = [{"values": list(pair) if objectives[0] == "accuracy" else list(pair[::-1])} for pair in FRONT]
-    write_json(tmp_path / "front.json", {"front": rows})
-    assert read_early_stop(tmp_path, 50, objectives) == EarlyStop(50, "stored_bytes", FRONT)
+    write_json(study_directory(settings) / "front.json", {"front": rows})
+    assert read_early_stop(settings) == EarlyStop(50, "stored_bytes", FRONT)
+    assert read_early_stop(searching(tmp_path, objectives, images=None)) is None
 
 
-def test_a_search_without_a_front_gives_nothing_up(tmp_path):
-    write_json(tmp_path / "front.json", {"front": []})
-    stop = read_early_stop(tmp_path, 50, ["accuracy", "sparsity"])
+def test_a_search_without_a_front_stops_nothing(tmp_path):
+    settings = searching(tmp_path, ["accuracy", "sparsity"])
+    write_json(study_directory(settings) / "front.json", {"front": []})
+    stop = read_early_stop(settings)
     assert stop.reason(0.0, 0.0, 50) is None

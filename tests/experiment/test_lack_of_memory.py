@@ -14,9 +14,9 @@ from wavesweep.experiment.trial import run_trial
 from wavesweep.runtime import records
 from wavesweep.settings.keys import trial_key
 from wavesweep.settings.schema import ModelSettings, PathsSettings, Recipe, RetrainSettings, Settings
-from wavesweep.sweep.grid import Point, run_here
 from wavesweep.sweep.launch import stop_if_told
-from wavesweep.training.run import Run
+from wavesweep.sweep.point import Point, run_here
+from wavesweep.training.masked import Masked
 
 MODEL = ModelSettings(arguments={"hidden": [24]}, recipe=Recipe(epochs=1, batch_size=256))
 SHORT = [
@@ -79,11 +79,11 @@ def test_an_error_of_the_gpu_ends_the_sweep_and_is_recorded_where_it_was_first(t
 
 
 def test_a_failed_retraining_leaves_its_network_and_data_to_the_next_one(tiny, monkeypatch):
-    monkeypatch.setattr(Run, "train", raising(torch.OutOfMemoryError("CUDA out of memory.")))
+    monkeypatch.setattr(Masked, "loss", raising(torch.OutOfMemoryError("CUDA out of memory.")))
     outcomes = []
     for seed in range(2):
         settings = replace(tiny, seed=seed, retrain=RetrainSettings("finetune", epochs=1, quantize_epochs=0))
         outcomes.append(run_here(Point((), settings, trial_key(settings)), "wait"))
         gc.collect()
-        assert not [one for one in gc.get_objects() if type(one) is Run]
+        assert not [one for one in gc.get_objects() if type(one) is Masked]
     assert [type(outcome) for outcome in outcomes] == [ShortMemoryError] * 2, outcomes

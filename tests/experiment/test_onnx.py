@@ -13,8 +13,11 @@ import wavesweep
 from wavesweep.errors import FileFormatError, SettingsError, TrialError
 from wavesweep.experiment.onnx import INPUT, OnnxNetwork, onnx_bytes
 from wavesweep.models.resnet import cifar_resnet
-from wavesweep.models.zoo import FACTORIES, lenet5, mlp
+from wavesweep.models.zoo import lenet5, mlp
 from wavesweep.settings import packages
+from wavesweep.settings.registry import Model, rows
+
+ZOO = [name for name, row in rows(Model).items() if row.target]
 
 
 class OwnTokens(nn.Module):
@@ -95,11 +98,11 @@ def test_onnxruntime_gives_the_outputs_of_pytorch_for_any_batch(name, capfd):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("name", ZOO)
 def test_every_network_of_the_zoo_is_exported(name):
     shape = (3, 32, 32) if name.startswith("resnet") else (1, 28, 28)
     torch.manual_seed(0)
-    model = shaken(FACTORIES[name](shape, 10))
+    model = shaken(rows(Model)[name].load()(shape, 10))
     assert_same_outputs(onnx_bytes(model, torch.zeros(1, *shape)), model, shape)
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from wavesweep.errors import SettingsError
-from wavesweep.experiment import baseline, coding, prepare, trial
+from wavesweep.experiment import baseline, compressor, plan, trial
 from wavesweep.experiment.trial import run_trial
 from wavesweep.settings.keys import baseline_key, trial_key
+from wavesweep.settings.registry import Method, rows
 from wavesweep.settings.schema import (
-    METHODS,
     LayerOverride,
     LayersSettings,
     MethodSettings,
@@ -26,6 +26,8 @@ from wavesweep.settings.schema import (
     ThresholdSettings,
 )
 from wavesweep.training import loss
+
+METHODS = tuple(rows(Method))
 
 MODEL = ModelSettings(arguments={"hidden": [32]}, recipe=Recipe(epochs=1, batch_size=256))
 COEFFICIENTS = 64 * 32 + 32 * 10
@@ -249,7 +251,7 @@ def test_trials_share_the_arms_that_are_the_same(tmp_path):
 @pytest.mark.parametrize(("one", "other"), [({"level": 3}, {"level": 5}), ({"wavelet": "haar"}, {"wavelet": "db1"})])
 def test_settings_that_turn_out_identical_are_one_arm(tmp_path, monkeypatch, one, other):
     first = run(tiny(tmp_path, **one, compare=[]))
-    monkeypatch.setattr(coding, "prune", lambda *_: pytest.fail("pruned again"))
+    monkeypatch.setattr(compressor, "prune", lambda *_: pytest.fail("pruned again"))
     second = run(tiny(tmp_path, **other, compare=[]))
     assert first["key"] != second["key"]
     assert first["arms"][0]["arm_key"] == second["arms"][0]["arm_key"]
@@ -300,4 +302,4 @@ def test_a_network_without_gradients_cannot_be_trained(tmp_path, changes, key):
     model = replace(MODEL, recipe=replace(MODEL.recipe, **changes))
     settings = tiny(tmp_path, model=model, retrain=RetrainSettings(name="finetune"))
     with pytest.raises(SettingsError, match=f"^{key}: needs parameters with gradients, and the network has none"):
-        prepare.check_inputs(settings, replace(workload, model=frozen))
+        plan.check_inputs(settings, replace(workload, model=frozen))

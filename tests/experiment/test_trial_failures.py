@@ -7,24 +7,27 @@ import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from wavesweep.errors import BusyError, SettingsError, TrialError
-from wavesweep.experiment import prepare, trial
+from wavesweep.experiment import plan, trial
 from wavesweep.experiment.trial import run_trial
 from wavesweep.runtime import records
+from wavesweep.runtime.devices import choose_device
 from wavesweep.settings.keys import trial_key
 from wavesweep.settings.schema import LayersSettings, ModelSettings, PathsSettings, Recipe, Settings
-from wavesweep.sweep.grid import check_ready
+from wavesweep.sweep.point import check_ready
 
 MODEL = ModelSettings(arguments={"hidden": [32]}, recipe=Recipe(epochs=1, batch_size=256))
 # A process that holds the lock of argv[1] until it is killed.
 HOLD = """
 import sys, time
 from pathlib import Path
+from types import SimpleNamespace
 from wavesweep.runtime.records import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
@@ -213,12 +216,12 @@ def test_cuda_is_refused_where_there_is_none(tiny, monkeypatch):
     with pytest.raises(SettingsError) as raised:
         run_trial(replace(tiny, device="cuda"))
     assert str(raised.value) == "device=cuda: no CUDA device is available; use device=cpu or device=auto"
-    assert prepare.choose_device("auto") == prepare.choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
 
 
 def test_cuda_is_taken_where_there_is_one_unless_the_cpu_is_asked_for(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert [prepare.choose_device(name).type for name in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+    assert [choose_device(name).type for name in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
 
 
 def test_what_has_its_record_needs_no_device(tiny, monkeypatch):
@@ -229,9 +232,9 @@ def test_what_has_its_record_needs_no_device(tiny, monkeypatch):
 
 def test_a_cluster_may_have_the_device_that_this_machine_lacks(tiny, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(prepare, "check_inputs", lambda *_: None)
+    monkeypatch.setattr(plan, "check_inputs", lambda *_: None)
     elsewhere = replace(tiny, device="cuda")
-    check_ready([elsewhere], type("SlurmLauncher", (), {})())
-    for launcher in (None, type("LocalLauncher", (), {})()):
+    check_ready([elsewhere], SimpleNamespace(is_on_this_machine=False))
+    for launcher in (None, SimpleNamespace(is_on_this_machine=True)):
         with pytest.raises(SettingsError, match=r"^device=cuda: no CUDA device"):
             check_ready([elsewhere], launcher)

@@ -103,9 +103,9 @@ def band_tensors(draw, largest, shapes=None):
 
 
 def assert_same_symbols(decoded, tensors):
-    """`decoded` is what `tensors`, (planes, symbols) each, hold."""
+    """`decoded`, (symbols, priors) each, is what `tensors`, (planes, symbols) each, hold."""
     assert len(decoded) == len(tensors)
-    for found, (_, symbols) in zip(decoded, tensors, strict=True):
+    for (found, _), (_, symbols) in zip(decoded, tensors, strict=True):
         assert len(found) == len(symbols)
         for one, other in zip(found, symbols, strict=True):
             assert one.dtype == np.int32

@@ -2,9 +2,8 @@
 
 import json
 import struct
-import zlib
 
-from wavesweep.codec.container import MAGIC, join, read_container
+from wavesweep.codec.container import join, read_container
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.short_header import shorten
 from wavesweep.codec.tensors import state_dict
@@ -29,20 +28,7 @@ def load(content):
 
 def rebuilt(content, change):
     """The file with its header, as it is stored, changed in place by `change`, and checksums that are right."""
-    version, header, streams = read_container(content)
-    header = header if version == 1 else shorten(header)
+    header, streams = read_container(content)
+    header = shorten(header)
     streams = change(header) or streams
-    text = json.dumps(header).encode()  # with NaN, unlike write_container
-    if version > 1:
-        return join(text, tuple(streams))
-    described = json.dumps([[len(stream), zlib.crc32(stream)] for stream in streams]).encode()
-    return raw_container(text[:-1] + b',"streams":' + described + b"}", streams)
-
-
-def raw_container(text, streams=(), size=None, version=1):
-    """A file of version 1."""
-    packed = zlib.compress(text, 9)
-    prefix = struct.pack(
-        "<4sHIII", MAGIC, version, len(packed), len(text) if size is None else size, zlib.crc32(packed)
-    )
-    return prefix + packed + b"".join(streams)
+    return join(json.dumps(header).encode(), tuple(streams))  # with NaN, unlike write_container

@@ -13,15 +13,14 @@ import torch
 from pretend_device import pretend_device
 from retrainings import CALLERS, CPU, ON_DEVICES, compressed_of, settings_of
 
-from wavesweep import api
-from wavesweep.experiment import trial
+from wavesweep.experiment import callers, trial
 
 
 def main() -> None:
     outputs = Path(sys.argv[1])
     torch.set_num_threads(1)
     device = pretend_device()
-    trial.choose_device = api.choose_device = lambda _name: device
+    trial.choose_device = callers.choose_device = lambda _name: device
     records = {name: trial.run_trial(settings_of(outputs, **changes)) for name, changes in ON_DEVICES.items()}
     files = [[compressed_of(overrides, device, data).hex() for data in (CPU, device)] for overrides in CALLERS]
     print(json.dumps({"records": records, "files": files}))

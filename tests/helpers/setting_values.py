@@ -2,7 +2,9 @@
 
 import pywt
 
-from wavesweep.settings.schema import METHODS
+from wavesweep.settings.registry import Method, rows
+
+METHODS = tuple(rows(Method))
 
 NAN, INFINITY = float("nan"), float("inf")
 NUMBERS = {
@@ -78,7 +80,6 @@ NAMES = {
     "search.name": (["none", "pareto"], ["Pareto", ""]),
     "search.sampler": (["tpe", "gp", "nsga2", "nsga3", "qmc", "random", "grid", "brute_force"], ["TPE", "cmaes", ""]),
     "search.study": ([None, "a", "night-2.b_1"], ["", ".hidden", "a/b", "a b", "../up"]),
-    "compat": (["none", "clamped_level"], ["clamped", "level", ""]),
     "compare_match": (["coefficients", "bytes"], ["accuracy"]),
 }
 LISTS = {

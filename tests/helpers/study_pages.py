@@ -1,8 +1,9 @@
 """The page of a study from the records that a command left."""
 
 from wavesweep.analysis import command, study
+from wavesweep.analysis.studies.page import BEGIN, END
 
-PAGE = f"{study.BEGIN}\n{study.END}\n"
+PAGE = f"{BEGIN}\n{END}\n"
 
 
 def make_page(monkeypatch, directory, name):

@@ -13,8 +13,11 @@ from safetensors.torch import load_file, save_file, save_model
 from torch import nn
 
 from wavesweep.errors import SettingsError
-from wavesweep.models.zoo import FACTORIES, build_model, load_checkpoint
+from wavesweep.models.zoo import build_model, load_checkpoint
+from wavesweep.settings.registry import Model, rows
 from wavesweep.settings.schema import ModelSettings
+
+ZOO = [name for name, row in rows(Model).items() if row.target]
 
 GREY28, COLOUR32, COLOUR224 = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 
@@ -52,7 +55,7 @@ def test_numbers_of_parameters(name, shape, count):
     assert parameters(build(name, shape)) == count
 
 
-@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("name", ZOO)
 def test_every_network_takes_other_images_and_classes(name):
     model = build(name, (2, 20, 24), classes=3)
     assert model(torch.zeros(2, 2, 20, 24)).shape == (2, 3)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wavesweep.pruning import allocation as allocate
-from wavesweep.pruning.allocation import erk, lamp, lamp_scores, sensitivity
+from wavesweep.pruning.allocation import Participant, lamp_scores
 
 LENET300 = [(300, 784), (100, 300), (10, 100)]
 quick = settings(deadline=None)
@@ -21,6 +21,25 @@ SHAPES = st.lists(st.lists(st.integers(1, 6), min_size=2, max_size=4), min_size=
 MAGNITUDES = st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=12), min_size=1, max_size=4)
 POINT = st.tuples(st.floats(0, 100), st.floats(-0.1, 1))
 CURVES = st.lists(st.tuples(st.integers(1, 30), st.lists(POINT, max_size=5)), min_size=1, max_size=5)
+
+
+def none_of(size):
+    """Magnitudes of a size that a rule does not read."""
+    return torch.zeros(1).expand(size)
+
+
+def erk(shapes, sizes, kept):
+    tensors = [Participant(shape, none_of(size)) for shape, size in zip(shapes, sizes, strict=True)]
+    return allocate.erk(tensors, kept)
+
+
+def lamp(magnitudes, kept):
+    return allocate.lamp([Participant((), values) for values in magnitudes], kept)
+
+
+def sensitivity(curves, sizes, kept):
+    tensors = [Participant((), none_of(size), curve) for curve, size in zip(curves, sizes, strict=True)]
+    return allocate.sensitivity(tensors, kept)
 
 
 @st.composite
@@ -174,7 +193,7 @@ def test_beyond_the_last_point_all_accuracy_is_taken_to_be_lost():
     assert sensitivity([unknown, measured], [100, 100], 40) == (40, 0)
 
 
-def test_the_order_of_the_points_plays_no_part():
+def test_the_order_of_the_points_has_no_effect():
     points = ((95.0, 0.5), (20.0, 0.01), (60.0, 0.1))
     other = ((50.0, 0.2),)
     for kept in (20, 90, 150):

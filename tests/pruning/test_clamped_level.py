@@ -1,4 +1,4 @@
-"""`compat=clamped_level`: with the level clamped by the shortest axis, "DWT pruning" is magnitude pruning."""
+"""`method=clamped_wavelet`: with the level clamped by the shortest axis, "DWT pruning" is magnitude pruning."""
 
 from itertools import product
 
@@ -9,13 +9,15 @@ from torch import nn
 
 import wavesweep
 from wavesweep.codec.container import read_container
-from wavesweep.experiment.coding import Coding, Network, code_arm
+from wavesweep.experiment.compressor import CompressionSettings, compress_arm
+from wavesweep.experiment.network import TrainedNetwork
 from wavesweep.models.zoo import build_model
 from wavesweep.pruning.plan import plan_tensors
 from wavesweep.pruning.prune import ArmSpec, basis_spec, prune
 from wavesweep.settings.schema import (
     CodecSettings,
     LayersSettings,
+    MethodSettings,
     ModelSettings,
     QuantizeSettings,
     RetrainSettings,
@@ -36,10 +38,10 @@ def networks():
     return {name: build_model(ModelSettings(name=name), shape, 10, seed=0) for name, shape in SHAPES.items()}
 
 
-def convolutions_of(model, compat="clamped_level", **settings):
+def convolutions_of(model, method="clamped_wavelet", **settings):
     """The plans of all convolutions."""
     layers = LayersSettings(types=["conv"])
-    plans = plan_tensors(model, Settings(compat=compat, layers=layers, **settings), (3, 32, 32))
+    plans = plan_tensors(model, Settings(method=MethodSettings(method), layers=layers, **settings), (3, 32, 32))
     return tuple(plan for plan in plans if plan.pruned)
 
 
@@ -49,12 +51,12 @@ def spec_of(method, plans, percentile=50.0):
 
 def assert_equal_arms(arm, other):
     assert len(arm.tensors) == len(other.tensors)
-    for tensor, twin in zip(arm.tensors, other.tensors, strict=True):
-        assert tensor.plan.name == twin.plan.name
-        assert torch.equal(tensor.mask, twin.mask)
-        assert torch.equal(tensor.weight, twin.weight)
-        assert torch.equal(tensor.coefficients, twin.coefficients)
-        assert tensor.error == twin.error
+    for tensor, same in zip(arm.tensors, other.tensors, strict=True):
+        assert tensor.plan.name == same.plan.name
+        assert torch.equal(tensor.mask, same.mask)
+        assert torch.equal(tensor.weight, same.weight)
+        assert torch.equal(tensor.coefficients, same.coefficients)
+        assert tensor.error == same.error
 
 
 def test_no_convolution_of_resnet18_is_transformed_by_any_wavelet_but_haar_at_any_level(networks):
@@ -85,10 +87,10 @@ def test_files_of_the_clamped_arm_and_of_magnitude_differ_in_the_header_only(net
     model = networks["resnet20"]
     plans = convolutions_of(model, wavelet=wavelet, level=5)
     quantize = QuantizeSettings(name="none", coefficients="float32", other="float32")
-    coding = Coding(RetrainSettings(), quantize, CodecSettings("none"), seed=0)
-    network = Network(model, model.state_dict(), *(None,) * 3)
-    files = [code_arm(spec_of(method, plans), coding, network).content for method in ("wavelet", "magnitude")]
-    (_, header, streams), (_, other_header, other_streams) = (read_container(content) for content in files)
+    settings = CompressionSettings(RetrainSettings(), quantize, CodecSettings("none"), seed=0)
+    network = TrainedNetwork(model, model.state_dict(), torch.device("cpu"))
+    files = [compress_arm(spec_of(method, plans), settings, network).content for method in ("wavelet", "magnitude")]
+    (header, streams), (other_header, other_streams) = (read_container(content) for content in files)
     assert streams == other_streams
     assert (header["made_by"].pop("method"), other_header["made_by"].pop("method")) == ("wavelet", "magnitude")
     assert header == other_header
@@ -97,12 +99,12 @@ def test_files_of_the_clamped_arm_and_of_magnitude_differ_in_the_header_only(net
 def test_the_real_transform_keeps_other_weights(networks):
     model = networks["resnet20"]
     weights = model.state_dict()
-    real = convolutions_of(model, compat="none", wavelet="bior4.4", level=5)
+    real = convolutions_of(model, method="wavelet", wavelet="bior4.4", level=5)
     transformed = {plan.name for plan in real if any(plan.levels)}
     assert {plan.levels for plan in real} == {(0, 0), (1, 0), (1, 1), (2, 1), (2, 2)}
     magnitude = prune(weights, spec_of("magnitude", real))
-    for tensor, twin in zip(prune(weights, spec_of("wavelet", real)).tensors, magnitude.tensors, strict=True):
-        assert torch.equal(tensor.weight, twin.weight) == (tensor.plan.name not in transformed)
+    for tensor, other in zip(prune(weights, spec_of("wavelet", real)).tensors, magnitude.tensors, strict=True):
+        assert torch.equal(tensor.weight, other.weight) == (tensor.plan.name not in transformed)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_the_real_transform_keeps_other_weights(networks):
 )
 def test_a_matrix_is_clamped_by_its_shorter_axis(shape, wavelet, levels):
     model = nn.Sequential(nn.Linear(shape[1], shape[0]))
-    clamped = Settings(compat="clamped_level", wavelet=wavelet, level="max")
+    clamped = Settings(method=MethodSettings("clamped_wavelet"), wavelet=wavelet, level="max")
     assert plan_tensors(model, clamped, (3, 32, 32))[0].levels == levels
     assert levels[0] == pywt.dwt_max_level(min(shape), wavelet)
 
@@ -131,6 +133,6 @@ def test_haar_has_a_level_on_a_3x3_kernel_even_where_it_is_clamped(networks):
 @pytest.mark.parametrize("level", [4, 5, "max"])
 def test_a_file_of_the_clamped_form_is_read_where_an_image_is_shorter_than_its_layer(layout, level):
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 10))
-    settings = ["wavelet=haar", f"level={level}", f"layout={layout}", "compat=clamped_level"]
+    settings = ["wavelet=haar", f"level={level}", f"layout={layout}", "method=clamped_wavelet"]
     compressed = wavesweep.compress(model, settings, input_shape=(1, 28, 28))
     assert compressed.state_dict()["1.weight"].shape == (300, 784)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wavesweep.pruning.select import keep_top, kept_count
+from wavesweep.pruning.selection import keep_top, kept_count
 
 
 def masks_of(magnitudes, percentile):

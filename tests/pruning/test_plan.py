@@ -4,9 +4,12 @@ import pytest
 import pywt
 from torch import nn
 
-from wavesweep.models.zoo import FACTORIES, build_model
+from wavesweep.models.zoo import build_model
 from wavesweep.pruning.plan import plan_tensors, transforms_nothing
+from wavesweep.settings.registry import Model, rows
 from wavesweep.settings.schema import LayerOverride, LayersSettings, ModelSettings, Settings
+
+ZOO = [name for name, row in rows(Model).items() if row.target]
 
 INPUTS = {"resnet18": (3, 32, 32), "resnet20": (3, 32, 32), "resnet56": (3, 32, 32)}
 SHORT_WAVELETS = ["bior2.2", "rbio3.3", "bior4.4"]
@@ -24,7 +27,7 @@ def layers(**values):
     return {"layers": LayersSettings(**values)}
 
 
-@pytest.mark.parametrize("name", FACTORIES)
+@pytest.mark.parametrize("name", ZOO)
 def test_every_parameter_appears_exactly_once(name):
     shape = INPUTS.get(name, (1, 28, 28))
     model = build_model(ModelSettings(name=name), shape, 10, seed=0)

@@ -1,15 +1,20 @@
 """Pruning with counts that are shared out among the tensors."""
 
+from itertools import product
+
 import pytest
 import torch
+from cases import case
 from torch import nn
 
 from wavesweep.experiment.arm_keys import arm_key
-from wavesweep.experiment.coding import Coding, effective_threshold
+from wavesweep.experiment.compressor import CompressionSettings
 from wavesweep.pruning.allocation import lamp_scores
 from wavesweep.pruning.plan import plan_tensors
-from wavesweep.pruning.prune import METHODS, ArmSpec, prune
-from wavesweep.pruning.select import kept_count
+from wavesweep.pruning.prune import ArmSpec, prune
+from wavesweep.pruning.selection import kept_count
+from wavesweep.settings.effective import effective_threshold
+from wavesweep.settings.registry import Method, rows
 from wavesweep.settings.schema import (
     CodecSettings,
     LayerOverride,
@@ -19,6 +24,8 @@ from wavesweep.settings.schema import (
     Settings,
     ThresholdSettings,
 )
+
+METHODS = tuple(rows(Method))
 
 MODEL = nn.Sequential(nn.Conv2d(2, 9, 3), nn.Flatten(), nn.Linear(225, 22), nn.Linear(22, 10))
 NAMES = ("0.weight", "2.weight", "3.weight")
@@ -60,15 +67,15 @@ def counts(arm):
     return [int(tensor.mask.sum()) for tensor in arm.tensors]
 
 
-@pytest.mark.parametrize("boundary", ["periodization", "symmetric"])
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "unit"])
 @pytest.mark.parametrize("allocation", ALLOCATIONS)
-def test_all_tensors_together_keep_what_the_percentile_leaves_of_them(allocation, method, boundary):
-    for percentile in (0.0, 33.3, 80.0, 99.5, 100.0):
-        arm = pruned(spec_of(method, allocation, percentile, boundary=boundary))
-        total = sum(tensor.mask.numel() for tensor in arm.tensors)
-        assert sum(counts(arm)) == kept_count(total, percentile)
-        assert arm.kept == tuple(counts(arm))
+def test_all_tensors_together_keep_what_the_percentile_leaves_of_them(allocation, method):
+    for boundary, percentile in product(("periodization", "symmetric"), (0.0, 33.3, 80.0, 99.5, 100.0)):
+        with case(boundary, percentile):
+            arm = pruned(spec_of(method, allocation, percentile, boundary=boundary))
+            total = sum(tensor.mask.numel() for tensor in arm.tensors)
+            assert sum(counts(arm)) == kept_count(total, percentile)
+            assert arm.kept == tuple(counts(arm))
 
 
 @pytest.mark.parametrize("allocation", ALLOCATIONS)
@@ -124,7 +131,7 @@ def test_pruning_with_the_counts_found_gives_the_same_arm():
 
 
 def key_of(spec):
-    return arm_key(spec, "baseline", Coding(RetrainSettings(), QuantizeSettings(), CodecSettings(), 0))
+    return arm_key(spec, "baseline", CompressionSettings(RetrainSettings(), QuantizeSettings(), CodecSettings(), 0))
 
 
 def test_the_key_of_an_arm_knows_how_its_percentile_was_shared_out():
@@ -147,5 +154,6 @@ def test_the_key_of_an_arm_from_before_there_was_a_choice_is_as_it_was(monkeypat
 
 
 def test_a_file_says_how_its_percentile_was_shared_out_but_not_where_the_table_lay():
-    decided = effective_threshold(spec_of("wavelet", "sensitivity", sensitivity="here.csv"))
+    threshold = spec_of("wavelet", "sensitivity", sensitivity="here.csv").threshold
+    decided = effective_threshold(threshold, "wavelet", [None])
     assert (decided.allocation, decided.sensitivity) == ("sensitivity", None)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from pruned_tensors import LAYOUTS, coded_bytes, numbers, pruned
 
-from wavesweep.experiment.coding import _rates
+from wavesweep.experiment.compressor import significance_rates as _rates
 from wavesweep.quantization import rate_distortion
 from wavesweep.quantization.importance import LayerImportance
 from wavesweep.quantization.quantize import quantize
@@ -66,7 +66,7 @@ def test_weights_are_those_of_each_atom(method, layout, wavelet):
 
 
 def second_moment(size, seed):
-    """That of rows whose neighbours are alike, so that errors of one are made good by many others."""
+    """That of rows whose neighbours are alike, so that many others compensate errors of one."""
     rows = torch.randn(60, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     rows[:, 1:] += 0.8 * rows[:, :-1]
     return (rows.T @ rows / 60).numpy()

@@ -7,8 +7,8 @@ from torch import nn
 from wavesweep.data.datasets import load_dataset
 from wavesweep.quantization.importance import layer_importance
 from wavesweep.settings.schema import Recipe, Settings
-from wavesweep.training import train as training
-from wavesweep.training.train import to_device_if_fits, train
+from wavesweep.training.batches import epoch_batches, to_device_if_fits
+from wavesweep.training.train import train
 
 GPU = torch.device("cuda")
 CPU = torch.device("cpu")
@@ -72,5 +72,5 @@ def test_images_that_would_fill_a_gpu_stay_where_they_are(monkeypatch):
 
 def test_images_labels_and_numbers_of_a_batch_belong_together():
     images, labels = torch.arange(10.0).reshape(10, 1, 1, 1), torch.arange(10)
-    for batch in training.epoch_batches(images, labels, Recipe(batch_size=4), 0, 0):
+    for batch in epoch_batches(images, labels, Recipe(batch_size=4), 0, 0):
         assert batch.images.flatten().tolist() == batch.labels.tolist() == batch.index.tolist()

@@ -149,7 +149,7 @@ class Gone:
         raise BrokenPipeError(32, "Broken pipe")
 
 
-def test_the_work_goes_on_where_nobody_reads_any_more(clock, monkeypatch):
+def test_the_work_continues_where_nobody_reads_any_more(clock, monkeypatch):
     monkeypatch.setattr(progress.sys, "stderr", Gone())
     with logging_enabled(True), Meter(20, "training", shown=True) as meter:
         for _ in range(20):

@@ -11,8 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from wavesweep.experiment import prepare
-from wavesweep.runtime import workers
+from wavesweep.runtime import devices, workers
 from wavesweep.runtime.workers import die_with_parent, init_worker
 
 # A parent with one worker; prints the worker's process id. `late`: the worker calls after its parent has ended.
@@ -83,6 +82,6 @@ def test_the_number_of_a_worker_is_that_of_its_process(monkeypatch, name, number
 def test_workers_take_the_gpus_in_turn(monkeypatch, count, number, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    monkeypatch.setattr(prepare, "worker_number", lambda: number)
-    assert prepare.choose_device("auto") == torch.device(device)
-    assert prepare.choose_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(devices, "worker_number", lambda: number)
+    assert devices.choose_device("auto") == torch.device(device)
+    assert devices.choose_device("cpu") == torch.device("cpu")

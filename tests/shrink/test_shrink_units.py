@@ -19,7 +19,7 @@ from networks import (
 from torch import nn
 
 from wavesweep.models.resize import fit_to
-from wavesweep.runtime.memory_format import memory_format_of
+from wavesweep.runtime.kernels import memory_format_of
 from wavesweep.shrink.units import shrink
 
 

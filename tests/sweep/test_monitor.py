@@ -7,11 +7,11 @@ import os
 import pytest
 from rich.console import Console
 
+from wavesweep.experiment.objectives import USUAL_LIMITS, candidate
 from wavesweep.runtime import progress
 from wavesweep.runtime.progress import Meter, duration
 from wavesweep.settings.schema import ConstraintSettings
-from wavesweep.sweep.monitor import SweepMonitor, SweepStatus, candidate
-from wavesweep.sweep.objectives import USUAL_LIMITS
+from wavesweep.sweep.monitor import SweepMonitor, SweepStatus
 
 
 def record(stored_bytes, accuracy, baseline=0.98):

@@ -5,21 +5,23 @@ import csv
 import optuna
 import pytest
 import torch
-from hydra import initialize_config_dir
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
-from wavesweep.analysis.studies import studies, trial_states
-from wavesweep.cli.app import config_directory, register
+from wavesweep.analysis.progress.searches import searches, trial_states
+from wavesweep.cli.composition import Composer, register_configuration
+from wavesweep.cli.hydra_internals import configuration_loader
+from wavesweep.cli.search_space import parse_space
 from wavesweep.errors import StoppedEarlyError, StoreError, TrialError
 from wavesweep.experiment.baseline import load_workload
-from wavesweep.sweep.grid import Point, run_here
+from wavesweep.settings.schema import config_directory
+from wavesweep.sweep import point as sweep_point
 from wavesweep.sweep.launch import LostError
 from wavesweep.sweep.monitor import SweepMonitor
+from wavesweep.sweep.point import Point, run_here
 from wavesweep.sweep.search import run
-from wavesweep.sweep.search.points import Points
 from wavesweep.sweep.search.run import search
+from wavesweep.sweep.search.space import Points
 
 pytestmark = pytest.mark.integration
 
@@ -29,46 +31,34 @@ LINES = ("search=pareto", "model.recipe.epochs=1", "threshold.percentile=interva
 @pytest.fixture
 def points(tmp_path):
     """Makes the points of a search in `tmp_path` of so many trials."""
-    register()
-    with initialize_config_dir(str(config_directory())):
-        loader = GlobalHydra.instance().config_loader()
+    register_configuration()
+    loader = configuration_loader(config_directory())
 
-        def of(n_trials, *more):
-            lines = [*LINES, f"search.n_trials={n_trials}", f"paths.outputs={tmp_path / 'outputs'}", *more]
-            master = loader.load_configuration("config", [lines[0]], run_mode=RunMode.MULTIRUN)
-            space = [f"{key}={value}" for key, value in master.hydra.sweeper.params.items()]
-            return Points.parsed(loader, master, [*space, *lines])
+    def of(n_trials, *more):
+        lines = [*LINES, f"search.n_trials={n_trials}", f"paths.outputs={tmp_path / 'outputs'}", *more]
+        master = loader.load_configuration("config", [lines[0]], run_mode=RunMode.MULTIRUN)
+        space = [f"{key}={value}" for key, value in master.hydra.sweeper.params.items()]
+        parsed = OverridesParser.create().parse_overrides([*space, *lines])
+        of.compose = Composer(loader, master).settings
+        return Points.checked(parse_space(parsed), of.compose)
 
-        yield of
+    yield of
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 class Workers:
-    """Stands for a launcher with processes of its own."""
+    """A launcher; `dying` of its first `batches` end as they do when a worker is killed."""
 
+    is_on_this_machine, jobs_at_once = True, 2
 
-@pytest.fixture
-def launched(monkeypatch):
-    """Batches that were launched; `launched.dying` of the first ones end as they do when a worker is killed."""
+    def __init__(self, dying, compose):
+        self.dying, self.compose, self.batches = dying, compose, []
 
-    class Batches(list):
-        dying = 0
-        points = None
-
-    batches = Batches()
-
-    def launch(launcher, jobs):
-        batches.append([tuple(job) for job in jobs])
-        if len(batches) <= batches.dying:
+    def launch(self, jobs):
+        self.batches.append([tuple(job) for job in jobs])
+        if len(self.batches) <= self.dying:
             return [LostError("its process ended without a record") for _ in jobs]
-        return [run_here(Point((), _settings(batches.points, job), ""), "wait") for job in jobs]
-
-    monkeypatch.setattr(run, "launch", launch)
-    return batches
-
-
-def _settings(points, job):
-    return points._composer.settings([points._parser.parse_override(line) for line in job])
+        return [run_here(Point((), self.compose(job), ""), "wait") for job in jobs]
 
 
 def history(tmp_path):
@@ -79,18 +69,20 @@ def history(tmp_path):
 
 def counted(tmp_path):
     """What `analysis.status` counts, from the database and from the history alone."""
-    (study,) = studies(tmp_path / "outputs" / "studies")
+    (study,) = searches(tmp_path / "outputs" / "studies")
     directory = tmp_path / "outputs" / "studies" / study.name
     return dict(study.states), trial_states("postgresql://elsewhere", study.name, directory)
 
 
 def here(points):
-    search(points, BasicLauncher())
+    search(points, None)
 
 
-def test_trials_whose_worker_died_are_run_again(points, launched, tmp_path, capsys):
-    launched.dying, launched.points = 1, points(4)
-    search(launched.points, Workers())
+def test_trials_whose_worker_died_are_run_again(points, tmp_path, capsys):
+    four = points(4)
+    workers = Workers(1, points.compose)
+    search(four, workers)
+    launched = workers.batches
     captured = capsys.readouterr()
     assert "4 of 4 trials: 4 complete" in captured.out
     assert [len(batch) for batch in launched] == [2, 2, 2]
@@ -102,11 +94,12 @@ def test_trials_whose_worker_died_are_run_again(points, launched, tmp_path, caps
     assert counted(tmp_path) == ({"complete": 4, "interrupted": 2},) * 2
 
 
-def test_a_search_whose_workers_always_die_ends_and_can_go_on(points, launched, tmp_path, capsys):
-    launched.dying, launched.points = 5, points(4)
+def test_a_search_whose_workers_always_die_ends_and_can_be_continued(points, tmp_path, capsys):
+    four = points(4)
+    workers = Workers(5, points.compose)
     with pytest.raises(TrialError, match=r"^the workers of 5 batches of trials in a row died \(out of memory\?\); "):
-        search(launched.points, Workers())
-    assert len(launched) == 5
+        search(four, workers)
+    assert len(workers.batches) == 5
     assert {row["state"] for row in history(tmp_path)} <= {"fail", "waiting"}
     here(points(4))
     assert "4 of 4 trials: 4 complete" in capsys.readouterr().out
@@ -132,7 +125,7 @@ def test_what_ended_without_a_record_is_shown_as_settled(points, tmp_path, monke
     shown = []
     monkeypatch.setattr(run, "SweepMonitor", watched(shown))
     with monkeypatch.context() as patch:
-        patch.setattr(run, "run_here", lambda *_: StoppedEarlyError("far from the front"))
+        patch.setattr(sweep_point, "run_here", lambda *_: StoppedEarlyError("far from the front"))
         here(points(2))
     here(points(3))
     assert (shown[-1].status.cached, shown[-1].status.done) == (2, 1)
@@ -140,7 +133,7 @@ def test_what_ended_without_a_record_is_shown_as_settled(points, tmp_path, monke
 
 def test_a_full_disk_ends_the_search_and_leaves_no_trial_running(points, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(run, "run_here", lambda *_: StoreError("no space left"))
+        patch.setattr(sweep_point, "run_here", lambda *_: StoreError("no space left"))
         with pytest.raises(StoreError, match="no space left"):
             here(points(2))
     here(points(2))

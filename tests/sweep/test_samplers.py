@@ -7,8 +7,10 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from wavesweep.errors import SettingsError
-from wavesweep.settings.schema import SAMPLERS
+from wavesweep.settings.registry import Sampler, rows
 from wavesweep.sweep.search.samplers import make_sampler, points_of, unvisited, visited
+
+SAMPLERS = tuple(rows(Sampler))
 
 SPACE = {
     "wavelet": CategoricalDistribution(("haar", "db2")),

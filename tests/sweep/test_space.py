@@ -9,9 +9,11 @@ from optuna import create_study
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 
-from wavesweep.cli.app import config_directory, register
+from wavesweep.cli.composition import register_configuration
+from wavesweep.cli.search_space import parse_space
 from wavesweep.errors import SettingsError
-from wavesweep.sweep.search.space import contains, parse_space, text_of
+from wavesweep.settings.schema import config_directory
+from wavesweep.sweep.search.space import contains, text_of
 
 PARSER = OverridesParser.create()
 
@@ -68,12 +70,12 @@ def test_the_last_override_of_a_key_counts():
 def test_one_value_takes_a_key_out_of_the_space():
     space = space_of("level=range(1,5)", "wavelet=haar,db2", "level=2", "+wavelet=db4,db8", "seed=1")
     assert list(space.distributions) == ["wavelet"]
-    assert [one.input_line for one in space.fixed] == ["level=2", "seed=1"]
-    assert space.overrides({"wavelet": "db4"}) == ("wavelet=db4",)
+    assert [one.line for one in space.fixed] == ["level=2", "seed=1"]
+    assert space.lines({"wavelet": "db4"}) == ("level=2", "seed=1", "wavelet=db4")
 
 
 def test_the_space_of_the_configuration_is_what_its_comments_say():
-    register()
+    register_configuration()
     with initialize_config_dir(str(config_directory())):
         params = compose("config", ["search=pareto"], return_hydra_config=True).hydra.sweeper.params
     space = space_of(*(f"{key}={value}" for key, value in params.items())).distributions
@@ -114,7 +116,7 @@ def test_a_space_without_anything_that_varies_is_refused():
 
 def test_overrides_set_the_values_as_a_user_would_write_them():
     space = space_of("model.checkpoint='a,b.pt',c.pt", "shrink=true,false", "threshold.percentile=range(0,1,0.1)")
-    lines = space.overrides({"model.checkpoint": "a,b.pt", "shrink": True, "threshold.percentile": 3 * 0.1})
+    lines = space.lines({"model.checkpoint": "a,b.pt", "shrink": True, "threshold.percentile": 3 * 0.1})
     parsed = {one.key_or_group: one.value() for one in PARSER.parse_overrides(list(lines))}
     # As floats are, 3 * 0.1 is 0.30000000000000004, which would be another trial than the 0.3 of a grid.
     assert parsed == {"model.checkpoint": "a,b.pt", "shrink": True, "threshold.percentile": 0.3}
@@ -122,7 +124,7 @@ def test_overrides_set_the_values_as_a_user_would_write_them():
 
 def test_a_list_of_lists_reaches_the_setting_as_lists():
     space = space_of("layers.include=choice([fc1*],[fc1*,fc2*])")
-    (line,) = space.overrides({"layers.include": "[fc1*,fc2*]"})
+    (line,) = space.lines({"layers.include": "[fc1*,fc2*]"})
     assert PARSER.parse_override(line).value() == ["fc1*", "fc2*"]
 
 
@@ -173,7 +175,7 @@ def test_every_sampled_point_is_in_the_space_as_a_setting_too(values, seed):
     for _ in range(3):
         params = study.ask(space.distributions).params
         assert contains(space.distributions["key"], params["key"])
-        (line,) = space.overrides(params)
+        (line,) = space.lines(params)
         assert contains(space.distributions["key"], PARSER.parse_override(line).value())
 
 
@@ -187,5 +189,5 @@ def test_texts_are_read_back_as_they_were_given(text):
     space = space_of(f"model.checkpoint=choice({given},'other one')")
     (one,) = space.distributions.values()
     assert one.choices == (text, "other one")
-    (line,) = space.overrides({"model.checkpoint": text})
+    (line,) = space.lines({"model.checkpoint": text})
     assert PARSER.parse_override(line).value() == text

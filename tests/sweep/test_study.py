@@ -13,8 +13,8 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from wavesweep.errors import SettingsError
+from wavesweep.runtime.study_storage import open_storage, storage_url
 from wavesweep.sweep.search.samplers import visited
-from wavesweep.sweep.search.storage import open_storage, storage_url
 from wavesweep.sweep.search.study import Counts, Description, joined
 
 SPACE = {"x": FloatDistribution(0, 1)}
@@ -29,7 +29,7 @@ from pathlib import Path
 from optuna.samplers import RandomSampler
 sys.path.insert(0, sys.argv[3])
 from test_study import DESCRIPTION, SPACE
-from wavesweep.sweep.search.storage import open_storage
+from wavesweep.runtime.study_storage import open_storage
 from wavesweep.sweep.search.study import joined
 opened = partial(open_storage, sys.argv[1])
 with joined("study", Path(sys.argv[2]), opened, lambda begun: RandomSampler(seed=begun[0]), DESCRIPTION) as study:
@@ -124,7 +124,7 @@ def test_a_trial_that_was_told_is_not_touched_by_later_processes(join):
 def test_a_trial_without_an_owner_is_lost_as_its_process_was_killed_before_it_signed(join):
     with join() as study:
         asked = study.study.ask(SPACE)
-        study.study.enqueue_trial({"x": 0.25})
+        study.enqueue({"x": 0.25})
         popped = study.study._pop_waiting_trial_id()  # and killed before it has parameters
         assert popped is not None
     with join() as study:

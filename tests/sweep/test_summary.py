@@ -9,9 +9,10 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
+from wavesweep.cli.tables import show_front
+from wavesweep.experiment.objectives import objectives_of
 from wavesweep.settings.schema import ConstraintSettings
-from wavesweep.sweep.objectives import objectives_of
-from wavesweep.sweep.search.summary import Summary, best_trials, front_json, history_csv, measures_of, print_summary
+from wavesweep.sweep.search.summary import Summary, best_trials, front_json, history_csv, measures_of
 
 NAMES = ("accuracy", "stored_bytes")
 SPACE = {"wavelet": CategoricalDistribution(("haar", "db2")), "percentile": FloatDistribution(0, 100)}
@@ -94,7 +95,7 @@ def test_a_search_without_a_complete_trial_has_no_front(capsys):
     assert empty.hypervolume == 0.0
     best = best_trials((), ConstraintSettings())
     assert best[0].trial is None
-    print_summary(empty, best, list(SPACE))
+    show_front(empty, best, list(SPACE))
     assert capsys.readouterr().out == "no trial is complete yet\n"
     assert json.loads(json.dumps(front_json(empty, best), allow_nan=False))["front"] == []
 
@@ -123,7 +124,7 @@ def test_best_trials_under_each_constraint_and_under_all(summary, limits, expect
 
 def test_what_is_printed(summary, capsys):
     limits = ConstraintSettings(max_drop=5, max_bytes=99)
-    print_summary(summary, best_trials(summary.trials, limits), list(SPACE))
+    show_front(summary, best_trials(summary.trials, limits), list(SPACE))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Pareto front of one: 3 of 5 complete trials"
     assert lines[1].split() == ["trial", "wavelet", "percentile", "validation", "%", "bytes", "test", "%"]

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wavesweep.cli.tables import show_trials
 from wavesweep.settings.schema import PathsSettings, SearchSettings, Settings
-from wavesweep.sweep.table import print_trials, rows_as_csv, table_rows
+from wavesweep.sweep.table import rows_as_csv, table_rows
 
 
 def arm(method="wavelet", key="a", levels=((2, 3), (1, 2)), accuracy=0.5, kept=1200):
@@ -132,20 +133,20 @@ def test_csv_gives_back_every_row(rows):
 
 
 def printed(entries, capsys):
-    print_trials(entries, Settings(paths=PathsSettings(outputs="somewhere")))
+    show_trials(entries, Settings(paths=PathsSettings(outputs="somewhere")))
     return capsys.readouterr().out
 
 
-def test_settings_that_play_no_part_in_any_trial_are_said_once(capsys):
-    both, one, other = "a.b: 1 plays no part, it needs c=2", "d: 3 plays no part, it needs e", "fc1: not transformed"
+def test_settings_without_effect_in_any_trial_are_named_once(capsys):
+    both, one, other = "a.b: 1 has no effect; it needs c=2", "d: 3 has no effect; it needs e", "fc1: not transformed"
     entries = [
         ({"level": "1"}, record(arm(key="a")) | {"notes": [both, one, other]}),
         ({"level": "2"}, record(arm(key="b")) | {"notes": [other, both]}),
         ({"level": "3"}, {"failed": "training diverged"}),
     ]
     assert [line for line in printed(entries, capsys).splitlines() if line.startswith("note")] == [f"note: {both}"]
-    print_trials(entries[:2], Settings(search=SearchSettings(n_trials=5)))
-    assert "note: search.n_trials: 5 plays no part, it needs search=pareto\n" in capsys.readouterr().out
+    show_trials(entries[:2], Settings(search=SearchSettings(n_trials=5)))
+    assert "note: search.n_trials: 5 has no effect; it needs search=pareto\n" in capsys.readouterr().out
 
 
 def test_the_printed_table_begins_with_the_baselines_and_ends_with_the_notes_column(capsys):

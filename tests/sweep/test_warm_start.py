@@ -5,8 +5,8 @@ import json
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from wavesweep.cli.search_space import parse_space
 from wavesweep.errors import SettingsError
-from wavesweep.sweep.search.space import parse_space
 from wavesweep.sweep.search.warm_start import earlier_trials
 
 SPACE = parse_space(

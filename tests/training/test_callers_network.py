@@ -62,14 +62,14 @@ def test_a_network_of_the_callers_is_retrained_and_left_as_it_was(kind):
     assert torch.equal(validation[0], kept[1])
     found = compressed.state_dict()
     assert torch.equal(found["first.weight"], found["second.weight"])
-    twin = wavesweep.compress(model, [name for name in overrides if "retrain" not in name])
+    plain = wavesweep.compress(model, [name for name in overrides if "retrain" not in name])
 
     def accuracy(state):
         other = Tied().eval()
         other.load_state_dict(state)
         return float((other(validation[0]).argmax(1) == validation[1]).float().mean())
 
-    assert accuracy(found) > max(accuracy(twin.state_dict()), 0.5) + 0.1
+    assert accuracy(found) > max(accuracy(plain.state_dict()), 0.5) + 0.1
     again = wavesweep.compress(model, overrides, images=images, labels=labels, validation=validation)
     assert again.content == compressed.content
 

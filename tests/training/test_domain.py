@@ -7,9 +7,12 @@ import torch
 from torch import nn
 from workloads import Tied, images, network, parametrised, pruned_of, spec_of
 
-from wavesweep.pruning.prune import METHODS, build_basis
+from wavesweep.pruning.prune import build_basis
 from wavesweep.quantization.trainable import first_quantizer
+from wavesweep.settings.registry import Method, rows
 from wavesweep.training.domain import Coefficients, plain_tensor
+
+METHODS = tuple(rows(Method))
 
 OPTIMIZERS = {
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=0.1),

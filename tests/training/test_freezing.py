@@ -8,19 +8,19 @@ from retrainings import ALL, RATE, arm_of, settings_of
 
 from wavesweep.errors import SettingsError
 from wavesweep.experiment.trial import run_trial
-from wavesweep.training.run import Run
+from wavesweep.training.rate import Rate
 
 
 def test_in_frozen_epochs_what_is_zero_stays_zero_and_nothing_else_becomes_zero(tmp_path, monkeypatch):
     symbols = []
-    coded = Run._coded
+    coded = Rate.coded
 
-    def remembered(run):
-        found = coded(run)
+    def remembered(strategy):
+        found = coded(strategy)
         symbols.append([tensor.symbols.copy() for tensor in found])
         return found
 
-    monkeypatch.setattr(Run, "_coded", remembered)
+    monkeypatch.setattr(Rate, "coded", remembered)
     frozen = replace(RATE, epochs=6, freeze_epochs=3, rate_weight=3.0)
     record = run_trial(settings_of(tmp_path, retrain=frozen, threshold=ALL))
     patterns = [[part != 0 for part in epoch] for epoch in symbols]
@@ -29,7 +29,7 @@ def test_in_frozen_epochs_what_is_zero_stays_zero_and_nothing_else_becomes_zero(
     for epoch in (3, 4, 5):  # what it was at the end of the third one
         for one, two in zip(patterns[2], patterns[epoch], strict=True):
             assert np.array_equal(one, two)
-    # Training goes on.
+    # Training continues.
     assert any((one != two).any() for one, two in zip(symbols[3], symbols[5], strict=True))
     curve = arm_of(record)["retraining"]["curve"]
     assert len({row["sparsity"] for row in curve[2:]}) == 1

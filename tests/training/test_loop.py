@@ -13,13 +13,13 @@ from workloads import assert_same
 
 import wavesweep
 from wavesweep.errors import SettingsError, TrialError
-from wavesweep.experiment import coding
+from wavesweep.experiment import compressor
 from wavesweep.experiment.baseline import load_workload, obtain_early_weights
-from wavesweep.experiment.coding import effective_retraining
 from wavesweep.experiment.trial import run_trial
 from wavesweep.measure.quality import evaluate
 from wavesweep.models.zoo import build_model
 from wavesweep.quantization.rate_distortion import quantize_rate_distortion
+from wavesweep.settings.effective import effective_retraining
 from wavesweep.settings.keys import trial_directory
 from wavesweep.settings.schema import (
     CodecSettings,
@@ -28,8 +28,8 @@ from wavesweep.settings.schema import (
     RetrainSettings,
     ThresholdSettings,
 )
-from wavesweep.training import train as baseline_training
-from wavesweep.training.run import Run
+from wavesweep.training import loop
+from wavesweep.training.masked import Masked
 from wavesweep.transform.basis import make_basis
 
 
@@ -83,14 +83,14 @@ def test_the_file_is_the_network_that_was_measured_in_the_chosen_epoch(name, out
 
 
 @pytest.mark.parametrize("name", [*KINDS, "finetune, rate-distortion"])
-def test_it_is_never_worse_than_its_one_shot_twin_and_better_on_these_data(name, outputs):
+def test_it_is_never_worse_than_without_retraining_and_better_on_these_data(name, outputs):
     changes = {**KINDS, **LOOSE}[name]
     retrained = run_trial(settings_of(outputs, **changes))
-    twin = run_trial(settings_of(outputs, **{**changes, "retrain": RetrainSettings()}))
+    plain = run_trial(settings_of(outputs, **{**changes, "retrain": RetrainSettings()}))
     retraining = arm_of(retrained)["retraining"]
-    assert "retraining" not in arm_of(twin)
-    assert retraining["one_shot_validation_accuracy"] == arm_of(twin)["validation"]["accuracy"]
-    assert arm_of(retrained)["validation"]["accuracy"] > arm_of(twin)["validation"]["accuracy"] + 0.05
+    assert "retraining" not in arm_of(plain)
+    assert retraining["one_shot_validation_accuracy"] == arm_of(plain)["validation"]["accuracy"]
+    assert arm_of(retrained)["validation"]["accuracy"] > arm_of(plain)["validation"]["accuracy"] + 0.05
     measured = [row for row in retraining["curve"] if row["quantized"]] or retraining["curve"][-1:]
     best = max(row["validation_accuracy"] for row in measured)
     assert arm_of(retrained)["validation"]["accuracy"] == best
@@ -103,18 +103,18 @@ def test_where_retraining_only_harms_the_one_shot_arm_is_kept(kind, outputs):
     absurd = RetrainSettings(kind, epochs=2, quantize_epochs=1, learning_rate=100.0, optimizer="adam")
     threshold = ThresholdSettings(percentile=20.0)
     record = run_trial(settings_of(outputs, retrain=absurd, threshold=threshold))
-    twin = run_trial(settings_of(outputs, threshold=threshold))
+    plain = run_trial(settings_of(outputs, threshold=threshold))
     assert arm_of(record)["retraining"]["chosen_epoch"] == 0
     assert "wavelet: no epoch of retraining was better on validation; the one-shot arm is kept" in record["notes"]
-    assert arm_of(record)["validation"] == arm_of(twin)["validation"]
-    assert arm_of(record)["test"] == arm_of(twin)["test"]
-    mine, others = (coded_of(file_of(found, outputs)) for found in (record, twin))
+    assert arm_of(record)["validation"] == arm_of(plain)["validation"]
+    assert arm_of(record)["test"] == arm_of(plain)["test"]
+    mine, others = (coded_of(file_of(found, outputs)) for found in (record, plain))
     assert mine.keys() == others.keys()
     for name in mine:
         assert np.array_equal(mine[name].symbols, others[name].symbols)
         assert mine[name].reconstruction == others[name].reconstruction
     for key in ("kept_coefficients", "nonzero_coefficients", "coefficient_sparsity", "weight_sparsity", "layers"):
-        assert arm_of(record)[key] == arm_of(twin)[key]
+        assert arm_of(record)[key] == arm_of(plain)[key]
 
 
 @pytest.mark.parametrize("name", ["gradual", "rate", "rewound weights, codebooks"])
@@ -162,8 +162,12 @@ def test_compared_arms_are_retrained_with_the_same_counts(method, outputs):
 
 def test_an_epoch_that_is_measured_as_the_file_is_quantised_once(tmp_path, monkeypatch):
     quantised = []
-    monkeypatch.setattr(coding, "quantize_rate_distortion", lambda tensor, *rest: quantised.append(tensor.plan.name) or
-                        quantize_rate_distortion(tensor, *rest))  # fmt: skip
+
+    def counted(tensor, *rest):
+        quantised.append(tensor.plan.name)
+        return quantize_rate_distortion(tensor, *rest)
+
+    monkeypatch.setattr(compressor, "quantize_rate_distortion", counted)
     record = run_trial(settings_of(tmp_path, **LOOSE["finetune, rate-distortion"]))
     assert arm_of(record)["retraining"]["chosen_epoch"] == 2
     # The last epoch, and the arm that is not retrained.
@@ -221,14 +225,14 @@ def test_epochs_that_do_not_suffice_train_nothing(tmp_path):
 
 def test_early_weights_are_those_that_the_baseline_had(tmp_path, monkeypatch):
     settings, seen = settings_of(tmp_path), {}
-    original = baseline_training._save
+    original = loop.write_checkpoint
 
-    def save(path, model, optimizer, curve):
-        seen[len(curve)] = {name: value.clone() for name, value in model.state_dict().items()}
-        original(path, model, optimizer, curve)
+    def write_checkpoint(path, content):
+        seen[len(content["curve"]) + 1] = {name: value.clone() for name, value in content["network"].items()}
+        original(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(baseline_training, "_save", save)
+        patch.setattr(loop, "write_checkpoint", write_checkpoint)
         run_trial(settings)
     assert list(seen) == [1, 2, 3, 4]
     workload = load_workload(settings)
@@ -248,11 +252,11 @@ def test_rewinding_starts_every_round_from_the_early_weights_under_the_new_mask(
     )
     started = {}
 
-    def begin(run, number, original=Run.begin):
-        original(run, number)
-        started[number] = run._plain_state(), run._coefficients.pruned()
+    def begin_epoch(strategy, epoch, original=Masked.begin_epoch):
+        original(strategy, epoch)
+        started[epoch] = strategy.plain_state(), strategy.coefficients.pruned()
 
-    monkeypatch.setattr(Run, "begin", begin)
+    monkeypatch.setattr(Masked, "begin_epoch", begin_epoch)
     record = run_trial(settings)
     early = obtain_early_weights(settings, load_workload(settings), CPU, epoch)
     length = 4 - epoch
@@ -331,6 +335,7 @@ def test_what_plays_no_part_for_a_kind_is_not_in_the_arms_key():
         differ = {
             name
             for name, kind in plain.items()
-            if effective_retraining(replace(kind, **change)) != effective_retraining(kind)
+            if effective_retraining(replace(kind, **change), QuantizeSettings())
+            != effective_retraining(kind, QuantizeSettings())
         }
         assert differ == kinds

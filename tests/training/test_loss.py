@@ -10,8 +10,8 @@ from torch import nn
 from wavesweep.data.datasets import load_dataset
 from wavesweep.data.splits import Dataset, Split
 from wavesweep.settings.schema import DatasetSettings, Recipe, Settings
+from wavesweep.training.batches import Batch, epoch_batches
 from wavesweep.training.loss import Teacher, distilled_loss
-from wavesweep.training.train import Batch, epoch_batches
 
 CPU = torch.device("cpu")
 

@@ -13,7 +13,7 @@ from wavesweep.codec.context import planes_of
 from wavesweep.codec.range_coder import encode
 from wavesweep.quantization.trainable import first_quantizer
 from wavesweep.training import rate
-from wavesweep.training.rate import RatePenalty, bit_table, group_norms
+from wavesweep.training.rate import BitsPenalty, bit_table, group_norms
 from wavesweep.transform.basis import Band, make_basis
 from wavesweep.transform.basis import BasisSpec as Spec
 
@@ -148,7 +148,7 @@ def penalised(rate_weight=1.0, group_weight=0.0, method="wavelet"):
     """A network with quantised coefficients, and its penalty."""
     _, coefficients, arm, _ = parametrised(method, percentile=20.0)
     coefficients.quantize([first_quantizer(tensor, 1.0, "band") for tensor in coefficients.pruned()])
-    penalty = RatePenalty(coefficients, rate_weight, group_weight)
+    penalty = BitsPenalty(coefficients, rate_weight, group_weight)
     penalty.refresh()
     return coefficients, penalty, arm
 

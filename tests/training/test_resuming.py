@@ -1,4 +1,4 @@
-"""Retrainings that are stopped and go on, in this process: to the same bytes as if they had not been stopped."""
+"""Retrainings that are stopped and continue, in this process: to the same bytes as if they had not been stopped."""
 
 import json
 from dataclasses import replace
@@ -17,13 +17,21 @@ from wavesweep.experiment.trial import run_trial
 from wavesweep.runtime.progress import Meter
 from wavesweep.settings.schema import PathsSettings, RetrainSettings
 from wavesweep.training.checkpoint import read_checkpoint
-from wavesweep.training.run import Run
+from wavesweep.training.loop import TrainingLoop
+from wavesweep.training.train import Plain
 
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
     """Shared, so that the baseline is trained once and each whole retraining runs once."""
     return tmp_path_factory.mktemp("outputs")
+
+
+def save_and_interrupt(loop, path, original=TrainingLoop.save):
+    """Of a retraining; the training of a baseline and of its early weights is left alone."""
+    original(loop, path)
+    if not isinstance(loop.strategy, Plain):
+        raise KeyboardInterrupt
 
 
 WITHIN = ("gradual", "rewound weights, codebooks", "rate of all tensors, a step a band")
@@ -44,10 +52,6 @@ def test_an_interrupted_retraining_gives_the_same_bytes(name, moment, outputs, t
     run_trial(replace(settings, retrain=RetrainSettings()))  # the baseline is not what is interrupted
     done = count(1)
 
-    def save(run, path, original=Run.save):
-        original(run, path)
-        raise KeyboardInterrupt
-
     def advance(meter, *arguments, original=Meter.advance):
         original(meter, *arguments)
         # Twelve batches and the epoch's own line.
@@ -57,7 +61,7 @@ def test_an_interrupted_retraining_gives_the_same_bytes(name, moment, outputs, t
     interruptions = 0
     with monkeypatch.context() as patch:
         if moment == "after every epoch":
-            patch.setattr(Run, "save", save)
+            patch.setattr(TrainingLoop, "save", save_and_interrupt)
         else:
             patch.setattr(Meter, "advance", advance)
         while True:
@@ -85,12 +89,14 @@ def epochs_saved(outputs):
 def test_a_damaged_checkpoint_is_from_the_start(outputs, tmp_path, monkeypatch):
     settings = settings_of(tmp_path, **KINDS["finetune"])
 
-    def damaged(_, path):
+    def damaged(loop, path, original=TrainingLoop.save):
+        if isinstance(loop.strategy, Plain):
+            return original(loop, path)
         path.write_bytes(b"damaged")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "save", damaged)
+        patch.setattr(TrainingLoop, "save", damaged)
         with pytest.raises(KeyboardInterrupt):
             run_trial(settings)
     expected = run_trial(replace(settings, paths=PathsSettings(outputs=str(outputs))))
@@ -119,12 +125,7 @@ def test_dropout_and_normalisation_in_a_resumed_retraining(tmp_path, monkeypatch
         with monkeypatch.context() as patch:
             if interrupted:
                 run_trial(replace(where, retrain=RetrainSettings()))
-
-                def save(run, path, original=Run.save):
-                    original(run, path)
-                    raise KeyboardInterrupt
-
-                patch.setattr(Run, "save", save)
+                patch.setattr(TrainingLoop, "save", save_and_interrupt)
                 for number in range(4):  # after each of three epochs, and at the end of what arms share
                     torch.manual_seed(number)
                     with pytest.raises(KeyboardInterrupt):
@@ -133,9 +134,9 @@ def test_dropout_and_normalisation_in_a_resumed_retraining(tmp_path, monkeypatch
     assert contents[0] == contents[1]
 
 
-def test_a_retraining_that_is_given_up_leaves_no_checkpoint(tmp_path, monkeypatch):
+def test_a_retraining_that_is_stopped_early_leaves_no_checkpoint(tmp_path, monkeypatch):
     settings = settings_of(tmp_path, retrain=RetrainSettings("finetune", epochs=3))
-    monkeypatch.setattr(trial, "_early_stop", lambda _: EarlyStop(50, "stored_bytes", ((1.0, 1.0),)))
+    monkeypatch.setattr(trial, "read_early_stop", lambda _: EarlyStop(50, "stored_bytes", ((1.0, 1.0),)))
     monkeypatch.setattr(EarlyStop, "reason", lambda *_: "weak")
     with pytest.raises(StoppedEarlyError, match="weak"):
         run_trial(settings)

@@ -6,7 +6,7 @@ import pytest
 from retrainings import ALL, KINDS, LOOSE, RDO, arm_of, file_of, settings_of, untimed
 
 from wavesweep.errors import BusyError
-from wavesweep.experiment import arms
+from wavesweep.experiment import arms, network
 from wavesweep.experiment.trial import run_trial
 from wavesweep.quantization.importance import layer_importance
 from wavesweep.runtime.records import locked
@@ -18,7 +18,8 @@ from wavesweep.settings.schema import (
     ThresholdSettings,
 )
 from wavesweep.training.checkpoint import TRAINED, read_checkpoint
-from wavesweep.training.run import Run
+from wavesweep.training.loop import TrainingLoop
+from wavesweep.training.masked import Masked
 
 QUANTIZERS = [QuantizeSettings(bits=3), QuantizeSettings("kmeans", bits=2, other="quantized")]
 FINETUNE = RetrainSettings("finetune", epochs=3)
@@ -47,11 +48,12 @@ SHARING = {
 
 @pytest.mark.parametrize("name", SHARING)
 def test_arms_that_differ_in_how_they_are_quantised_are_retrained_once_to_the_same_bytes(name, tmp_path, monkeypatch):
-    def train(run, number, *arguments, original=Run.train):
-        trained.append(run.epochs[number].quantized)
-        return original(run, number, *arguments)
+    def train_epoch(loop, epoch, *arguments, original=TrainingLoop.train_epoch):
+        if isinstance(loop.strategy, Masked):  # and not that of the baseline
+            trained.append(loop.strategy.timeline[epoch].quantized)
+        return original(loop, epoch, *arguments)
 
-    monkeypatch.setattr(Run, "train", train)
+    monkeypatch.setattr(TrainingLoop, "train_epoch", train_epoch)
     retraining, quantizers = SHARING[name]
     for number, quantize in enumerate(quantizers):
         trained = []
@@ -84,19 +86,18 @@ def test_arms_of_equal_bytes_share_a_retraining_and_have_steps_of_their_own(tmp_
 
 
 def test_the_importances_of_a_shared_network_are_estimated_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(arms, "_importances", {})
+    monkeypatch.setattr(network, "_importances", {})
     estimated = []
     monkeypatch.setattr(
-        arms, "layer_importance", lambda *arguments: estimated.append(arguments) or layer_importance(*arguments)
+        network, "layer_importance", lambda *arguments: estimated.append(arguments) or layer_importance(*arguments)
     )
     retraining, quantizers = SHARING["rate-distortion"]
     for percentile in (80, 85):
         for quantize in quantizers:
             threshold = ThresholdSettings(percentile=percentile)
             run_trial(settings_of(tmp_path, **{**retraining, "quantize": quantize, "threshold": threshold}))
-    assert (
-        len(estimated) == 3
-    )  # those of two retrained networks, and of the one before pruning for their one-shot twins
+    # Those of two retrained networks, and of the one before pruning for the arms without retraining.
+    assert len(estimated) == 3
 
 
 @pytest.mark.parametrize(
@@ -114,8 +115,10 @@ def test_what_changes_the_shared_epochs_is_not_shared(changes, tmp_path, monkeyp
     settings = settings_of(tmp_path, **KINDS["finetune"])
     run_trial(settings)
     trained = []
-    begin = Run.begin
-    monkeypatch.setattr(Run, "begin", lambda run, number: trained.append(number) or begin(run, number))
+    original = Masked.begin_epoch
+    monkeypatch.setattr(
+        Masked, "begin_epoch", lambda strategy, epoch: trained.append(epoch) or original(strategy, epoch)
+    )
     run_trial(replace(settings, **changes))
     assert trained[0] == 0
 

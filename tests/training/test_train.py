@@ -1,4 +1,4 @@
-"""Training: the same bits from the same seed, also after an interruption; rates, augmentation, odd cases."""
+"""Training: the same bits from the same seed, also after an interruption; learning rates, augmentation, odd cases."""
 
 import math
 import random
@@ -13,8 +13,13 @@ from torch import nn
 
 from wavesweep.data.splits import Split, make_dataset
 from wavesweep.errors import TrialError
+from wavesweep.runtime.progress import Meter
 from wavesweep.settings.schema import Recipe
 from wavesweep.training import train as training
+from wavesweep.training.batches import augmented
+from wavesweep.training.checkpoint import read_checkpoint
+from wavesweep.training.loop import TrainingLoop
+from wavesweep.training.optimizers import learning_rate_factor, make_optimizer
 from wavesweep.training.train import discard_checkpoint, train
 
 CPU = torch.device("cpu")
@@ -63,7 +68,7 @@ def trained(directory, recipe=RECIPE, model=None, seed=0):
 def test_an_interrupted_training_gives_the_same_bits(tmp_path, monkeypatch, moment, optimizer, schedule):
     recipe = replace(RECIPE, optimizer=optimizer, schedule=schedule, augment=True, weight_decay=1e-4)
     expected, expected_curve = trained(tmp_path / "whole", recipe)
-    owner, name = (training, "evaluate") if moment == "between epochs" else (training.Meter, "advance")
+    owner, name = (training, "evaluate") if moment == "between epochs" else (Meter, "advance")
     original, calls = getattr(owner, name), []
 
     def interrupted(*arguments):
@@ -77,7 +82,9 @@ def test_an_interrupted_training_gives_the_same_bits(tmp_path, monkeypatch, mome
         patch.setattr(owner, name, interrupted)
         with pytest.raises(KeyboardInterrupt):
             trained(tmp_path / "cut", recipe)
-    assert len(torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)["curve"]) == 2
+    # An epoch is saved before it is measured.
+    saved = read_checkpoint(tmp_path / "cut" / "checkpoint.pt")
+    assert len(saved["curve"]) + 1 == (3 if moment == "between epochs" else 2)
     # Whatever the new process starts with, the checkpoint decides.
     resumed, curve = trained(tmp_path / "cut", recipe, small_model(seed=9))
     assert curve == expected_curve
@@ -86,7 +93,7 @@ def test_an_interrupted_training_gives_the_same_bits(tmp_path, monkeypatch, mome
 
 def test_a_finished_training_is_not_repeated(tmp_path, monkeypatch):
     model, curve = trained(tmp_path)
-    monkeypatch.setattr(training, "evaluate", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(TrainingLoop, "train_epoch", lambda *_: pytest.fail("trained again"))
     again, same_curve = trained(tmp_path, model=small_model(seed=9))
     assert same_curve == curve
     assert_same_tensors(again, model)
@@ -107,7 +114,7 @@ def test_training_learns_and_follows_from_the_seed(tmp_path):
 
 def test_the_learning_rate_follows_the_share_of_the_whole_training(tmp_path, monkeypatch):
     done = []
-    monkeypatch.setattr(training, "rate_factor", lambda _, share: done.append(share) or 1.0)
+    monkeypatch.setattr(training, "learning_rate_factor", lambda _, share: done.append(share) or 1.0)
     trained(tmp_path)
     assert done == pytest.approx([step / 24 for step in range(24)])
 
@@ -130,23 +137,21 @@ def test_a_training_that_diverges_says_so(tmp_path):
 )
 def test_schedules(schedule, shares, factors):
     recipe = Recipe(schedule=schedule)
-    assert [training.rate_factor(recipe.schedule, share) for share in shares] == pytest.approx(factors)
+    assert [learning_rate_factor(recipe.schedule, share) for share in shares] == pytest.approx(factors)
 
 
-def test_the_optimizer_gets_the_scheduled_rate(tmp_path, monkeypatch):
-    rates, original = [], torch.optim.SGD.step
+def test_the_optimizer_gets_the_scheduled_learning_rate(tmp_path, monkeypatch):
+    learning_rates, original = [], torch.optim.SGD.step
     monkeypatch.setattr(
-        torch.optim.SGD, "step", lambda self: (rates.append(self.param_groups[0]["lr"]), original(self))
+        torch.optim.SGD, "step", lambda self: (learning_rates.append(self.param_groups[0]["lr"]), original(self))
     )
     trained(tmp_path, replace(RECIPE, optimizer="sgd", learning_rate=0.4, epochs=2))
-    assert rates == pytest.approx([0.2 * (1 + math.cos(math.pi * step / 12)) for step in range(12)])
+    assert learning_rates == pytest.approx([0.2 * (1 + math.cos(math.pi * step / 12)) for step in range(12)])
 
 
 @pytest.mark.parametrize(("optimizer", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam)])
 def test_the_recipe_reaches_the_optimizer(optimizer, kind):
-    made = training.make_optimizer(
-        small_model().parameters(), Recipe(optimizer=optimizer, momentum=0.7, weight_decay=0.01)
-    )
+    made = make_optimizer(small_model().parameters(), Recipe(optimizer=optimizer, momentum=0.7, weight_decay=0.01))
     assert type(made) is kind
     assert made.defaults["weight_decay"] == 0.01
     assert made.defaults.get("momentum", 0.7) == 0.7
@@ -208,7 +213,7 @@ def test_a_broken_checkpoint_starts_the_training_again(tmp_path, damage):
 
 def test_augmentation_shifts_by_up_to_four_pixels_and_flips():
     image = torch.arange(1, 26).reshape(1, 1, 5, 5).expand(300, 1, 5, 5)
-    batch = training._augment(image, torch.Generator().manual_seed(0))
+    batch = augmented(image, torch.Generator().manual_seed(0))
     windows = nn.functional.pad(image[0, 0], (4,) * 4).unfold(0, 5, 1).unfold(1, 5, 1).reshape(81, 5, 5)
     possible = {tuple(window.flatten().tolist()) for window in [*windows, *windows.flip(2)]}
     seen = {tuple(crop.flatten().tolist()) for crop in batch[:, 0]}
@@ -228,7 +233,7 @@ def test_each_augmented_image_is_one_crop_of_its_own_padded_image(count, channel
     images = torch.from_numpy(
         np.random.default_rng(seed).integers(0, 256, (count, channels, height, width), dtype=np.uint8)
     )
-    batch = training._augment(images, torch.Generator().manual_seed(seed))
+    batch = augmented(images, torch.Generator().manual_seed(seed))
     assert (batch.shape, batch.dtype) == (images.shape, torch.uint8)
     for image, crop in zip(images, batch, strict=True):
         padded = np.pad(image.numpy(), ((0, 0), (4, 4), (4, 4)))
@@ -238,7 +243,7 @@ def test_each_augmented_image_is_one_crop_of_its_own_padded_image(count, channel
 
 def test_augmentation_follows_from_the_seed_and_moves_all_channels_together(tmp_path):
     images = torch.arange(64).reshape(1, 1, 8, 8).expand(50, 3, 8, 8)
-    first, same = (training._augment(images, torch.Generator().manual_seed(3)) for _ in range(2))
+    first, same = (augmented(images, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(first, same)
     assert torch.equal(first[:, 0], first[:, 1])
     assert torch.equal(first[:, 0], first[:, 2])
@@ -261,7 +266,7 @@ class Chance(nn.Module):
         return self.last(hidden)
 
 
-def test_random_numbers_of_any_library_follow_from_the_seed_and_those_of_the_caller_go_on(tmp_path):
+def test_random_numbers_of_any_library_follow_from_the_seed_and_those_of_the_caller_continue(tmp_path):
     found = []
     for number in range(2):
         random.seed(number)

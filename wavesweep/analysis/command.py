@@ -1,4 +1,4 @@
-"""What the scripts have in common: the argument, errors as one line, exit statuses."""
+"""What the commands have in common: the argument, errors as one line, exit statuses."""
 
 import argparse
 import os
@@ -6,18 +6,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from wavesweep.analysis.table.outputs import WrongArgumentError
 from wavesweep.errors import WavesweepError
 
 EXIT_FAILED, EXIT_WRONG_ARGUMENT = 1, 2
 _EXTRA = ("pandas", "pyarrow", "plotly", "matplotlib", "jinja2")
 
 
-class WrongArgumentError(WavesweepError):
-    """An argument of a script is wrong; nothing was done."""
-
-
 def outputs_argument(script: str, what: str) -> argparse.ArgumentParser:
-    """A parser with the one argument that all scripts take."""
+    """A parser with the one argument that all commands take."""
     parser = argparse.ArgumentParser(prog=f"python -m {program(script)}", description=what)
     parser.add_argument(
         "outputs", type=Path, nargs="?", default=Path("outputs"), help="the directory of records (default: outputs)"
@@ -31,27 +28,13 @@ def program(script: str) -> str:
     return spec.name if spec is not None and spec.name.endswith(f"analysis.{script}") else f"analysis.{script}"
 
 
-def checked_outputs(outputs: Path) -> Path:
-    """`outputs`, if it is a directory.
-
-    Raises:
-        WrongArgumentError: it is none.
-    """
-    if not outputs.is_dir():
-        kind = "is not a directory" if outputs.exists() else "does not exist"
-        raise WrongArgumentError(
-            f"{outputs} {kind}; give the paths.outputs of your sweeps, or run one first: python -m wavesweep"
-        )
-    return outputs
-
-
 def run(main: Callable[[], None]) -> int:
-    """Run a script; its exit status. Errors that a user can cause are one line on stderr."""
+    """Run a command and return its exit status. Errors that a user can cause are one line on stderr."""
     try:
         main()
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`); give Python's last flush somewhere to go.
+        # The reader of our output has ended (`| head`); give Python's last flush somewhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except WrongArgumentError as error:

@@ -5,24 +5,22 @@ import sys
 from importlib.metadata import version
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from wavesweep.cli.composition import explain, parse_error, settings_from
-from wavesweep.cli.scan_sweeper import SensitivitySweeper, SensitivitySweeperConfig
-from wavesweep.cli.search_sweeper import SearchSweeper, SearchSweeperConfig
+from wavesweep.cli.composition import explain, register_configuration, settings_from, syntax_error
+from wavesweep.cli.hydra_internals import Problem, problem_of
+from wavesweep.cli.sweepers import register_sweepers
+from wavesweep.cli.tables import show_trials
 from wavesweep.errors import SettingsError, WavesweepError
 from wavesweep.runtime.signals import interrupted, listen
 from wavesweep.runtime.workers import init_worker
-from wavesweep.settings.schema import Settings, config_directory
-from wavesweep.sweep.grid import GridSweeper, GridSweeperConfig
-from wavesweep.sweep.table import print_trials
+from wavesweep.settings import registry
+from wavesweep.settings.schema import config_directory
 
 # Errors with one line of their own; the files of a configuration are YAML, as text.
 _REPORTED = (WavesweepError, HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
@@ -49,7 +47,7 @@ def task(config: DictConfig) -> float:
             )
         record = run_trial(settings)
         if single:
-            print_trials([({}, record)], settings)
+            show_trials([({}, record)], settings)
         exported = export_trial(settings, record)
         if single and exported is not None:
             print(export_line(settings, record["key"], exported))
@@ -74,7 +72,7 @@ def main() -> int:
             raise
         status = EXIT_INTERRUPTED
     if interrupted():
-        print("\nStopped. Finished trials are kept; the same command goes on from here.", file=sys.stderr)
+        print("\nStopped. Finished trials are kept; the same command continues from here.", file=sys.stderr)
         return EXIT_INTERRUPTED
     return status
 
@@ -83,7 +81,8 @@ def _run() -> int:
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # With this set Hydra raises its errors instead of printing several lines and leaving.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    register()
+    register_configuration()
+    register_sweepers()
     try:
         hydra.main(config_path=str(config_directory()), config_name="config")(task)()
     except BrokenPipeError:
@@ -95,37 +94,22 @@ def _run() -> int:
             raise
         return _report(error)
     except ValueError as error:
-        wrong = _wrong_use(str(error))
+        wrong = _wrong_use(error)
         if wants_traceback or wrong is None:
             raise
         return _report(wrong)
     return 0
 
 
-def register() -> None:
-    """Make the schema, and the grid sweeper as the sweeper that is used when none is named, known to Hydra."""
-    store = ConfigStore.instance()
-    schema = OmegaConf.structured(Settings)
-    # A factory's arguments are the user's own names, so new keys are welcome in these two places.
-    OmegaConf.set_struct(schema.model.arguments, False)
-    OmegaConf.set_struct(schema.dataset.arguments, False)
-    store.store(name="schema", node=schema, replace=True)
-    Plugins.instance().register(GridSweeper)  # Hydra has stored its own sweepers by now
-    Plugins.instance().register(SensitivitySweeper)
-    store.store(group="hydra/sweeper", name="basic", node=GridSweeperConfig, replace=True)
-    Plugins.instance().register(SearchSweeper)
-    store.store(group="hydra/sweeper", name="search", node=SearchSweeperConfig, replace=True)
-    store.store(group="hydra/sweeper", name="sensitivity", node=SensitivitySweeperConfig, replace=True)
-
-
-def _wrong_use(text: str) -> SettingsError | None:
-    """The error for what Hydra answers a user's mistake with a ValueError of its own."""
-    if "Config group override must be" in text:  # to model=null, model=3 or =3; names neither the group nor its options
+def _wrong_use(error: ValueError) -> SettingsError | None:
+    """The error for a mistake of the user's to which Hydra answers with a ValueError."""
+    problem = problem_of(error)
+    if problem.kind == Problem.NO_NAME:  # to model=null, model=3 or =3
         return _wrong_option(sys.argv[1:])
-    if text.startswith("Only one of --run"):
+    if problem.kind == Problem.EXCLUSIVE_FLAGS:
         sweeps = bool({"-m", "--multirun"} & set(sys.argv))
         remedy = "to look at the settings of a sweep leave --multirun (-m) out" if sweeps else "give one of them"
-        return SettingsError.from_text(f"{text}; {remedy}")
+        return SettingsError.from_text(f"{problem.text}; {remedy}")
     return None
 
 
@@ -134,8 +118,8 @@ def _wrong_option(arguments: list[str]) -> SettingsError:
     for argument in arguments:
         key, _, value = argument.partition("=")
         if not key:
-            return parse_error(argument)
-        options = sorted(file.stem for file in (config_directory() / key).glob("*.yaml"))
+            return syntax_error(argument)
+        options = sorted(registry.options(key))
         if options and value not in options:
             return SettingsError(key, value, f"must be one of {', '.join(options)}")
     return SettingsError("group", " ".join(arguments), "must be the name of one of its options, see --help")

@@ -1,23 +1,79 @@
-"""From Hydra's composed configuration to `Settings`, and from Hydra's errors to one line."""
+"""From Hydra's composed configuration to `Settings`, and from Hydra's errors to one line.
+
+Importing this loads neither a sweeper nor a launcher, nor anything of `wavesweep.sweep`: a library call needs none.
+"""
 
 import difflib
-import re
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from itertools import combinations
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
+from wavesweep.cli.hydra_internals import HydraProblem, Problem, configuration_loader, problem_of, value_problem
+from wavesweep.cli.options import store_options
 from wavesweep.errors import SettingsError
-from wavesweep.settings.schema import LayerOverride, Settings, allowed_text
+from wavesweep.settings.rules import check
+from wavesweep.settings.schema import LayerOverride, Settings, allowed_text, config_directory
 
 _OWN_CONFIGURATION = "a file of your own begins with defaults: [config, _self_]"
 # What to install for a launcher that is not among this package's dependencies.
 _LAUNCHER_EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
+
+
+@dataclass
+class SweeperOption:
+    """Hydra's description of one of our sweepers; `params` may hold a sweep, so that an experiment file can."""
+
+    _target_: str
+    params: dict[str, str] | None = None
+
+
+def register_configuration() -> None:
+    """Make the schema, and the sweepers that files of the configuration choose, known to Hydra by their names."""
+    store = ConfigStore.instance()
+    schema = OmegaConf.structured(Settings)
+    # A factory's arguments are the user's own names, so new keys are welcome in these two places.
+    OmegaConf.set_struct(schema.model.arguments, False)
+    OmegaConf.set_struct(schema.dataset.arguments, False)
+    store.store(name="schema", node=schema, replace=True)
+    store_options()
+    for name, sweeper in (("search", "SearchSweeper"), ("sensitivity", "SensitivitySweeper")):
+        option = SweeperOption(f"wavesweep.cli.sweepers.{sweeper}")
+        store.store(group="hydra/sweeper", name=name, node=option, replace=True)
+
+
+def compose_settings(overrides: Sequence[str]) -> Settings:
+    """The settings that overrides make of the defaults, checked; outside of any Hydra application.
+
+    Raises:
+        SettingsError: an override, or what all of them make together, is wrong.
+    """
+    register_configuration()
+    try:
+        loader = configuration_loader(config_directory())
+        config = loader.load_configuration("config", list(overrides), run_mode=RunMode.RUN, from_shell=False)
+        with open_dict(config):
+            del config["hydra"]
+        settings = settings_from(config)
+    except (HydraException, OmegaConfBaseException) as error:
+        problem = problem_of(error)
+        if problem.kind == Problem.SEVERAL_VALUES:  # there is no command line to add -m to
+            text = f"{problem.value}: must be one value; call compress for each"
+            raise SettingsError.from_text(text) from None
+        raise _settings_error(problem) from None
+    check(settings)
+    return settings
 
 
 def settings_from(config: DictConfig) -> Settings:
@@ -49,12 +105,14 @@ class Composer:
         self._groups = set(master.hydra.runtime.choices)
         self._composed: dict[tuple[str, ...], tuple[DictConfig, Settings | None]] = {}
         self._values: dict[tuple[tuple[str, ...], str], Any] = {}
+        self._parse = cache(OverridesParser.create(config_loader=loader).parse_override)
 
-    def settings(self, overrides: list[Override]) -> Settings:
-        """The settings of one point, given its parsed overrides."""
+    def settings(self, lines: Sequence[str]) -> Settings:
+        """The settings of one point, given its overrides; they are not checked."""
+        overrides = [self._parse(line) for line in lines]
         keys = [str(o.key_or_group) for o in overrides if not self._is_plain_value(o)]
-        # Of several overrides of one value the last one wins, so those that touch stay together.
-        plain = [o for o in overrides if self._is_plain_value(o) and not any(_touch(o.key_or_group, k) for k in keys)]
+        # Of several overrides of one value the last one wins, so those that overlap stay together.
+        plain = [o for o in overrides if self._is_plain_value(o) and not any(_overlap(o.key_or_group, k) for k in keys)]
         others = tuple(str(o.input_line) for o in overrides if o not in plain)
         if others not in self._composed:
             composed = self._loader.load_sweep_config(self._master, list(others))
@@ -65,7 +123,7 @@ class Composer:
             self._composed[others] = composed, None if refers else settings_from(composed)
         config, common = self._composed[others]
         names = [str(override.key_or_group) for override in plain]
-        if common is None or any(_touch(one, other) for one, other in combinations(names, 2)):
+        if common is None or any(_overlap(one, other) for one, other in combinations(names, 2)):
             for override in plain:
                 config = _updated(config, override)
             return settings_from(config)
@@ -91,7 +149,7 @@ def _updated(config: DictConfig, override: Override) -> DictConfig:
     try:
         OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
     except OmegaConfBaseException as error:
-        raise _bad_value(str(override.input_line), error) from None
+        raise _settings_error(value_problem(str(override.input_line), error)) from None
     return config
 
 
@@ -102,7 +160,7 @@ def _value_at(settings: Any, key: str) -> Any:
     return settings
 
 
-def _touch(one: str, other: str) -> bool:
+def _overlap(one: str, other: str) -> bool:
     return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
@@ -116,45 +174,40 @@ def explain(error: BaseException) -> str:
         return f"{error.filename}: {error.strerror}; choose another paths.outputs or mend its permissions"
     if isinstance(error, UnicodeDecodeError):
         return f"a file of the configuration is no text in UTF-8 ({text})"
-    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
-    if found := re.search(r"Could not find '(\S+)/([^'/]*)'", text):
-        options = re.findall(r"^\t(\S+)$", text.partition("Available options")[2].partition("Config search")[0], re.M)
-        allowed = f"must be one of {', '.join(options)}"
-        if found[1] == "hydra/launcher" and (extra := _LAUNCHER_EXTRAS.get(found[2])):
-            allowed = f"needs another package; pip install 'wavesweep[{extra}]', or choose one of {', '.join(options)}"
-        return f"{found[1]}={found[2]}: {allowed}"
-    if found := re.search(r"Error merging override (.+)", text):
-        return str(_bad_value(found[1], cause))
-    if found := re.search(r"Could not override '([^']+)'", text):
-        return str(_unknown_key(_full_key(found[1], cause)))
-    if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
-        return f"{found[1]}: several values need a sweep; add -m: python -m wavesweep -m {found[1]}"
-    if re.search(
-        r"no viable alternative|mismatched input|token recognition|extraneous input|missing EQUAL|Lexer", text
-    ):
-        found = re.search(r"Error when parsing index: \d+, string: (.*?) out of \[", text, re.DOTALL)
-        return str(parse_error(found[1] if found else ""))
-    return " ".join(re.sub(r"See https?://\S+.*", "", text).split())
+    return str(_settings_error(problem_of(error)))
 
 
-def parse_error(argument: str) -> SettingsError:
+def syntax_error(argument: str) -> SettingsError:
     """The error for an argument that is no override."""
     text = f"{argument}: cannot be parsed; write key=value; a value with = or other signs in quotes: 'key=\"value\"'"
     return SettingsError.from_text(text, argument)
 
 
-def _bad_value(override: str, cause: BaseException | None) -> SettingsError:
-    key, _, value = override.partition("=")
-    key = key.lstrip("+~")
-    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
-        return _unknown_key(_full_key(key, cause))
-    return SettingsError(key, value, allowed_text(key) or " ".join(str(cause).split()))
+def _settings_error(problem: HydraProblem) -> SettingsError:
+    key, value = problem.key, problem.value
+    match problem.kind:
+        case Problem.UNKNOWN_OPTION:
+            allowed = f"must be one of {', '.join(problem.options)}"
+            if key == "hydra/launcher" and (extra := _LAUNCHER_EXTRAS.get(value)):
+                install = f"pip install 'wavesweep[{extra}]'"
+                allowed = f"needs another package; {install}, or choose one of {', '.join(problem.options)}"
+            return SettingsError(key, value, allowed)
+        case Problem.BAD_VALUE:
+            return SettingsError(key, value, allowed_text(key) or problem.text)
+        case Problem.UNKNOWN_KEY:
+            return _unknown_key(_full_key(key, problem.inner))
+        case Problem.SEVERAL_VALUES:
+            text = f"{value}: several values need a sweep; add -m: python -m wavesweep -m {value}"
+            return SettingsError.from_text(text, value.partition("=")[0])
+        case Problem.SYNTAX:
+            return syntax_error(value)
+    return SettingsError.from_text(problem.text)
 
 
-def _full_key(key: str, cause: BaseException | None) -> str:
-    """The key that does not exist: `key` itself, or one inside the mapping that was given for it."""
-    inner = str(getattr(cause, "full_key", None) or key)
-    return max(inner, key, key=len) if _touch(inner, key) else f"{key}.{inner}"
+def _full_key(key: str, inner: str) -> str:
+    """The key that does not exist: `key` itself, or `inner` inside the mapping that was given for it."""
+    inner = inner or key
+    return max(inner, key, key=len) if _overlap(inner, key) else f"{key}.{inner}"
 
 
 def _unknown_key(key: str) -> SettingsError:
@@ -191,5 +244,6 @@ def _refuse_unknown(node: Any, prefix: str) -> None:
     for name in map(str, node):
         if name not in known:
             raise _unknown_key(f"{prefix}{name}")
-        if OmegaConf.is_config(node._get_node(name)):
+        # What is missing, or refers to another place, has no keys of its own.
+        if not (OmegaConf.is_missing(node, name) or OmegaConf.is_interpolation(node, name)):
             _refuse_unknown(node[name], f"{prefix}{name}.")

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor, is_sound
-from wavesweep.errors import TrialError
+from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor
 from wavesweep.quantization.quantize import quantize_small
 from wavesweep.quantization.symbols import CodedTensor
+from wavesweep.runtime.finite import is_storable, not_finite
 from wavesweep.transform.basis import BasisSpec
 
 
@@ -71,8 +71,8 @@ def other_tensor(name: str, value: Tensor, other: str, bits: int) -> StoredTenso
     dtype = str(value.dtype).removeprefix("torch.")
     if not value.is_floating_point():
         return RawTensor(name, value.numpy(), dtype)
-    if not is_sound(value):
-        raise TrialError(f"tensor {name} holds NaN or infinity; check the training of the baseline")
+    if not is_storable(value):
+        raise not_finite(name)
     values = value.float().numpy() if value.dtype == torch.bfloat16 else value.numpy()
     # A variance that becomes zero would blow up its normalisation, so these are never quantised; nor are tensors of
     # another type than float32, the one that coefficients decode to.

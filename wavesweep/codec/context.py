@@ -13,7 +13,11 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from wavesweep.quantization.symbols import Prior, Symbols
+
 Ints = npt.NDArray[np.int64]
+# What a coder decodes of a tensor: the symbols of its bands, and the priors of these where the stream has any.
+Decoded = tuple[list[Symbols], tuple[Prior, ...] | None]
 
 # Probabilities are numbers of 65,536ths; log-odds are in 256ths of a nat.
 ONE = 1 << 16
@@ -26,6 +30,11 @@ PROBABILITY: Ints = np.clip(np.rint(ONE / (1 + np.exp(-_odds))), 4, ONE - 4).ast
 
 # Weight, in symbols, of what is known beforehand against a row's, a column's and a context's own counts.
 _ROW_PRIOR, _COLUMN_PRIOR, _GRID_PRIOR, _CONTEXT_PRIOR = 12, 6, 8, 24
+# Further weight of what is known beforehand of rows, and of columns on a grid, in 64ths of a symbol that is not zero:
+# counts of symbols alone weigh too little where hardly any is.
+_ROW_EVENTS, _GRID_EVENTS = 16, 64
+# Batches grow by half up to so many symbols, otherwise they double.
+_FIRST_BATCH, _FINE_SIZE = 2, 1 << 19
 # Weight, in symbols that are not zero (or, if these are rarer, that are), of a band's stored prior.
 _BAND_PRIOR = 2
 # Contexts of significance: 48 steps of log-odds by three magnitudes of the parent.
@@ -39,32 +48,6 @@ _sums = np.arange(-_WIDE, _WIDE + 1)
 _PROBABILITY_OF: Ints = PROBABILITY[np.clip(_sums, -_LOG_LIMIT, _LOG_LIMIT) + _LOG_LIMIT]
 _EXPECTED_OF: Ints = _CONTEXT_PRIOR * _PROBABILITY_OF
 _CONTEXT_OF: Ints = PARENT_CLASSES * np.clip(_sums // _CONTEXT_STEP + _CONTEXTS // 2, 0, _CONTEXTS - 1)
-
-
-@dataclass(frozen=True)
-class Model:
-    """What differs between the versions of the model; a version's numbers never change.
-
-    `row_events` and `grid_events` are further weight of what is known beforehand of rows and of columns on a grid, in
-    64ths of a symbol that is not zero: counts of symbols alone weigh too little where hardly any is. Batches grow by
-    half up to `fine_size` symbols, otherwise they double.
-    """
-
-    row_events: int
-    grid_events: int
-    first_batch: int
-    fine_size: int
-    first_magnitudes: int
-    magnitude_contexts: int
-    # The mean of magnitudes less one that a band starts with: a sum and a number of symbols.
-    first_mean: tuple[int, int]
-    has_priors: bool
-
-
-MODELS = {
-    1: Model(0, 0, 4, 0, 32, 12, (1, 1), False),
-    2: Model(16, 64, 2, 1 << 19, 4, 18, (1, 8), True),
-}
 
 
 @dataclass(frozen=True)
@@ -131,11 +114,11 @@ class Batch:
 
 
 @lru_cache(maxsize=256)
-def batches(rows: int, columns: int, model: Model) -> tuple[Batch, ...]:
+def batches(rows: int, columns: int) -> tuple[Batch, ...]:
     """All batches in their order; together they cover every symbol once."""
     row_order, column_order = spread(rows), spread(columns)
-    halves = 1 if rows * columns <= model.fine_size else 2
-    row_edges, column_edges = (growing(count, model.first_batch, halves) for count in (rows, columns))
+    halves = 1 if rows * columns <= _FINE_SIZE else 2
+    row_edges, column_edges = (growing(count, _FIRST_BATCH, halves) for count in (rows, columns))
     steps = [(max(i, j), i, j) for i in range(len(row_edges) - 1) for j in range(len(column_edges) - 1)]
     return tuple(
         Batch(row_order[row_edges[i] : row_edges[i + 1]], column_order[column_edges[j] : column_edges[j + 1]])
@@ -168,11 +151,10 @@ class Significance:
         tables: Tables,
         parent_odds: Odds | None,
         parent_magnitudes: Ints | None,
-        model: Model,
         prior_odds: int | None = None,
     ) -> None:
         rows, columns = plane.rows, plane.columns
-        self._plane, self._tables, self._model, self._rows = plane, tables, model, rows
+        self._plane, self._tables, self._rows = plane, tables, rows
         # Rows, and behind them columns, so that one operation is for both.
         self._each_ones, self._each_seen = np.zeros(rows + columns, np.int64), np.zeros(rows + columns, np.int64)
         self._weight = np.repeat(np.array([_ROW_PRIOR, _COLUMN_PRIOR]), [rows, columns])
@@ -224,14 +206,12 @@ class Significance:
     def _odds(self) -> tuple[int, Ints]:
         """Log-odds of the band, and of its rows and columns."""
         band = int(LOG_ODDS[self._ones * ONE // self._seen])
-        prior, weight, rows = _PROBABILITY_OF.take(self._prior + band), self._weight, self._rows
-        if self._model.row_events:
-            weight = weight.copy()
-            weight[:rows] += _events(self._model.row_events, prior[:rows])
+        prior, weight, rows = _PROBABILITY_OF.take(self._prior + band), self._weight.copy(), self._rows
+        weight[:rows] += _events(_ROW_EVENTS, prior[:rows])
         if self._plane.grid is not None:
             ones = _neighbour_sums(self._each_ones[rows:].reshape(self._plane.grid))
             seen = _neighbour_sums(self._each_seen[rows:].reshape(self._plane.grid))
-            of_grid = _GRID_PRIOR + _events(self._model.grid_events, prior[rows:])
+            of_grid = _GRID_PRIOR + _events(_GRID_EVENTS, prior[rows:])
             prior[rows:] = (ones * ONE + of_grid * prior[rows:]) // (seen + of_grid)
         # Below ONE, since every prior is.
         return band, LOG_ODDS.take((self._each_ones * ONE + weight * prior) // (self._each_seen + weight))
@@ -264,7 +244,7 @@ def total_size(planes: Sequence[Plane]) -> int:
     return sum(plane.rows * plane.columns for plane in planes)
 
 
-def by_plane(symbols: npt.NDArray[np.int32], planes: Sequence[Plane]) -> list[npt.NDArray[np.int32]]:
+def by_plane(symbols: Symbols, planes: Sequence[Plane]) -> list[Symbols]:
     """The flat symbols of a tensor as its bands."""
     edges = np.cumsum([plane.rows * plane.columns for plane in planes])[:-1]
     return [part.reshape(plane.shape) for part, plane in zip(np.split(symbols, edges), planes, strict=True)]

@@ -11,11 +11,12 @@ from torch import Tensor
 from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor
 from wavesweep.errors import FileFormatError
 from wavesweep.quantization.symbols import Codebook, Steps
+from wavesweep.settings import registry
 from wavesweep.transform.basis import BasisSpec, make_basis
 
 # Elements of all tensors of a file together, unless the reader allows more: a hostile file cannot ask for more.
 MOST_ELEMENTS = 1 << 28
-_BASES = ("identity", "wavelet", "dct", "rotation", "shuffled")
+# What describes a basis in a file, for any kind.
 # A wavelet over n axes has 2**n bands per level.
 _MOST_AXES = 8
 _FLOATS = ("float16", "float32")
@@ -128,11 +129,9 @@ def _checked_coded(entry: dict[str, Any], name: str, most: int) -> tuple[dict[st
 
 def _checked_basis(basis: object, view: tuple[int, ...], name: str) -> dict[str, Any]:
     error = FileFormatError(f"tensor {name} has an unknown or broken basis")
-    if (
-        not isinstance(basis, dict)
-        or basis.get("kind") not in _BASES
-        or basis.keys() - BasisSpec.__annotations__.keys()
-    ):
+    kinds = registry.rows(registry.Basis)
+    fields = {"kind"}.union(*(kind.stores for kind in kinds.values()))
+    if not isinstance(basis, dict) or basis.get("kind") not in tuple(kinds) or basis.keys() - fields:
         raise error
     axes, levels = basis.get("axes", []), basis.get("levels", [])
     lists = isinstance(axes, list) and isinstance(levels, list)
@@ -142,7 +141,7 @@ def _checked_basis(basis: object, view: tuple[int, ...], name: str) -> dict[str,
         raise error
     if type(basis.get("seed", 0)) is not int or not _is_name(basis.get("name", "")):
         raise error
-    if basis["kind"] in ("wavelet", "shuffled"):
+    if kinds[basis["kind"]].has_levels:
         known = basis.get("wavelet") in pywt.wavelist(kind="discrete") and basis.get("mode") in pywt.Modes.modes
         # More levels than an axis allows, or on a huge filter, would only make the padding grow.
         if not known or len(levels) != len(axes):

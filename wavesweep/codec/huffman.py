@@ -1,7 +1,7 @@
 """The coding of Deep Compression (Han et al. 2016): relative indices and values, each with a Huffman code of its own.
 
 A symbol that is not zero is a pair of the number of zeros before it and its value. The number has 8 bits for
-convolutions and 5 for matrices; where more zeros come, a filler (a coded zero) takes their place. Codes are
+convolutions and 5 for matrices; where more zeros come, a filler (a coded zero) stands for them. Codes are
 canonical and at most 16 bits long, so a table is one length per entry.
 
 Per tensor: index bits (1 byte), number of pairs (4 bytes), then for indices and for values: lowest entry (4
@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from wavesweep.codec.bits import Reader
-from wavesweep.codec.context import Plane, by_plane, total_size
+from wavesweep.codec.context import Decoded, Plane, by_plane, total_size
 from wavesweep.errors import FileFormatError
-from wavesweep.quantization.symbols import LARGEST, Symbols
+from wavesweep.quantization.symbols import LARGEST, Prior, Symbols
 
 _INDEX_BITS_CONVOLUTION, _INDEX_BITS_MATRIX = 8, 5
 _LONGEST = 16
@@ -31,8 +31,11 @@ _HEAD, _TABLE, _SIZE = struct.Struct("<BI"), struct.Struct("<iII"), struct.Struc
 Ints = npt.NDArray[np.int64]
 
 
-def encode(tensors: Sequence[tuple[Sequence[Plane], Sequence[Symbols]]]) -> bytes:
-    """Code the bands of tensors."""
+def encode(
+    tensors: Sequence[tuple[Sequence[Plane], Sequence[Symbols]]],
+    priors: Sequence[Sequence[Prior] | None] | None = None,
+) -> bytes:
+    """Code the bands of tensors; priors have no effect."""
     parts = []
     for planes, bands in tensors:
         symbols = np.concatenate([band.reshape(-1) for band in bands]).astype(np.int64)
@@ -42,21 +45,21 @@ def encode(tensors: Sequence[tuple[Sequence[Plane], Sequence[Symbols]]]) -> byte
     return b"".join(parts)
 
 
-def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[list[Symbols]]:
+def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[Decoded]:
     """Inverse of `encode`, given the planes.
 
     Raises:
         FileFormatError: the stream is not one that `encode` makes.
     """
     reader = Reader(stream)
-    decoded = []
+    decoded: list[Decoded] = []
     for planes in tensors:
         count = total_size(planes)
         index_bits, number = _HEAD.unpack(reader.take(_HEAD.size))
         if index_bits > _LONGEST or number > count:
             raise FileFormatError("a tensor declares more symbols than it has")
         indices, values = _decode_numbers(reader, number), _decode_numbers(reader, number)
-        # A pair takes the zeros before it and its own place, fillers included.
+        # A pair takes the zeros before it and its own position, fillers included.
         positions = np.cumsum(indices + 1) - 1
         if number and (int(indices.min()) < 0 or int(positions[-1]) >= count):
             raise FileFormatError("a tensor's symbols lie outside it")
@@ -64,7 +67,7 @@ def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[list[Symbo
             raise FileFormatError("a symbol is too large")
         symbols = np.zeros(count, np.int32)
         symbols[positions] = values
-        decoded.append(by_plane(symbols, planes))
+        decoded.append((by_plane(symbols, planes), None))
     reader.finish()
     return decoded
 
@@ -93,9 +96,9 @@ def _encode_numbers(numbers: Ints) -> bytes:
     starts = np.cumsum(size) - size
     bits = np.zeros(int(size.sum()), np.uint8)
     code = codes[numbers - lowest]
-    for place in range(_LONGEST):
-        has = size > place
-        bits[starts[has] + place] = (code[has] >> (size[has] - 1 - place)) & 1
+    for position in range(_LONGEST):
+        has = size > position
+        bits[starts[has] + position] = (code[has] >> (size[has] - 1 - position)) & 1
     packed = np.packbits(bits).tobytes()
     return b"".join([_TABLE.pack(lowest, len(counts), len(table)), table, _SIZE.pack(len(packed)), packed])
 

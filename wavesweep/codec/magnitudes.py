@@ -3,13 +3,13 @@
 A symbol's context is the magnitude that its row and its column let expect.
 """
 
-from functools import lru_cache
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
 
 from wavesweep.codec.channel import Channel
-from wavesweep.codec.context import Ints, Model, growing, spread
+from wavesweep.codec.context import Ints, growing, spread
 from wavesweep.quantization.symbols import LARGEST
 
 # Magnitudes less one below this are tokens of their own; above, a token is an exponent and the bit below the first.
@@ -17,12 +17,16 @@ _DIRECT = 8
 _TOKENS = _DIRECT + 2 * 28
 # Units of expected magnitude: sixteenths.
 _UNIT = 16
-# Version 2: how many tokens a context's first counts stand for, in 32nds, and the bits of the shares that they are of.
+_CONTEXTS = 18
+_FIRST_BATCH = 4
+# The mean of magnitudes less one that a band without a prior starts with: a sum and a number of symbols.
+FIRST_MEAN = 1, 8
+# How many tokens a context's first counts stand for, in 32nds, and the bits of the shares that they are of.
 _FIRST_COUNTS, _SHARE_BITS = 1024, 48
 
 
 def code_values(
-    channel: Channel, significant: Ints, known: Ints | None, counts: Ints, first_batch: int, first_mean: tuple[int, int]
+    channel: Channel, significant: Ints, known: Ints | None, counts: Ints, first_mean: tuple[int, int]
 ) -> Ints:
     """The symbols of a band, shape (rows, columns).
 
@@ -31,7 +35,6 @@ def code_values(
         significant: 1 where a symbol is not zero.
         known: the symbols when encoding.
         counts: of tokens, by context; learns.
-        first_batch: the size of the first batch.
         first_mean: a sum of magnitudes less one, and their number, that count as seen.
     """
     positions = np.flatnonzero(significant)
@@ -46,7 +49,7 @@ def code_values(
     sums = [np.zeros(size, np.int64) for size in significant.shape]
     seen = [np.zeros(size, np.int64) for size in significant.shape]
     total, number = first_mean
-    edges = growing(len(positions), first_batch, 2)
+    edges = growing(len(positions), _FIRST_BATCH, 2)
     for start, end in pairwise(edges):
         at_row, at_column = row[start:end], column[start:end]
         mean = _UNIT * total // number
@@ -97,29 +100,16 @@ def _log2(values: Ints) -> Ints:
     return np.frexp(values.astype(np.float64))[1].astype(np.int64) - 1
 
 
-def first_counts(model: Model) -> Ints:
-    """Counts of tokens by context before any is coded."""
-    return (_geometric_counts(model) if model.has_priors else _token_counts(model)).copy()
+def first_counts() -> Ints:
+    """Counts of tokens by context before any is coded; the caller's own."""
+    return _geometric_counts().copy()
 
 
-@lru_cache(maxsize=2)
-def _token_counts(model: Model) -> Ints:
-    """Prior counts per context, version 1: geometric over tokens; integers all the way."""
-    counts = np.ones((model.magnitude_contexts, _TOKENS), np.int64)
-    for context in range(model.magnitude_contexts):
-        expected = 1 << context
-        share = (1 << 20) * 2 * _UNIT // (expected + 2 * _UNIT)
-        for token in range(_TOKENS):
-            counts[context, token] += share >> 12
-            share = share * expected // (expected + 2 * _UNIT)
-    return counts
-
-
-@lru_cache(maxsize=2)
-def _geometric_counts(model: Model) -> Ints:
-    """Prior counts per context, version 2: geometric over magnitudes, with the mean that the context stands for."""
-    counts = np.ones((model.magnitude_contexts, _TOKENS), np.int64)
-    for context in range(model.magnitude_contexts):
+@cache
+def _geometric_counts() -> Ints:
+    """Prior counts per context: geometric over magnitudes, with the mean that the context stands for."""
+    counts = np.ones((_CONTEXTS, _TOKENS), np.int64)
+    for context in range(_CONTEXTS):
         # Contexts are octaves of the mean, 3/4 of 2**context sixteenths in their middle. `above[i]` is the share of
         # magnitudes of 2**i and more, 1 for none.
         mean, one = 3 << context, 1 << _SHARE_BITS

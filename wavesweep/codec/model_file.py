@@ -1,6 +1,6 @@
 """A whole network as the bytes of a `.wsz` file, and back."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -8,21 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wavesweep.codec import huffman, packed, range_coder
 from wavesweep.codec.container import read_container, write_container
-from wavesweep.codec.context import Plane, planes_of
+from wavesweep.codec.context import Decoded, Plane, planes_of
 from wavesweep.codec.header import MOST_ELEMENTS, checked_entries, describe
 from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor
 from wavesweep.errors import FileFormatError
-from wavesweep.quantization.symbols import Codebook, CodedTensor, Prior, Reconstruction, Steps, Symbols, Values
+from wavesweep.quantization.symbols import Codebook, CodedTensor, Reconstruction, Steps, Values
+from wavesweep.settings import registry
 from wavesweep.transform.basis import BasisSpec, make_basis
-
-# Name of a coder to its pair of functions; the header names the coder.
-CODERS: dict[str, tuple[Callable[..., bytes], Callable[..., list[list[Symbols]]]]] = {
-    "range": (range_coder.encode, range_coder.decode),
-    "huffman": (huffman.encode, huffman.decode),
-    "none": (packed.encode, packed.decode),
-}
 
 
 def pack(
@@ -37,10 +30,7 @@ def pack(
     """
     coded = [tensor for tensor in tensors if isinstance(tensor, CodedTensor)]
     content = [(_planes(tensor), tensor.band_symbols()) for tensor in coded]
-    if coder == "range":
-        stream = range_coder.encode(content, [tensor.priors for tensor in coded])
-    else:
-        stream = CODERS[coder][0](content)
+    stream: bytes = registry.row(registry.Codec, coder).load().encode(content, [tensor.priors for tensor in coded])
     numbers = [part for tensor in tensors for part in _raw_parts(tensor)]
     header = {"made_by": dict(made_by), "coder": coder, "tensors": [describe(tensor) for tensor in tensors]}
     if full_shapes:
@@ -54,26 +44,23 @@ def unpack(content: bytes, most_elements: int = MOST_ELEMENTS) -> tuple[list[Sto
     Raises:
         FileFormatError: it is damaged, or declares more than `most_elements` numbers.
     """
-    version, header, streams = read_container(content)
+    header, streams = read_container(content)
     entries = checked_entries(header, most_elements)
     coder = header.get("coder")
-    if not isinstance(coder, str) or coder not in CODERS:
-        raise FileFormatError(f"is coded by {str(coder)[:40]!r}; known are {', '.join(CODERS)}")
+    if not isinstance(coder, str) or coder not in registry.rows(registry.Codec):
+        known = ", ".join(registry.rows(registry.Codec))
+        raise FileFormatError(f"is coded by {str(coder)[:40]!r}; known are {known}")
     coded = [_empty(entry) for entry in entries if entry["kind"] == "coded"]
     all_planes: list[Sequence[Plane]] = [_planes(tensor) for tensor in coded]
-    priors: list[tuple[Prior, ...] | None] = [None] * len(coded)
-    if coder == "range":
-        found = range_coder.decode_with_priors(streams[0], all_planes, version)
-        symbols, priors = [bands for bands, _ in found], [one for _, one in found]
-    else:
-        symbols = CODERS[coder][1](streams[0], all_planes)
+    decoded: list[Decoded] = registry.row(registry.Codec, coder).load().decode(streams[0], all_planes)
     numbers = _Numbers(streams[1])
     tensors: list[StoredTensor] = []
     position = 0
     for entry in entries:
         if entry["kind"] == "coded":
-            parts = [part.reshape(-1) for part in symbols[position]]
-            tensor = replace(coded[position], symbols=np.concatenate(parts), priors=priors[position])
+            bands, priors = decoded[position]
+            symbols = np.concatenate([band.reshape(-1) for band in bands])
+            tensor = replace(coded[position], symbols=symbols, priors=priors)
             tensors.append(_coded(tensor, entry["values"], numbers))
             position += 1
         elif entry["kind"] == "raw":

@@ -12,15 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from wavesweep.codec.bits import Reader, pack_bits, packed_size, unpack_bits
-from wavesweep.codec.context import Plane, by_plane, total_size
+from wavesweep.codec.context import Decoded, Plane, by_plane, total_size
 from wavesweep.errors import FileFormatError
-from wavesweep.quantization.symbols import LARGEST, Symbols
+from wavesweep.quantization.symbols import LARGEST, Prior, Symbols
 
 _HEAD = struct.Struct("<BiBQ")
 
 
-def encode(tensors: Sequence[tuple[Sequence[Plane], Sequence[Symbols]]]) -> bytes:
-    """Code the bands of tensors."""
+def encode(
+    tensors: Sequence[tuple[Sequence[Plane], Sequence[Symbols]]],
+    priors: Sequence[Sequence[Prior] | None] | None = None,
+) -> bytes:
+    """Code the bands of tensors; priors have no effect."""
     parts = []
     for _, bands in tensors:
         symbols = np.concatenate([band.reshape(-1) for band in bands]).astype(np.int64)
@@ -36,14 +39,14 @@ def encode(tensors: Sequence[tuple[Sequence[Plane], Sequence[Symbols]]]) -> byte
     return b"".join(parts)
 
 
-def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[list[Symbols]]:
+def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[Decoded]:
     """Inverse of `encode`, given the planes.
 
     Raises:
         FileFormatError: the stream is not one that `encode` makes.
     """
     reader = Reader(stream)
-    decoded = []
+    decoded: list[Decoded] = []
     for planes in tensors:
         count = total_size(planes)
         mode, lowest, width, number = _HEAD.unpack(reader.take(_HEAD.size))
@@ -59,7 +62,7 @@ def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[list[Symbo
             symbols[mask] = unpack_bits(reader.take(packed_size(number, width)), number, width) + lowest
         if max(-int(symbols.min(initial=0)), int(symbols.max(initial=0))) > LARGEST:
             raise FileFormatError("a symbol is too large")
-        decoded.append(by_plane(symbols.astype(np.int32), planes))
+        decoded.append((by_plane(symbols.astype(np.int32), planes), None))
     reader.finish()
     return decoded
 

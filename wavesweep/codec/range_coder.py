@@ -6,19 +6,18 @@ range coder (Martin 1979; Bamler 2022); what is here is the model, and it learns
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from wavesweep.codec.channel import Channel, Decoder, Encoder
-from wavesweep.codec.context import MODELS, Ints, Model, Odds, Plane, Significance, Tables, batches
-from wavesweep.codec.magnitudes import code_values, first_counts
+from wavesweep.codec.context import Decoded, Ints, Odds, Plane, Significance, Tables, batches
+from wavesweep.codec.magnitudes import FIRST_MEAN, code_values, first_counts
 from wavesweep.codec.priors import MEAN_BITS, ODDS_BITS, CodedPrior, coded_prior, own_priors
 from wavesweep.codec.range_end import bits_written, finished, is_end, words_of
 from wavesweep.errors import FileFormatError
 from wavesweep.quantization.symbols import Prior, Symbols
 
-NEWEST = max(MODELS)
 Priors = tuple[CodedPrior, ...]
 
 
@@ -26,69 +25,54 @@ Priors = tuple[CodedPrior, ...]
 class _Learned:
     """What is learned over the whole file."""
 
-    model: Model
-    tables: Tables
-    magnitudes: Ints
-
-    @classmethod
-    def nothing(cls, version: int) -> "_Learned":
-        return cls(MODELS[version], Tables(), first_counts(MODELS[version]))
+    tables: Tables = field(default_factory=Tables)
+    magnitudes: Ints = field(default_factory=first_counts)
 
     def copy(self) -> "_Learned":
-        tables = Tables(self.tables.ones.copy(), self.tables.seen.copy())
-        return _Learned(self.model, tables, self.magnitudes.copy())
+        return _Learned(Tables(self.tables.ones.copy(), self.tables.seen.copy()), self.magnitudes.copy())
 
 
 def encode(
     tensors: Sequence[tuple[Sequence[Plane], Sequence[Symbols]]],
     priors: Sequence[Sequence[Prior] | None] | None = None,
-    version: int = NEWEST,
 ) -> bytes:
     """Code the bands of tensors; each symbol's magnitude is at most `LARGEST`.
 
     `priors` has one per band for each tensor that has some. Each tensor is stored with them, with those that fit it, or
     with none, whichever is smallest.
     """
-    encoder, learned = Encoder(), _Learned.nothing(version)
+    encoder, learned = Encoder(), _Learned()
     for (planes, symbols), given in zip(tensors, priors or [None] * len(tensors), strict=True):
-        choices: list[Priors | None] = [None]
-        if learned.model.has_priors:
-            choices += [None if given is None else tuple(coded_prior(prior) for prior in given), own_priors(symbols)]
+        stored = None if given is None else tuple(coded_prior(prior) for prior in given)
+        choices: list[Priors | None] = [None, stored, own_priors(symbols)]
         tried: list[tuple[float, int, tuple[Encoder, _Learned]]] = []
         for choice in dict.fromkeys(choices):
             copies = Encoder(encoder.coder.clone()), learned.copy()
             _code_tensor(copies[0], planes, symbols, copies[1], choice)
             tried.append((bits_written(copies[0].coder), len(tried), copies))
         encoder, learned = min(tried)[2]
-    return finished(encoder.coder, version)
+    return finished(encoder.coder)
 
 
-def decode(stream: bytes, tensors: Sequence[Sequence[Plane]], version: int = NEWEST) -> list[list[Symbols]]:
-    """Inverse of `encode`, given the planes.
+def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[Decoded]:
+    """Inverse of `encode`, given the planes: symbols, and the priors that the stream has for each tensor.
 
     Raises:
         FileFormatError: the stream is seen not to be one that `encode` makes; that it is whole, checksums tell.
     """
-    return [symbols for symbols, _ in decode_with_priors(stream, tensors, version)]
-
-
-def decode_with_priors(
-    stream: bytes, tensors: Sequence[Sequence[Plane]], version: int = NEWEST
-) -> list[tuple[list[Symbols], tuple[Prior, ...] | None]]:
-    """As `decode`, and the priors that the stream has for each tensor."""
-    decoder, learned = Decoder(words_of(stream, version)), _Learned.nothing(version)
+    decoder, learned = Decoder(words_of(stream)), _Learned()
     try:
         decoded = [_code_tensor(decoder, planes, None, learned, None) for planes in tensors]
     except (AssertionError, ValueError, OverflowError) as error:
         raise FileFormatError(f"the coefficient stream does not decode ({error})") from None
 
     def again() -> bytes:
-        encoder, learned = Encoder(), _Learned.nothing(version)
+        encoder, learned = Encoder(), _Learned()
         for planes, (symbols, priors) in zip(tensors, decoded, strict=True):
             _code_tensor(encoder, planes, symbols, learned, priors)
-        return finished(encoder.coder, version)
+        return finished(encoder.coder)
 
-    if not is_end(decoder.coder, stream, version, again):
+    if not is_end(decoder.coder, stream, again):
         raise FileFormatError("the coefficient stream is longer than its tensors")
     return [
         (symbols, None if priors is None else tuple(prior.decoded() for prior in priors)) for symbols, priors in decoded
@@ -98,7 +82,7 @@ def decode_with_priors(
 def significance_probabilities(planes: Sequence[Plane], symbols: Sequence[Symbols]) -> list[Ints]:
     """Per band, with which probability (of 65,536) the model expects each symbol not to be zero, band's shape."""
     found = [np.zeros((plane.rows, plane.columns), np.int64) for plane in planes]
-    _code_tensor(Encoder(), planes, symbols, _Learned.nothing(NEWEST), None, found)
+    _code_tensor(Encoder(), planes, symbols, _Learned(), None, found)
     return [values.reshape(plane.shape) for values, plane in zip(found, planes, strict=True)]
 
 
@@ -110,10 +94,8 @@ def _code_tensor(
     priors: Priors | None,
     observed: list[Ints] | None = None,
 ) -> tuple[list[Symbols], Priors | None]:
-    """Code a tensor, its priors first if `learned.model` has any; `truth` and `priors` are None when decoding."""
-    model = learned.model
-    if model.has_priors:
-        priors = _code_priors(channel, len(planes), truth is not None, priors)
+    """Code a tensor, its priors first; `truth` and `priors` are None when decoding."""
+    priors = _code_priors(channel, len(planes), truth is not None, priors)
     coded: list[Symbols] = []
     odds: list[Odds] = []
     for index, plane in enumerate(planes):
@@ -123,10 +105,10 @@ def _code_tensor(
         odds_above = None if parent is None else odds[parent]
         magnitudes_above = None if parent is None else np.abs(coded[parent].astype(np.int64))
         prior_odds = None if prior is None else prior.log_odds()
-        expected = Significance(plane, learned.tables, odds_above, magnitudes_above, model, prior_odds)
+        expected = Significance(plane, learned.tables, odds_above, magnitudes_above, prior_odds)
         significant = np.zeros((plane.rows, plane.columns), np.int64)
         known_flags = None if known is None else (known != 0).astype(np.int64)
-        for batch in batches(plane.rows, plane.columns, model):
+        for batch in batches(plane.rows, plane.columns):
             where = batch.where
             probabilities, context = expected.probabilities(batch)
             flags = channel.flags(probabilities, None if known_flags is None else known_flags[where])
@@ -135,8 +117,8 @@ def _code_tensor(
             if observed is not None:
                 observed[index][where] = probabilities
         odds.append(expected.learned())
-        first_mean = model.first_mean if prior is None else prior.first_mean()
-        values = code_values(channel, significant, known, learned.magnitudes, model.first_magnitudes, first_mean)
+        first_mean = FIRST_MEAN if prior is None else prior.first_mean()
+        values = code_values(channel, significant, known, learned.magnitudes, first_mean)
         coded.append(values.astype(np.int32).reshape(plane.shape))
     return coded, priors
 

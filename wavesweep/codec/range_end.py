@@ -1,7 +1,7 @@
 """The end of a range coder's stream: as few bytes as tell its last symbols apart, and how a reader knows it.
 
-Version 1 has the words as `constriction` seals them, little-endian. In version 2 words are big-endian, so that the
-least significant bytes come last, and zeros at the end are left off; the coder reads zeros after its last word.
+Words are big-endian, so that the least significant bytes come last, and zeros at the end are left off; the coder reads
+zeros after its last word.
 """
 
 from collections.abc import Callable
@@ -23,11 +23,9 @@ def bits_written(coder: Any) -> float:
     return float(32 * position - log2(width))
 
 
-def finished(coder: Any, version: int) -> bytes:
+def finished(coder: Any) -> bytes:
     """The stream of an encoder."""
     words: npt.NDArray[np.uint32] = coder.get_compressed()
-    if version == 1:
-        return words.astype("<u4").tobytes()
     stream = words.astype(">u4").tobytes()
     if len(stream) > _MOST_TO_SHORTEN:
         return stream.rstrip(b"\0")
@@ -40,23 +38,19 @@ def finished(coder: Any, version: int) -> bytes:
     return chosen.to_bytes(4 * position + 8, "big").rstrip(b"\0")
 
 
-def words_of(stream: bytes, version: int) -> npt.NDArray[np.uint32]:
+def words_of(stream: bytes) -> npt.NDArray[np.uint32]:
     """The words that a decoder reads.
 
     Raises:
         FileFormatError: no encoder makes such a stream.
     """
-    if version == 1:
-        if len(stream) % 4:
-            raise FileFormatError("the coefficient stream is not a whole number of 32-bit words")
-        return np.frombuffer(stream, "<u4").astype(np.uint32)
     if stream.endswith(b"\0"):
         raise FileFormatError("the coefficient stream ends with zeros, which are never stored")
     return np.frombuffer(stream + bytes(-len(stream) % 4), ">u4").astype(np.uint32)
 
 
-def is_end(coder: Any, stream: bytes, version: int, again: Callable[[], bytes]) -> bool:
+def is_end(coder: Any, stream: bytes, again: Callable[[], bytes]) -> bool:
     """Whether a decoder has come to the end of its stream; `again` codes what it has found once more."""
-    if version > 1 and len(stream) <= _MOST_TO_SHORTEN:
+    if len(stream) <= _MOST_TO_SHORTEN:
         return again() == stream
     return bool(coder.maybe_exhausted())

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from wavesweep.codec.header import MOST_ELEMENTS
 from wavesweep.codec.model_file import unpack
-from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor, is_sound, state_dict
+from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor, state_dict
 from wavesweep.errors import FileFormatError
+from wavesweep.runtime.finite import is_storable
 
 
 def read(path: str | Path, most_elements: int = MOST_ELEMENTS) -> tuple[list[StoredTensor], dict[str, Any]]:
@@ -53,4 +54,4 @@ def _stored_as(tensor: StoredTensor, value: Tensor) -> dict[str, Any]:
 
 def finite(state: Mapping[str, Tensor]) -> bool:
     """Whether all decoded numbers are finite, or infinite where a mask may be."""
-    return all(is_sound(value) for value in state.values() if value.is_floating_point())
+    return all(is_storable(value) for value in state.values() if value.is_floating_point())

@@ -1,8 +1,8 @@
-"""The header as version 2 stores it: the same content as a list without what is default, and a zlib dictionary for it.
+"""The header as a file stores it: the same content as a list without what is default, and a zlib dictionary for it.
 
     [coder, made_by, tensors]
 
-A tensor is a list that begins with its name and goes on, by its kind, with
+A tensor is a list that begins with its name and continues, by its kind, with
 
     same    the other name
     raw     shape; the type it is stored in; the type it is given back as. Left out are both if they are float16 and
@@ -52,7 +52,7 @@ DICTIONARY = (
 
 
 def shorten(header: dict[str, Any]) -> list[Any]:
-    """The header as version 2 stores it."""
+    """The header as a file stores it."""
     short = [header["coder"], header["made_by"], [_short_entry(entry) for entry in header["tensors"]]]
     return [*short, header["full_shapes"]] if "full_shapes" in header else short
 

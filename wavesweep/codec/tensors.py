@@ -42,8 +42,3 @@ def state_dict(tensors: Sequence[StoredTensor]) -> dict[str, Tensor]:
         else:
             state[tensor.name] = state[tensor.of]
     return state
-
-
-def is_sound(value: Tensor) -> bool:
-    """Whether its numbers are finite; those of several axes may be infinite, as in the mask of an attention."""
-    return not bool(value.isnan().any()) if value.dim() > 1 else bool(torch.isfinite(value).all())

@@ -10,6 +10,7 @@ from torch import Tensor
 from wavesweep.data.splits import Split
 from wavesweep.errors import SettingsError
 from wavesweep.runtime.factories import call_factory
+from wavesweep.runtime.finite import is_finite
 from wavesweep.runtime.seeding import seeded
 
 _RETURNS = "(train, test), each a pair (inputs, classes) of tensors or a Dataset of torch"
@@ -57,7 +58,7 @@ def _split(part: Any, name: str, target: str | None) -> Split:
             "must return images as uint8 (n, channels, height, width), tokens as int64 (n, length), or floats (n, ...)",
             f"{name} is {inputs.dtype} of shape {tuple(inputs.shape)}",
         )
-    if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
+    if inputs.is_floating_point() and not is_finite(inputs):
         raise _refusal(target, "must return finite numbers", f"{name} holds NaN or infinity")
     if min(int(labels.min()), 0 if inputs.is_floating_point() else int(inputs.min())) < 0:
         raise _refusal(target, "must return no negative classes or tokens", f"{name} has one")

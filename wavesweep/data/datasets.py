@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from wavesweep.data.folder import Preparation, folder_dataset
 from wavesweep.data.splits import Dataset, Split, make_dataset
 from wavesweep.errors import SettingsError
 from wavesweep.models.pretrained import trained_weights
+from wavesweep.settings import registry
 from wavesweep.settings.schema import Settings
 
 # The share of scikit-learn's digits that is the test split; that data set comes without one.
@@ -34,7 +34,7 @@ _TORCHVISION = {
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """All that decides what a data set is, and where it lies; `arguments` as JSON.
 
     `trains`: the network is trained on it, and not only retrained. `pretrained`: it has been trained before.
@@ -63,7 +63,7 @@ def load_dataset(settings: Settings) -> Dataset:
         SettingsError: it is not there and cannot be downloaded, or has the wrong form.
     """
     dataset, model = settings.dataset, settings.model
-    source = _Source(
+    source = Source(
         dataset.name,
         Path(settings.paths.data),
         Path(settings.paths.outputs),
@@ -79,10 +79,10 @@ def load_dataset(settings: Settings) -> Dataset:
 
 
 @lru_cache(maxsize=2)
-def _load(source: _Source, validation_fraction: float, seed: int) -> Dataset:
+def _load(source: Source, validation_fraction: float, seed: int) -> Dataset:
     train, test, classes, digest = _parts(source)
     # Files, and what a factory returns, may be what the weights were trained for.
-    is_open = source.name in ("image_folder", "custom")
+    is_open = registry.row(registry.DataSet, source.name).is_open
     # Weights have been trained on the training images of ImageNet, so that these would flatter them.
     validates_on_test = train is None or (is_open and source.pretrained and not source.trains)
     train = train or test.part(torch.arange(0))
@@ -95,18 +95,12 @@ def _load(source: _Source, validation_fraction: float, seed: int) -> Dataset:
 
 
 @lru_cache(maxsize=2)  # every seed makes other splits of the same parts
-def _parts(source: _Source) -> Parts:
-    loaders: dict[str, Callable[[], Parts]] = {
-        "digits": _digits,
-        **{key: lambda key=key: _torchvision(key, source.data) for key in _TORCHVISION},  # type: ignore[misc]
-        "image_folder": lambda: folder_dataset(
-            source.path, source.preparation, source.outputs, source.progress, source.trains, source.pretrained
-        ),
-        "custom": lambda: custom_dataset(source.target, json.loads(source.arguments)),
-    }
-    if source.name not in loaders:
-        raise SettingsError("dataset", source.name, f"must be one of {', '.join(loaders)}")
-    return loaders[source.name]()
+def _parts(source: Source) -> Parts:
+    known = registry.rows(registry.DataSet)
+    if source.name not in known:
+        raise SettingsError("dataset", source.name, f"must be one of {', '.join(known)}")
+    parts: Parts = known[source.name].load()(source)
+    return parts
 
 
 def forget() -> None:
@@ -145,7 +139,8 @@ def _check_split(split: Split, what: str, classes: int, validation_fraction: flo
     )
 
 
-def _digits() -> tuple[Split, Split, int, None]:
+def digits(source: Source) -> Parts:
+    """scikit-learn's digits, 8x8."""
     bunch = load_digits()
     images = torch.from_numpy((bunch.images * (255 / 16)).round().astype(np.uint8))[:, None]
     labels = torch.from_numpy(bunch.target).long()
@@ -154,6 +149,38 @@ def _digits() -> tuple[Split, Split, int, None]:
         np.arange(len(labels)), test_size=_DIGITS_TEST_FRACTION, random_state=0, stratify=labels.numpy()
     )
     return Split(images[train], labels[train]), Split(images[test], labels[test]), 10, None
+
+
+def mnist(source: Source) -> Parts:
+    """MNIST."""
+    return _torchvision("mnist", source.data)
+
+
+def fashion_mnist(source: Source) -> Parts:
+    """Fashion-MNIST."""
+    return _torchvision("fashion_mnist", source.data)
+
+
+def cifar10(source: Source) -> Parts:
+    """CIFAR-10."""
+    return _torchvision("cifar10", source.data)
+
+
+def cifar100(source: Source) -> Parts:
+    """CIFAR-100."""
+    return _torchvision("cifar100", source.data)
+
+
+def image_folder(source: Source) -> Parts:
+    """The user's directory of images."""
+    return folder_dataset(
+        source.path, source.preparation, source.outputs, source.progress, source.trains, source.pretrained
+    )
+
+
+def custom(source: Source) -> Parts:
+    """What the user's factory returns."""
+    return custom_dataset(source.target, json.loads(source.arguments))
 
 
 def _torchvision(name: str, data: Path) -> tuple[Split, Split, int, None]:

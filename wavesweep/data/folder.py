@@ -98,7 +98,7 @@ def folder_dataset(
         raise SettingsError("dataset.path", path, f"train and {held_out} must have the same classes", f"differ: {only}")
     later = pretrained and not trains
     together = [{name: folder} for name, folder in folders.items()] if later else [folders]
-    stored = [_Stored(some, preparation, path, outputs, progress) for some in together]
+    stored = [_Stored(each, preparation, path, outputs, progress) for each in together]
     splits = {name: part.split(name, later and name == "train") for part in stored for name in part.folders}
     return splits.get("train"), splits[held_out], len(classes), _listing_digest(folders, preparation)
 
@@ -126,8 +126,8 @@ class _LaterImages(StoredImages):
         self._only = only
 
     def part(self, index: Tensor) -> StoredImages:
-        some = self._only(index)
-        return super().part(index) if some is None else some
+        images = self._only(index)
+        return super().part(index) if images is None else images
 
 
 class _Stored:
@@ -176,8 +176,8 @@ class _Stored:
         folder = copy(self.folders[name])
         folder.samples = [folder.samples[number] for number in index.tolist()]
         folder.targets = [folder.targets[number] for number in index.tolist()]
-        some = _Stored({name: folder}, self._preparation, self._path, self._outputs, self._progress)
-        return some.later(name)
+        stored = _Stored({name: folder}, self._preparation, self._path, self._outputs, self._progress)
+        return stored.later(name)
 
     def _decode(self, into: Path) -> dict[str, Any]:
         for name, folder in self.folders.items():
@@ -214,7 +214,7 @@ def _decode_part(part: str, files: list[str], into: Path, preparation: Preparati
 
 
 def _reserve(path: Path) -> None:
-    """Give a file its place on the disk now: a mapping for which there is none later ends the process."""
+    """Give a file its space on the disk now: a mapping for which there is none later ends the process."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

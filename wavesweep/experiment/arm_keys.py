@@ -1,20 +1,20 @@
 """Keys of arms: what can change an arm's result, and nothing else."""
 
-from dataclasses import asdict
 from typing import Any
 
 import pywt
 
-from wavesweep.experiment.coding import (
-    Coding,
+from wavesweep.experiment.compressor import CompressionSettings
+from wavesweep.pruning.plan import TensorPlan
+from wavesweep.pruning.prune import ArmSpec, has_bands
+from wavesweep.settings import registry
+from wavesweep.settings.effective import (
     effective_quantization,
     effective_retraining,
     effective_threshold,
-    has_bands,
 )
-from wavesweep.pruning.plan import TensorPlan
-from wavesweep.pruning.prune import METHODS, ArmSpec
 from wavesweep.settings.keys import differences, hash_of
+from wavesweep.settings.registry import Threshold
 from wavesweep.shrink.stored import FOLDED_BITS
 
 # Raise when an arm of the same specification would give another result than before.
@@ -23,33 +23,34 @@ ARM_VERSION = 7
 RETRAINING_VERSION = 2
 
 
-def arm_key(spec: ArmSpec, baseline_key: str, coding: Coding) -> str:
+def arm_key(spec: ArmSpec, baseline_key: str, settings: CompressionSettings) -> str:
     """Hash of what can change the arm's result: effective levels and filters, not requested ones or names."""
-    return hash_of(_content(spec, baseline_key, coding))
+    return hash_of(_content(spec, baseline_key, settings))
 
 
-def shared_key(spec: ArmSpec, baseline_key: str, coding: Coding) -> str | None:
+def shared_key(spec: ArmSpec, baseline_key: str, settings: CompressionSettings) -> str | None:
     """Hash of what decides the epochs of a retraining that arms share which differ only in how they are stored.
 
     None where they share none.
     """
-    if coding.retrain.name in ("none", "rate"):
+    if settings.retrain.name in ("none", "rate"):
         return None
-    content = _content(spec, baseline_key, coding)
+    content = _content(spec, baseline_key, settings)
     for name in ("quantize", "codec", "images_seed", "step_scale", "shrink"):
         content.pop(name, None)
     # How many epochs are left for a quantiser that is trained.
-    content["retrain"]["quantize_epochs"] = coding.retrain.quantize_epochs if coding.quantize.is_trainable else 0
+    content["retrain"]["quantize_epochs"] = settings.retrain.quantize_epochs if settings.quantize.is_trainable else 0
     for tensor in content["tensors"]:
         del tensor["bits"]
     return hash_of({"retrained": content})
 
 
-def _content(spec: ArmSpec, baseline_key: str, coding: Coding) -> dict[str, Any]:
-    method = METHODS[spec.method]
-    uses_wavelet = method.basis in ("wavelet", "shuffled")
-    threshold = effective_threshold(spec)
-    seeded = method.basis in ("rotation", "shuffled") or method.score == "random"
+def _content(spec: ArmSpec, baseline_key: str, settings: CompressionSettings) -> dict[str, Any]:
+    method = registry.row(registry.Method, spec.method)
+    basis = registry.row(registry.Basis, method.basis)
+    uses_wavelet = basis.has_levels
+    threshold = effective_threshold(spec.threshold, spec.method, [plan.percentile for plan in spec.plans])
+    seeded = basis.is_seeded or registry.row(registry.Score, method.score).is_seeded
     rule: dict[str, Any]
     if spec.kept is None:
         rule = {"rule": spec.threshold.rule, "number": rule_number(spec), **_allocation(spec)}
@@ -58,30 +59,30 @@ def _content(spec: ArmSpec, baseline_key: str, coding: Coding) -> dict[str, Any]
     return {
         "version": ARM_VERSION,
         "baseline": baseline_key,
-        "method": asdict(method),
+        "method": {"basis": method.basis, "score": method.score},
         "tensors": [_plan_content(plan, method.basis) for plan in spec.plans],
         "boundary": spec.boundary if uses_wavelet else None,
         "seed": spec.seed if seeded else None,
         "scope": spec.threshold.scope,
-        "quantize": differences(effective_quantization(coding.quantize, has_bands(spec))),
-        "codec": coding.codec.name,
+        "quantize": differences(effective_quantization(settings.quantize, has_bands(spec))),
+        "codec": settings.codec.name,
         "step_scale": spec.step_scale,
         # How the scale is found; before, tied tensors were measured as they had been.
-        **({"scale_version": 2} if coding.quantize.max_drop is not None else {}),
-        "images_seed": coding.seed if coding.quantize.importance != "none" else None,
+        **({"scale_version": 2} if settings.quantize.max_drop is not None else {}),
+        "images_seed": settings.seed if settings.quantize.importance != "none" else None,
         **(
             {
-                "retrain": effective_retraining(coding.retrain, coding.quantize.is_trainable),
-                "order_seed": coding.seed,
+                "retrain": effective_retraining(settings.retrain, settings.quantize),
+                "order_seed": settings.seed,
                 "retraining_version": RETRAINING_VERSION,
             }
-            if coding.retrain.name != "none"
+            if settings.retrain.name != "none"
             else {}
         ),
         "shrinkage": threshold.shrinkage,
         "atom_norm": threshold.atom_norm,
         **rule,
-        **({"shrink": FOLDED_BITS if coding.quantize.other == "quantized" else True} if coding.shrink else {}),
+        **({"shrink": FOLDED_BITS if settings.quantize.other == "quantized" else True} if settings.shrink else {}),
     }
 
 
@@ -95,10 +96,9 @@ def _allocation(spec: ArmSpec) -> dict[str, Any]:
 
 def rule_number(spec: ArmSpec) -> float | None:
     """The number that goes with the threshold rule, None for a rule without one."""
-    threshold = spec.threshold
-    return {"percentile": threshold.percentile, "energy": threshold.energy, "absolute": threshold.value}.get(
-        threshold.rule
-    )
+    name = registry.row(Threshold, spec.threshold.rule).number
+    number: float | None = getattr(spec.threshold, name) if name else None
+    return number
 
 
 def _plan_content(plan: TensorPlan, basis: str) -> dict[str, Any]:

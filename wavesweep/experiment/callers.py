@@ -1,16 +1,128 @@
-"""What is asked of the networks and tensors that callers of `wavesweep.compress` give."""
+"""What callers of `wavesweep.compress` and `export_onnx` give, which is checked before any work, and what they get."""
 
 import operator
+import sys
+from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from wavesweep.data.splits import Split
+from wavesweep.codec.header import unstorable
+from wavesweep.codec.model_file import unpack
+from wavesweep.codec.tensors import state_dict
+from wavesweep.data.splits import Dataset, Split
 from wavesweep.errors import SettingsError
+from wavesweep.experiment.network import TrainedNetwork
+from wavesweep.models.zoo import give_logits, take_contiguous
+from wavesweep.runtime.devices import choose_device
 from wavesweep.settings.schema import Settings
+
+
+@dataclass(frozen=True)
+class CompressedModel:
+    """A compressed network: the bytes of its file."""
+
+    content: bytes
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of the file."""
+        return len(self.content)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The decoded tensors."""
+        return state_dict(unpack(self.content, sys.maxsize)[0])  # its own content, however large
+
+
+@dataclass(frozen=True)
+class CallersData:
+    """What callers give beside the network, as `wavesweep.compress` describes it."""
+
+    input_shape: tuple[int, ...] = ()
+    images: Tensor | None = None
+    labels: Tensor | None = None
+    validation: tuple[Tensor, Tensor] | None = None
+
+
+def check_overrides(overrides: Any) -> None:
+    """Refuse what is no list of settings."""
+    if isinstance(overrides, str):
+        raise SettingsError("overrides", overrides, "must be a list of settings", f"give [{overrides!r}]")
+    if not isinstance(overrides, Sequence) or not all(isinstance(override, str) for override in overrides):
+        raise SettingsError("overrides", overrides, "must be a list of settings, such as ['level=2']")
+
+
+def callers_network(model: nn.Module, settings: Settings, data: CallersData) -> TrainedNetwork:
+    """A copy of the caller's network, with what its compression needs of the data.
+
+    Raises:
+        SettingsError: the network, or the data, are not what the settings need.
+    """
+    check_model(model, settings)
+    network = take_contiguous(give_logits(copied(model)))
+    outputs = _check_data(settings, network, data)
+    parameter = next(model.parameters(), None)
+    dataset, device = None, torch.device("cpu") if parameter is None else parameter.device
+    if settings.retrain.name != "none":
+        dataset = _dataset_of(settings, network, data, outputs)
+        device = device if device.type == "cuda" and settings.device != "cpu" else choose_device(settings.device)
+    return TrainedNetwork(
+        network,
+        {name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
+        device,
+        data.input_shape,
+        None if data.images is None else data.images[: settings.quantize.images],
+        dataset,
+    )
+
+
+def _check_data(settings: Settings, network: nn.Module, data: CallersData) -> Any:
+    """Refuse data that the network does not take, and settings that need what is not given.
+
+    Returns what the network gives for the first image, if there is one.
+    """
+    retrain, outputs = settings.retrain, None
+    if settings.quantize.max_drop is not None:
+        raise SettingsError("quantize.max_drop", settings.quantize.max_drop, "needs a data set", "use the command line")
+    if settings.shrink and not data.input_shape:
+        raise SettingsError("shrink", True, "needs the shape of an image", "give compress(input_shape=...)")
+    if settings.shrink:
+        _check_inputs(torch.zeros(1, *data.input_shape), network, "input_shape")
+    if data.validation is not None and (not isinstance(data.validation, tuple | list) or len(data.validation) != 2):
+        kind, allowed = type(data.validation).__name__, "must be a pair of images and labels"
+        raise SettingsError("validation", kind, allowed, "give compress(validation=(images, labels))")
+    if data.images is not None:
+        outputs = _check_inputs(data.images, network, "images")
+    if data.validation is not None:
+        _check_inputs(data.validation[0], network, "validation")
+    if retrain.name != "none" and any(given is None for given in (data.images, data.labels, data.validation)):
+        raise SettingsError("retrain.name", retrain.name, "needs data", "give compress(images=, labels=, validation=)")
+    if retrain.name == "rewind" and retrain.rewind == "weights":
+        raise SettingsError("retrain.rewind", "weights", "needs the training of the baseline", "use the command line")
+    if settings.quantize.importance != "none" and data.images is None:
+        raise SettingsError("quantize.importance", "second_order", "needs images", "give compress(images=...)")
+    return outputs
+
+
+def _dataset_of(settings: Settings, network: nn.Module, data: CallersData, outputs: Any) -> Dataset:
+    """The images and labels to retrain with; `outputs` are the network's for the first image."""
+    assert data.images is not None
+    assert data.labels is not None
+    assert data.validation is not None
+    retrain, train, validation = settings.retrain, Split(data.images, data.labels), Split(*data.validation)
+    classes = _classes_of(outputs)  # labels need not have all of them
+    for split, what in ((train, "labels"), (validation, "validation")):
+        _check_labels(split, classes, what)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise SettingsError("retrain.name", retrain.name, "needs parameters with gradients", "unfreeze some")
+    if retrain.augment and data.images.dim() != 4:
+        raise SettingsError("retrain.augment", True, "needs images, of shape (count, channels, height, width)")
+    # The images are normalised already, so their mean is taken as 0 and their standard deviation as 1.
+    return Dataset(train, validation, validation, classes, torch.zeros(()), torch.ones(()))
 
 
 def check_model(model: Any, settings: Settings) -> None:
@@ -25,6 +137,8 @@ def check_model(model: Any, settings: Settings) -> None:
         if parameter.device.type == "meta":
             raise SettingsError("model", name, "has no values, being on the meta device", "load the weights")
     _check_types(model, settings)
+    if reason := unstorable(model.state_dict()):
+        raise SettingsError.from_text(f"model: {reason}", "model")
 
 
 def copied(model: nn.Module) -> nn.Module:
@@ -53,7 +167,7 @@ def check_shape(input_shape: Any) -> tuple[int, ...]:
     return sizes
 
 
-def classes_of(outputs: Any) -> int:
+def _classes_of(outputs: Any) -> int:
     """How many classes a network tells apart, by its outputs for one input."""
     if not isinstance(outputs, Tensor) or outputs.dim() != 2 or len(outputs) != 1:
         found = f"of shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
@@ -74,8 +188,8 @@ def _check_types(model: nn.Module, settings: Settings) -> None:
             raise SettingsError("model", f"{name} of {kind}", f"must be {names}{what}", "give compress(model.float())")
 
 
-def check_inputs(inputs: Tensor, network: nn.Module, what: str) -> None:
-    """Refuse inputs that the network does not take, before anything is computed with all of them."""
+def _check_inputs(inputs: Tensor, network: nn.Module, what: str) -> Any:
+    """Refuse inputs that the network does not take; returns what it gives for the first one."""
     parameter = next(network.parameters(), None)
     wanted = torch.float32 if parameter is None else parameter.dtype
     allowed = f"must be a tensor of {str(wanted).removeprefix('torch.')}, or of int64 for tokens"
@@ -89,13 +203,13 @@ def check_inputs(inputs: Tensor, network: nn.Module, what: str) -> None:
     try:
         with torch.no_grad():
             one = inputs[:1].clone()  # which the network may change
-            scratch(one if parameter is None else one.to(parameter.device))
+            return scratch(one if parameter is None else one.to(parameter.device))
     except Exception as error:
         reason = " ".join(str(error).split())
         raise SettingsError(what, tuple(inputs.shape), f"is not what the network takes ({reason})") from None
 
 
-def check_labels(split: Split, classes: int, what: str) -> None:
+def _check_labels(split: Split, classes: int, what: str) -> None:
     """Refuse labels that are not one class per input."""
     labels = split.labels
     if not isinstance(labels, Tensor):

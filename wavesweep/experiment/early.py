@@ -1,10 +1,11 @@
-"""Giving up a search's trial early: a part of the validation images shows that it is far from the front."""
+"""Stopping a search's trial early: a part of the validation images shows that it is far from the front."""
 
 from dataclasses import dataclass
 from math import sqrt
-from pathlib import Path
 
 from wavesweep.runtime.records import read_json
+from wavesweep.settings.keys import study_directory
+from wavesweep.settings.schema import Settings
 
 FRONT_FILE = "front.json"
 # Standard errors of its accuracy that a trial is given credit for.
@@ -25,9 +26,9 @@ class EarlyStop:
     front: tuple[tuple[float, float], ...]
 
     def reason(self, accuracy: float, other: float, images: int) -> str | None:
-        """Why a trial with that accuracy on so many images is given up; None where it is not.
+        """Why a trial with that accuracy on so many images is stopped early; None where it is not.
 
-        It is given up if a trial of the front is at least as good in the other objective, and still more accurate
+        It is stopped if a trial of the front is at least as good in the other objective, and still more accurate
         when two standard errors are added to this one's accuracy.
         """
         spread = sqrt(max(accuracy * (1 - accuracy), 1 / images) / images)  # never zero: 0 of 50 is not 0 of all
@@ -42,11 +43,15 @@ class EarlyStop:
         )
 
 
-def read_early_stop(directory: Path, images: int, objectives: list[str]) -> EarlyStop | None:
-    """By the front in a study's directory; None while there is none."""
-    content = read_json(directory / FRONT_FILE)
+def read_early_stop(settings: Settings) -> EarlyStop | None:
+    """By the front of the search that the trial is part of; None where it stops nothing early, or has no front yet."""
+    search = settings.search
+    if search.early_images is None:
+        return None
+    content = read_json(study_directory(settings) / FRONT_FILE)
     if content is None:
         return None
-    (other,) = (name for name in objectives if name != "accuracy")
-    first, second = objectives.index("accuracy"), objectives.index(other)
-    return EarlyStop(images, other, tuple((row["values"][first], row["values"][second]) for row in content["front"]))
+    (other,) = (name for name in search.objectives if name != "accuracy")
+    first, second = search.objectives.index("accuracy"), search.objectives.index(other)
+    front = tuple((row["values"][first], row["values"][second]) for row in content["front"])
+    return EarlyStop(search.early_images, other, front)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from wavesweep.errors import SettingsError
+from wavesweep.settings import registry
 from wavesweep.settings.schema import Settings
 
 
@@ -19,7 +20,8 @@ def input_digests(settings: Settings) -> dict[str, str]:
         SettingsError: a file cannot be read.
     """
     digests = {}
-    if settings.dataset.name in ("image_folder", "custom"):
+    data_set = registry.rows(registry.DataSet).get(settings.dataset.name)
+    if data_set is not None and data_set.is_open:
         from wavesweep.data.datasets import load_dataset
 
         digests["dataset"] = load_dataset(settings).digest or ""

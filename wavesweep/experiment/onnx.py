@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +18,12 @@ from torch import Tensor, nn
 from wavesweep.codec.header import MOST_ELEMENTS
 from wavesweep.codec.model_file import unpack
 from wavesweep.errors import SettingsError, TrialError
-from wavesweep.experiment.callers import check_shape, copied
+from wavesweep.experiment.callers import CompressedModel, check_shape, copied
 from wavesweep.measure.cost import BATCH_SIZE, call_ms
 from wavesweep.models.load import filled, load
 from wavesweep.models.zoo import give_logits
 from wavesweep.runtime.records import write_atomically
-from wavesweep.settings.packages import check_onnx_packages
-
-if TYPE_CHECKING:
-    from wavesweep.api import CompressedModel
+from wavesweep.settings.rules import check_onnx_packages
 
 # The set of operators that PyTorch's exporter is written in: a newer one is a conversion, and fewer runtimes have it.
 OPSET = 18
@@ -35,7 +32,7 @@ _ERRORS_ONLY = 3
 
 
 def export_onnx(
-    compressed: "CompressedModel | str | Path",
+    compressed: CompressedModel | str | Path,
     model: nn.Module,
     path: str | Path,
     *,
@@ -65,12 +62,12 @@ def export_onnx(
     scratch = give_logits(copied(model).cpu())
     if isinstance(compressed, str | Path):
         load(compressed, scratch, most_elements=most_elements)
-    elif not hasattr(compressed, "content"):
+    elif isinstance(compressed, CompressedModel):
+        tensors, header = unpack(compressed.content, sys.maxsize)  # our own content, however large
+        filled(scratch, tensors, header, "the compressed network")
+    else:
         allowed = "must be what compress returned, or the path of a .wsz file"
         raise SettingsError("compressed", type(compressed).__name__, allowed)
-    else:
-        tensors, header = unpack(compressed.content, sys.maxsize)
-        filled(scratch, tensors, header, "the compressed network")
     content = onnx_bytes(scratch, torch.zeros(1, *input_shape, dtype=dtype))
     write_atomically(Path(path), content)
     return len(content)

@@ -8,6 +8,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from wavesweep.runtime.finite import is_finite
+
 
 def gzip_bytes(state: Mapping[str, Tensor]) -> int:
     """Size of the state dict as safetensors under gzip at its default level."""
@@ -29,7 +31,7 @@ def int8_state(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str
     decoded = dict(state)
     for name, value in state.items():
         is_weight = value.dim() > 1 and value.numel() > 0 and value.is_floating_point()
-        if not is_weight or not bool(torch.isfinite(value).all()):  # the mask of an attention is infinite
+        if not is_weight or not is_finite(value):  # the mask of an attention is infinite
             stored[name] = value.clone()
             continue
         largest = value.abs().flatten(1).amax(1).clamp_min(1e-30)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from wavesweep.runtime.attention import without_fused_attention
+from wavesweep.runtime.kernels import without_fused_attention
 
 # Images in a batch for the batch time.
 BATCH_SIZE = 64
@@ -33,7 +33,7 @@ def inference_ms(model: nn.Module, example: Tensor, device: torch.device) -> dic
 
 
 def _recurrent_flops(inputs: torch.Size, *weights: object, out_shape: object = None, **_options: object) -> int:
-    """Of one layer in one direction by oneDNN: what is computed at each place is a product with both its weights."""
+    """Of one layer in one direction by oneDNN: what is computed at each position is a product with both its weights."""
     matrices = [shape for shape in weights if isinstance(shape, torch.Size) and len(shape) == 2]
     return 2 * math.prod(inputs[:-1]) * sum(map(math.prod, matrices[:2]))
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wavesweep.data.splits import Dataset, Split
 from wavesweep.errors import TrialError
-from wavesweep.runtime.cudnn import deterministic_convolutions
+from wavesweep.runtime.kernels import deterministic_convolutions
 from wavesweep.runtime.seeding import seeded
 
 # Values of a batch's images: large enough for speed, small enough for any image size; and tokens, which take more. A

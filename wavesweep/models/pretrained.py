@@ -24,8 +24,8 @@ def trained_weights(settings: ModelSettings) -> Any:
 
     known = torchvision.models.list_models(module=torchvision.models)
     if settings.name not in known:
-        near = difflib.get_close_matches(settings.name, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "see torchvision.models.list_models"
+        similar = difflib.get_close_matches(settings.name, known, n=3)
+        hint = f"did you mean {' or '.join(similar)}?" if similar else "see torchvision.models.list_models"
         raise SettingsError("model.name", settings.name, f"must be one of torchvision's {len(known)} classifiers", hint)
     if settings.weights is None:
         return None

@@ -11,19 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wavesweep.codec.tensors import is_sound
 from wavesweep.errors import SettingsError
 from wavesweep.models.densenet import densenet_bc
 from wavesweep.models.pretrained import torchvision_model
 from wavesweep.models.resnet import cifar_resnet
 from wavesweep.runtime.factories import call_factory
+from wavesweep.runtime.finite import is_finite, is_storable
 from wavesweep.runtime.seeding import seeded
+from wavesweep.settings import registry
 from wavesweep.settings.schema import ModelSettings
 
 # Images up to this size get ResNet-18's small stem: 3x3, stride 1, no pooling.
 _SMALL_IMAGE = 64
 
-Factory = Callable[[Sequence[int], int], nn.Module]
+Factory = Callable[..., nn.Module]
 
 
 def build_model(
@@ -46,12 +47,10 @@ def build_model(
             model = give_logits(torchvision_model(settings, classes))
         elif settings.name == "custom":
             model = take_contiguous(give_logits(_custom(settings)))
-        elif settings.name in FACTORIES:
+        elif is_of_zoo(settings):
             model = _from_zoo(settings, input_shape, classes)
         else:
-            raise SettingsError(
-                "model", settings.name, f"must be one of {', '.join([*FACTORIES, 'custom', 'torchvision'])}"
-            )
+            raise SettingsError("model", settings.name, f"must be one of {', '.join(registry.options('model'))}")
         # Lazy layers get their weights now.
         _check_output(model, settings, torch.zeros(1, *input_shape) if example is None else example, classes)
     return model
@@ -63,7 +62,7 @@ def with_channels_last(model: nn.Module, settings: ModelSettings) -> nn.Module:
     On the CPU a step of training takes 0.6 to 0.8 of the time so (benchmarks/README.md). Only networks of the
     zoo: in a user's own, `.view` could refuse such outputs.
     """
-    if settings.source == "zoo" and settings.name in FACTORIES:
+    if is_of_zoo(settings):
         model.to(memory_format=torch.channels_last)
     return model
 
@@ -122,18 +121,18 @@ def load_checkpoint(model: nn.Module, path: str) -> None:
         raise SettingsError(key, path, f"does not fit the model ({text})")
     weights = dict(model.named_parameters(remove_duplicate=False))
     for name in own:
-        if not (bool(torch.isfinite(state[name]).all()) if name in weights else is_sound(state[name])):
+        if not (is_finite(state[name]) if name in weights else is_storable(state[name])):
             raise SettingsError(key, path, f"tensor {name} holds NaN or infinity", "give another checkpoint")
     model.load_state_dict(state)
 
 
 def _tied(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What a checkpoint lacks since it is tied to what it has: `safetensors.torch.save_model` stores one of them."""
-    places = {(own[name].data_ptr(), own[name].shape): state[name] for name in own.keys() & state.keys()}
+    memory = {(own[name].data_ptr(), own[name].shape): state[name] for name in own.keys() & state.keys()}
     return {
-        name: places[place]
+        name: memory[where]
         for name, tensor in own.items()
-        if name not in state and tensor.numel() and (place := (tensor.data_ptr(), tensor.shape)) in places
+        if name not in state and tensor.numel() and (where := (tensor.data_ptr(), tensor.shape)) in memory
     }
 
 
@@ -209,22 +208,31 @@ def resnet18(input_shape: Sequence[int], classes: int) -> nn.Module:
     return model
 
 
-FACTORIES: dict[str, Factory] = {
-    "mlp": mlp,
-    "lenet300": lenet300,
-    "lenet5": lenet5,
-    "mlp5": mlp5,
-    "fashion_cnn": fashion_cnn,
-    "resnet18": resnet18,
-    "resnet20": lambda input_shape, classes: cifar_resnet(20, input_shape[0], classes),
-    "resnet56": lambda input_shape, classes: cifar_resnet(56, input_shape[0], classes),
-    "densenet100": lambda input_shape, classes: densenet_bc(100, 12, input_shape[0], classes),
-}
+def resnet20(input_shape: Sequence[int], classes: int) -> nn.Module:
+    """ResNet-20 for CIFAR-sized images (He et al. 2016)."""
+    return cifar_resnet(20, input_shape[0], classes)
+
+
+def resnet56(input_shape: Sequence[int], classes: int) -> nn.Module:
+    """ResNet-56 for CIFAR-sized images (He et al. 2016)."""
+    return cifar_resnet(56, input_shape[0], classes)
+
+
+def densenet100(input_shape: Sequence[int], classes: int) -> nn.Module:
+    """DenseNet-BC of 100 layers and growth rate 12 (Huang et al. 2017)."""
+    return densenet_bc(100, 12, input_shape[0], classes)
+
+
+def is_of_zoo(settings: ModelSettings) -> bool:
+    """Whether a row of the registry makes the network, and neither torchvision nor the user."""
+    row = registry.rows(registry.Model).get(settings.name)
+    return settings.source == "zoo" and row is not None and bool(row.target)
 
 
 def _from_zoo(settings: ModelSettings, input_shape: Sequence[int], classes: int) -> nn.Module:
     try:
-        return FACTORIES[settings.name](input_shape, classes, **settings.arguments)
+        factory: Factory = registry.row(registry.Model, settings.name).load()
+        return factory(input_shape, classes, **settings.arguments)
     except TypeError as error:
         raise SettingsError("model.arguments", settings.arguments, f"model {settings.name}: {error}") from None
     except (RuntimeError, ValueError) as error:

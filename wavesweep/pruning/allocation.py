@@ -1,10 +1,11 @@
 """How many coefficients each tensor may keep, when an overall number is shared out among several.
 
-Numbers in, counts out. Each rule adds coefficients one by one in an order that does not depend on the overall
-number, so no tensor keeps fewer when more are kept in total.
+Numbers in, counts out, one function for each rule. A rule adds coefficients one by one in an order that does not
+depend on the overall number, so no tensor keeps fewer when more are kept in total.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby, pairwise
 from math import floor, prod
@@ -13,13 +14,30 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from wavesweep.pruning.select import keep_top
+from wavesweep.pruning.selection import keep_top
 
 # Points (percentile, validation accuracy lost) of one tensor that is pruned alone.
 Curve = tuple[tuple[float, float], ...]
 
 
-def erk(shapes: Sequence[Sequence[int]], sizes: Sequence[int], kept: int) -> tuple[int, ...]:
+@dataclass(frozen=True)
+class Participant:
+    """A tensor that shares an overall number with others.
+
+    `shape` is the weight's, `magnitudes` those of its coefficients, shape (n,); `curve` is for `sensitivity` only.
+    """
+
+    shape: tuple[int, ...]
+    magnitudes: Tensor
+    curve: Curve = ()
+
+    @property
+    def size(self) -> int:
+        """Number of coefficients."""
+        return self.magnitudes.numel()
+
+
+def erk(tensors: Sequence[Participant], kept: int) -> tuple[int, ...]:
     """Densities of Erdos-Renyi-kernel graphs (Evci et al. 2020, "Rigging the Lottery").
 
     A tensor's density is in proportion to the sum of its dimensions over their product, for a convolution
@@ -27,27 +45,7 @@ def erk(shapes: Sequence[Sequence[int]], sizes: Sequence[int], kept: int) -> tup
     others share the rest.
 
     Args:
-        shapes: of the weights, one per tensor.
-        sizes: number of coefficients of each tensor.
-        kept: coefficients to keep in total.
-
-    Returns:
-        Coefficients to keep per tensor; their sum is `kept`.
-
-    Raises:
-        ValueError: `kept` is negative or exceeds the sum of `sizes`.
-    """
-    weights = [Fraction(sum(shape), prod(shape)) * size for shape, size in zip(shapes, sizes, strict=True)]
-    return _share_out(weights, sizes, kept)
-
-
-def lamp(magnitudes: Sequence[Tensor], kept: int) -> tuple[int, ...]:
-    """The number of each tensor's coefficients among the `kept` highest LAMP scores of all.
-
-    Layer-adaptive magnitude-based pruning (Lee et al. 2021), on coefficients of any basis.
-
-    Args:
-        magnitudes: of the coefficients, one flat tensor of shape (n,) per tensor of the network.
+        tensors: those that share the number.
         kept: coefficients to keep in total.
 
     Returns:
@@ -56,10 +54,29 @@ def lamp(magnitudes: Sequence[Tensor], kept: int) -> tuple[int, ...]:
     Raises:
         ValueError: `kept` is negative or exceeds the number of coefficients.
     """
-    if not magnitudes:
+    weights = [Fraction(sum(tensor.shape), prod(tensor.shape)) * tensor.size for tensor in tensors]
+    return _share_out(weights, [tensor.size for tensor in tensors], kept)
+
+
+def lamp(tensors: Sequence[Participant], kept: int) -> tuple[int, ...]:
+    """The number of each tensor's coefficients among the `kept` highest LAMP scores of all.
+
+    Layer-adaptive magnitude-based pruning (Lee et al. 2021), on coefficients of any basis.
+
+    Args:
+        tensors: those that share the number.
+        kept: coefficients to keep in total.
+
+    Returns:
+        Coefficients to keep per tensor; their sum is `kept`.
+
+    Raises:
+        ValueError: `kept` is negative or exceeds the number of coefficients.
+    """
+    if not tensors:
         return _share_out([], [], kept)
-    mask = keep_top(torch.cat([lamp_scores(values) for values in magnitudes]), kept)
-    return tuple(int(part.sum()) for part in torch.split(mask, [values.numel() for values in magnitudes]))
+    mask = keep_top(torch.cat([lamp_scores(tensor.magnitudes) for tensor in tensors]), kept)
+    return tuple(int(part.sum()) for part in torch.split(mask, [tensor.size for tensor in tensors]))
 
 
 def lamp_scores(magnitudes: Tensor) -> Tensor:
@@ -76,30 +93,30 @@ def lamp_scores(magnitudes: Tensor) -> Tensor:
     return scores
 
 
-def sensitivity(curves: Sequence[Curve], sizes: Sequence[int], kept: int) -> tuple[int, ...]:
+def sensitivity(tensors: Sequence[Participant], kept: int) -> tuple[int, ...]:
     """The counts that lose least validation accuracy, if the losses of tensors that are pruned alone add up.
 
     A curve begins at no loss, never falls (where it was measured to, the loss before counts), and is interpolated on
-    the largest convex curve below its points. A sum of convex curves is smallest where pruning goes on in the tensor
-    that next loses least per coefficient. Beyond a curve's last point the loss is taken to rise to everything (1) at
-    100 %. Where tensors lose equally little they share in proportion.
+    the largest convex curve below its points. A sum of convex curves is smallest where pruning always continues in the
+    tensor that next loses least per coefficient. Beyond a curve's last point the loss is taken to rise to everything
+    (1) at 100 %. Tensors that lose equally little share in proportion.
 
     Args:
-        curves: points (percentile, accuracy lost) of each tensor, percentiles from 0 to 100.
-        sizes: number of coefficients of each tensor.
+        tensors: those that share the number, each with its curve.
         kept: coefficients to keep in total.
 
     Returns:
         Coefficients to keep per tensor; their sum is `kept`.
 
     Raises:
-        ValueError: `kept` is negative or exceeds the sum of `sizes`.
+        ValueError: `kept` is negative or exceeds the number of coefficients.
     """
+    sizes = [tensor.size for tensor in tensors]
     _check_total(sizes, kept)
     pieces = [
         (slope, index, length)
-        for index, (curve, size) in enumerate(zip(curves, sizes, strict=True))
-        for slope, length in _convex_pieces(curve, size)
+        for index, tensor in enumerate(tensors)
+        for slope, length in _convex_pieces(tensor.curve, tensor.size)
     ]
     left = sum(sizes) - kept
     pruned = [0] * len(sizes)
@@ -110,6 +127,9 @@ def sensitivity(curves: Sequence[Curve], sizes: Sequence[int], kept: int) -> tup
             pruned[index] += count
         left -= sum(taken)
     return tuple(size - count for size, count in zip(sizes, pruned, strict=True))
+
+
+# `uniform`, where every tensor keeps the same share, needs no counts.
 
 
 def _convex_pieces(curve: Curve, size: int) -> list[tuple[Fraction, int]]:

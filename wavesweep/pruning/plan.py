@@ -5,7 +5,7 @@ chooses. The wavelet level that an axis allows is limited by its length, so the 
 axis really gets beside the level that was asked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from math import prod
@@ -14,11 +14,9 @@ from typing import Any
 import pywt
 from torch import nn
 
+from wavesweep.settings import registry
+from wavesweep.settings.registry import Method
 from wavesweep.settings.schema import LayerOverride, LayersSettings, Settings
-
-# `auto` transforms spatial axes from this length on: shorter ones (3x3, 5x5, 7x7 kernels) allow most wavelets
-# no level at all, and their odd lengths grow by a fifth or more at each level.
-USEFUL_SPATIAL_LENGTH = 16
 
 # Their weights are (in, out, ...), all others' are (out, in, ...).
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -94,6 +92,17 @@ def plan_tensors(model: nn.Module, settings: Settings, input_shape: Sequence[int
     return plans
 
 
+def level_limit(method: str) -> Callable[[Sequence[int], Sequence[int], int], int]:
+    """What gives the length that limits the level of an axis, from a tensor's shape, its view and the axis."""
+    target = registry.row(Method, method).level_limit
+    limit: Callable[[Sequence[int], Sequence[int], int], int] = registry.loaded(target) if target else _own_length
+    return limit
+
+
+def _own_length(shape: Sequence[int], view: Sequence[int], axis: int) -> int:
+    return view[axis]
+
+
 def transforms_nothing(plans: Sequence[TensorPlan]) -> bool:
     """Whether no axis of any pruned tensor gets a level: the wavelet method is then plain magnitude pruning."""
     return not any(any(plan.levels) for plan in plans if plan.pruned)
@@ -126,35 +135,18 @@ def _plan_signal(
 ) -> TensorPlan:
     override = _override(name, settings.layers.overrides)
     view = (shape[0], *grid) if grid else shape
-    layout, view, axes = _layout(override.layout or settings.layout, shape, view)
+    layout, view, axes = registry.row(registry.Layout, override.layout or settings.layout).load()(shape, view)
     wavelet = override.wavelet or settings.wavelet
     level = override.level if override.level is not None else settings.level
     taps = pywt.Wavelet(wavelet).dec_len
+    limit = level_limit(settings.method.name)
     levels = []
     for axis in axes:
-        # The shortest axis of the weight itself, transformed or not: 3 for a 3x3 kernel whatever its channels.
-        length = min(*shape, view[axis]) if settings.compat == "clamped_level" else view[axis]
+        length = limit(shape, view, axis)
         most = pywt.dwt_max_level(length, taps)
         levels.append(most if level == "max" else min(level, most))
     plan = TensorPlan(name, shape, True, reason, layout, view, axes, wavelet, level, tuple(levels))
     return replace(plan, percentile=override.percentile, bits=override.bits)
-
-
-def _layout(layout: str, shape: tuple[int, ...], view: tuple[int, ...]) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
-    """The layout's name once `auto` is decided, the signal's shape, and the axes to transform.
-
-    Dimensions of a signal are (out, in, *spatial); a tensor of two dimensions has no spatial axes unless it is
-    the first linear layer, seen as (out, channels, height, width).
-    """
-    spatial = tuple(range(2, len(view)))
-    if layout == "auto":
-        useful = spatial and all(view[axis] >= USEFUL_SPATIAL_LENGTH for axis in spatial)
-        layout = "spatial" if useful else "channel"
-    if layout == "flat":
-        return layout, (prod(shape),), (0,)
-    if layout == "channel":
-        return layout, shape, tuple(range(min(2, len(shape))))
-    return layout, view, spatial if layout == "spatial" else tuple(range(len(view)))
 
 
 def _override(name: str, overrides: Sequence[LayerOverride]) -> LayerOverride:

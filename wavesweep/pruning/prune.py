@@ -3,37 +3,23 @@
 weight -> signal -> coefficients -> score and select -> mask -> synthesis -> weight
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from wavesweep.errors import TrialError
-from wavesweep.pruning import allocation as allocate
-from wavesweep.pruning import select
+from wavesweep.pruning.allocation import Curve, Participant
 from wavesweep.pruning.plan import TensorPlan
+from wavesweep.pruning.scores import AnalysedTensor, for_each_weight, magnitude_scores
+from wavesweep.pruning.selection import keep_top, keep_top_units, kept_count, soften
+from wavesweep.pruning.thresholds import Cut
+from wavesweep.runtime.finite import is_finite, not_finite
+from wavesweep.settings import registry
+from wavesweep.settings.effective import uses_basis_with_levels
 from wavesweep.settings.schema import ThresholdSettings
-from wavesweep.transform.basis import Band, Basis, BasisSpec, canonical_name, make_basis
-
-
-@dataclass(frozen=True)
-class Method:
-    """A row of the table of methods: which basis, which score."""
-
-    basis: str
-    score: str
-
-
-METHODS: Mapping[str, Method] = {
-    "wavelet": Method(basis="wavelet", score="magnitude"),
-    "magnitude": Method(basis="identity", score="magnitude"),
-    "random": Method(basis="identity", score="random"),
-    "unit": Method(basis="identity", score="unit"),
-    "dct": Method(basis="dct", score="magnitude"),
-    "rotation": Method(basis="rotation", score="magnitude"),
-    "shuffled": Method(basis="shuffled", score="magnitude"),
-}
+from wavesweep.transform.basis import Band, Basis, BasisSpec, make_basis
+from wavesweep.transform.wavelet import canonical_name
 
 
 @dataclass(frozen=True)
@@ -53,7 +39,12 @@ class ArmSpec:
     seed: int
     kept: tuple[int, ...] | None = None
     step_scale: float = 1.0
-    curves: tuple[allocate.Curve, ...] = ()
+    curves: tuple[Curve, ...] = ()
+
+
+def has_bands(spec: ArmSpec) -> bool:
+    """Whether the arm's basis has more than one subband for some tensor."""
+    return uses_basis_with_levels(spec.method) and any(any(plan.levels) for plan in spec.plans)
 
 
 @dataclass(frozen=True)
@@ -88,17 +79,12 @@ def selection_groups(plans: Sequence[TensorPlan], threshold: ThresholdSettings) 
 
 def basis_spec(method: str, plan: TensorPlan, boundary: str, seed: int) -> BasisSpec:
     """The basis that `method` uses for one tensor; what does not matter for it is left out."""
-    kind = METHODS[method].basis
-    if kind == "identity":
-        return BasisSpec(kind)
-    if kind == "dct":
-        return BasisSpec(kind, plan.axes)
-    if kind == "rotation":
-        return BasisSpec(kind, plan.axes, seed=seed, name=plan.name)
-    if not any(plan.levels):
+    kind = registry.row(registry.Basis, registry.row(registry.Method, method).basis)
+    if kind.has_levels and not any(plan.levels):
         return BasisSpec("identity")
-    spec = BasisSpec(kind, plan.axes, canonical_name(plan.wavelet), plan.levels, boundary)
-    return replace(spec, seed=seed, name=plan.name) if kind == "shuffled" else spec
+    wavelet = canonical_name(plan.wavelet) if plan.wavelet else ""
+    full = BasisSpec(kind.name, plan.axes, wavelet, plan.levels, boundary, seed, plan.name)
+    return BasisSpec(kind.name, **{field: getattr(full, field) for field in kind.stores})
 
 
 def build_basis(method: str, plan: TensorPlan, boundary: str, seed: int) -> Basis:
@@ -119,8 +105,8 @@ def prune(weights: Mapping[str, Tensor], spec: ArmSpec) -> PrunedArm:
     bases, coefficients = [], []
     for plan in spec.plans:
         weight = weights[plan.name]
-        if not bool(torch.isfinite(weight).all()):
-            raise TrialError(f"tensor {plan.name} holds NaN or infinity; check the training of the baseline")
+        if not is_finite(weight):
+            raise not_finite(plan.name)
         basis = build_basis(spec.method, plan, spec.boundary, spec.seed)
         bases.append(basis)
         coefficients.append(basis.analyse(weight.reshape(plan.view)))
@@ -128,10 +114,10 @@ def prune(weights: Mapping[str, Tensor], spec: ArmSpec) -> PrunedArm:
     counts = spec.kept if spec.kept is not None else allocated(coefficients, bases, spec)
     cuts = []
     for number, group in enumerate(selection_groups(spec.plans, spec.threshold)):
-        cuts.append(_cut(group, scores, bases, spec) if counts is None else select.Cut(counts[number]))
+        cuts.append(_cut(group, scores, bases, spec) if counts is None else Cut(counts[number]))
     selection = choose(spec, scores, [cut.kept for cut in cuts])
     # Soft thresholding moves coefficients by a magnitude, so it needs a score that is one.
-    soft = spec.threshold.shrinkage == "soft" and METHODS[spec.method].score == "magnitude"
+    soft = spec.threshold.shrinkage == "soft" and score_row(spec.method).is_magnitude
     group_of = {i: number for number, group in enumerate(selection.groups) for i in group}
     tensors = []
     for i, (plan, basis) in enumerate(zip(spec.plans, bases, strict=True)):
@@ -139,7 +125,7 @@ def prune(weights: Mapping[str, Tensor], spec: ArmSpec) -> PrunedArm:
         if soft:
             given = cuts[group_of[i]].threshold
             edge = selection.largest_pruned[group_of[i]] if given is None else given
-            pruned = select.soften(pruned, scores[i], edge)
+            pruned = soften(pruned, scores[i], edge)
         original = weights[plan.name]
         weight = basis.synthesise(pruned).reshape(plan.shape)
         form = basis_spec(spec.method, plan, spec.boundary, spec.seed)
@@ -159,19 +145,18 @@ class Selection:
     largest_pruned: tuple[float, ...]
 
 
+def score_row(method: str) -> registry.Score:
+    """What a method ranks coefficients by."""
+    return registry.row(registry.Score, registry.row(registry.Method, method).score)
+
+
 def score(spec: ArmSpec, bases: Sequence[Basis], coefficients: Sequence[Tensor]) -> list[Tensor]:
     """Scores of the flat coefficients of every tensor of `spec.plans`, by the method; on the CPU."""
-    kind = METHODS[spec.method].score
-    scores = []
-    for plan, basis, values in zip(spec.plans, bases, coefficients, strict=True):
-        if kind == "random":
-            scores.append(select.random_scores(values.numel(), spec.seed, plan.name))
-        elif kind == "unit":  # its basis is the identity, so the coefficients are the weights
-            weight = values.reshape(plan.shape)
-            scores.append(_per_weight(select.unit_scores(weight, plan.unit_axis), weight.shape, plan.unit_axis))
-        else:
-            scores.append(select.magnitude_scores(values, basis.bands, spec.threshold.atom_norm))
-    return scores
+    score_of: Callable[[AnalysedTensor, bool, int], Tensor] = score_row(spec.method).load()
+    return [
+        score_of(AnalysedTensor(plan, values, basis.bands), spec.threshold.atom_norm, spec.seed)
+        for plan, basis, values in zip(spec.plans, bases, coefficients, strict=True)
+    ]
 
 
 def choose(spec: ArmSpec, scores: Sequence[Tensor], kept: Sequence[int]) -> Selection:
@@ -182,10 +167,10 @@ def choose(spec: ArmSpec, scores: Sequence[Tensor], kept: Sequence[int]) -> Sele
     for group, wanted in zip(groups, kept, strict=True):
         group_scores = torch.cat([scores[i] for i in group])
         count = min(wanted, group_scores.numel())
-        if METHODS[spec.method].score == "unit":
+        if score_row(spec.method).is_of_units:
             group_mask = _unit_mask([scores[i] for i in group], [spec.plans[i] for i in group], count)
         else:
-            group_mask = select.keep_top(group_scores, count)
+            group_mask = keep_top(group_scores, count)
         # Whole units seldom fit the count exactly; what is compared gets the number that was really kept.
         counts.append(int(group_mask.sum()))
         pruned_scores = group_scores[~group_mask]
@@ -208,29 +193,30 @@ def allocated(coefficients: Sequence[Tensor], bases: Sequence[Basis], spec: ArmS
     if threshold.allocation == "uniform":
         return None
     shared = [index for index, plan in enumerate(plans) if plan.percentile is None]
-    sizes = [coefficients[index].numel() for index in shared]
-    total = select.kept_count(sum(sizes), threshold.percentile)
-    if threshold.allocation == "erk":
-        counts = allocate.erk([plans[index].shape for index in shared], sizes, total)
-    elif threshold.allocation == "lamp":
+    participants = []
+    for index in shared:
         # Of the coefficients whatever the method's own score is: random and unit pruning get counts to compare with.
-        magnitudes = [
-            select.magnitude_scores(coefficients[index], bases[index].bands, threshold.atom_norm) for index in shared
-        ]
-        counts = allocate.lamp(magnitudes, total)
-    else:
-        counts = allocate.sensitivity([spec.curves[index] for index in shared], sizes, total)
+        analysed = AnalysedTensor(plans[index], coefficients[index], bases[index].bands)
+        magnitudes = magnitude_scores(analysed, threshold.atom_norm, spec.seed)
+        participants.append(Participant(plans[index].shape, magnitudes, spec.curves[index] if spec.curves else ()))
+    total = kept_count(sum(tensor.size for tensor in participants), threshold.percentile)
+    counts: tuple[int, ...] = registry.row(registry.Allocation, threshold.allocation).load()(participants, total)
     found = dict(zip(shared, counts, strict=True))
     own = ((index, plan.percentile) for index, plan in enumerate(plans) if plan.percentile is not None)
-    found |= {index: select.kept_count(coefficients[index].numel(), percentile) for index, percentile in own}
+    found |= {index: kept_count(coefficients[index].numel(), percentile) for index, percentile in own}
     return tuple(found[index] for index in range(len(plans)))
 
 
-def _cut(group: list[int], scores: Sequence[Tensor], bases: Sequence[Basis], spec: ArmSpec) -> select.Cut:
+def _cut(group: list[int], scores: Sequence[Tensor], bases: Sequence[Basis], spec: ArmSpec) -> Cut:
+    """How many scores of a group the threshold rule keeps; a tensor's own percentile replaces the common one."""
+    rule = registry.row(registry.Threshold, spec.threshold.rule)
+    number = None if rule.number is None else getattr(spec.threshold, rule.number)
     own = spec.plans[group[0]].percentile
+    if rule.number == "percentile" and own is not None:
+        number = own
     finest = torch.cat([_finest(scores[i], bases[i]) for i in group])
-    group_scores = torch.cat([scores[i] for i in group])
-    return select.cut(group_scores, spec.threshold, spec.threshold.percentile if own is None else own, finest)
+    found: Cut = rule.load()(torch.cat([scores[i] for i in group]), number, finest)
+    return found
 
 
 def _unit_mask(scores: Sequence[Tensor], plans: Sequence[TensorPlan], kept: int) -> Tensor:
@@ -240,16 +226,10 @@ def _unit_mask(scores: Sequence[Tensor], plans: Sequence[TensorPlan], kept: int)
         for values, plan in zip(scores, plans, strict=True)
     ]
     sizes = [torch.full((len(norm),), plan.weights // len(norm)) for norm, plan in zip(norms, plans, strict=True)]
-    units_mask = select.keep_top_units(torch.cat(norms), torch.cat(sizes), kept)
+    units_mask = keep_top_units(torch.cat(norms), torch.cat(sizes), kept)
     kept_units = torch.split(units_mask, [len(norm) for norm in norms])
-    masks = [_per_weight(units, plan.shape, plan.unit_axis) for units, plan in zip(kept_units, plans, strict=True)]
+    masks = [for_each_weight(units, plan.shape, plan.unit_axis) for units, plan in zip(kept_units, plans, strict=True)]
     return torch.cat(masks)
-
-
-def _per_weight(units: Tensor, shape: Sequence[int], unit_axis: int) -> Tensor:
-    """One value per unit, repeated for each of its weights, as a flat vector in the weight's own order."""
-    column = [-1 if axis == unit_axis else 1 for axis in range(len(shape))]
-    return units.view(column).expand(tuple(shape)).reshape(-1)
 
 
 def relative_error(original: Tensor, weight: Tensor) -> float:

@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from wavesweep.runtime.attention import without_fused_attention
-from wavesweep.runtime.cudnn import gradients_in_evaluation
+from wavesweep.runtime.kernels import gradients_in_evaluation, without_fused_attention
 
 Array = npt.NDArray[np.float64]
 # Random combinations of the outputs that are differentiated; their mean square is that of the whole Jacobian.
@@ -104,7 +103,7 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
 
 
 def _moment_of_gradients(module: nn.Module, gradient: Tensor) -> Tensor:
-    """Sum over images of g g^T, g being the derivatives by the units, averaged over the places of an image."""
+    """Sum over images of g g^T, g being the derivatives by the units, averaged over the positions of an image."""
     units = gradient.movedim(1, -1) if isinstance(module, nn.Conv2d) else gradient
     # Squares of small gradients leave float32.
     rows = units.reshape(-1, units.shape[-1]).double()
@@ -118,7 +117,7 @@ def _is_known(module: nn.Module) -> bool:
 
 
 def _second_moment(module: nn.Module, inputs: Tensor) -> Tensor:
-    """Sum over images and places of x x^T, x being what one unit's weights are multiplied with."""
+    """Sum over images and positions of x x^T, x being what one unit's weights are multiplied with."""
     if isinstance(module, nn.Conv2d):
         columns = F.unfold(inputs, module.kernel_size, module.dilation, module.padding, module.stride)  # type: ignore[arg-type]
         rows = columns.transpose(1, 2).reshape(-1, columns.shape[1])

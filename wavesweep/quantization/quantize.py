@@ -7,6 +7,7 @@ import numpy.typing as npt
 from wavesweep.errors import TrialError
 from wavesweep.pruning.prune import PrunedTensor
 from wavesweep.quantization.symbols import LARGEST, Codebook, CodedTensor, Reconstruction, Steps, Symbols, Values
+from wavesweep.settings import registry
 from wavesweep.settings.schema import QuantizeSettings
 
 Array = npt.NDArray[np.float64]
@@ -15,31 +16,58 @@ Array = npt.NDArray[np.float64]
 def quantize(tensor: PrunedTensor, settings: QuantizeSettings, scale: float = 1.0) -> CodedTensor:
     """Quantise the kept coefficients of a tensor by `settings`, with steps times `scale`.
 
-    A coefficient that was kept may become zero with `uniform`, whose zero bin is `dead_zone` steps wide; never with
-    `kmeans`, whose codebook (Han et al. 2016, here optimal in one dimension) does not hold zero.
-
     Raises:
         TrialError: a coefficient is too large for the type that it is stored as.
     """
+    found: CodedTensor = registry.row(registry.Quantizer, settings.name).load()(tensor, settings, scale)
+    return found
+
+
+def uniform(tensor: PrunedTensor, settings: QuantizeSettings, scale: float) -> CodedTensor:
+    """Multiples of a step; what is in the zero bin, `settings.dead_zone` steps wide, becomes zero."""
     coefficients = tensor.coefficients.double().numpy()
+    steps = band_steps(tensor, settings, scale)
+    symbols = np.zeros(tensor.mask.numel(), np.int32)
+    for band, step in zip(tensor.bands, steps, strict=True):
+        symbols[band.slice] = round_to_step(coefficients[band.slice], step, settings.dead_zone)
+    return as_coded(tensor, symbols, Steps((steps[0],) if len(set(steps)) == 1 else tuple(steps)))
+
+
+def kmeans(tensor: PrunedTensor, settings: QuantizeSettings, scale: float) -> CodedTensor:
+    """The values of an optimal codebook (Han et al. 2016, Groenlund et al. 2017), which never holds zero.
+
+    Raises:
+        TrialError: a value is too large for float16.
+    """
     mask = tensor.mask.numpy()
-    symbols: Symbols
-    rule: Reconstruction
-    if settings.name == "none":
-        kept = coefficients[mask]
-        values = _as_float16(kept, tensor.plan.name) if settings.coefficients == "float16" else kept.astype(np.float32)
-        symbols = np.zeros(mask.size, np.int32)
-        symbols[mask] = values != 0
-        rule = Values(values[values != 0])
-    elif settings.name == "kmeans":
-        symbols, rule = _kmeans(coefficients, mask, 1 << (tensor.plan.bits or settings.bits), tensor.plan.name)
-    else:
-        steps = band_steps(tensor, settings, scale)
-        symbols = np.zeros(mask.size, np.int32)
-        for band, step in zip(tensor.bands, steps, strict=True):
-            symbols[band.slice] = round_to_step(coefficients[band.slice], step, settings.dead_zone)
-        rule = Steps((steps[0],) if len(set(steps)) == 1 else tuple(steps))
-    return as_coded(tensor, symbols, rule)
+    kept = tensor.coefficients.double().numpy()[mask]
+    symbols = np.zeros(mask.size, np.int32)
+    if not kept.size:
+        return as_coded(tensor, symbols, Codebook(np.zeros(0, np.float16), np.zeros(0, np.float16)))
+    levels = 1 << (tensor.plan.bits or settings.bits)
+    clusters, centroids = kmeans1d.cluster(kept, min(levels, len(np.unique(kept))))
+    values = _as_float16(np.asarray(centroids), tensor.plan.name)
+    negative = np.flatnonzero(np.asarray(centroids) < 0)[::-1]  # centroids grow, so magnitudes grow from here down
+    positive = np.flatnonzero(np.asarray(centroids) >= 0)
+    symbol_of = np.zeros(len(values), np.int32)
+    symbol_of[positive] = np.arange(1, len(positive) + 1)
+    symbol_of[negative] = -np.arange(1, len(negative) + 1)
+    symbols[mask] = symbol_of[np.asarray(clusters)]
+    return as_coded(tensor, symbols, Codebook(values[negative], values[positive]))
+
+
+def floats(tensor: PrunedTensor, settings: QuantizeSettings, scale: float) -> CodedTensor:
+    """Each coefficient as a float16 or float32 of its own (`quantize=none`).
+
+    Raises:
+        TrialError: a coefficient is too large for float16.
+    """
+    mask = tensor.mask.numpy()
+    kept = tensor.coefficients.double().numpy()[mask]
+    values = _as_float16(kept, tensor.plan.name) if settings.coefficients == "float16" else kept.astype(np.float32)
+    symbols = np.zeros(mask.size, np.int32)
+    symbols[mask] = values != 0
+    return as_coded(tensor, symbols, Values(values[values != 0]))
 
 
 def as_coded(tensor: PrunedTensor, symbols: Symbols, rule: Reconstruction) -> CodedTensor:
@@ -82,23 +110,6 @@ def _as_float16(values: Array, name: str) -> npt.NDArray[np.float16]:
     if not np.isfinite(short).all():
         raise TrialError(f"tensor {name} holds numbers too large for float16; use quantize=uniform")
     return short
-
-
-def _kmeans(coefficients: Array, mask: npt.NDArray[np.bool_], levels: int, name: str) -> tuple[Symbols, Codebook]:
-    """Optimal codebook of at most `levels` values for the kept coefficients (Groenlund et al. 2017)."""
-    kept = coefficients[mask]
-    symbols = np.zeros(mask.size, np.int32)
-    if not kept.size:
-        return symbols, Codebook(np.zeros(0, np.float16), np.zeros(0, np.float16))
-    clusters, centroids = kmeans1d.cluster(kept, min(levels, len(np.unique(kept))))
-    values = _as_float16(np.asarray(centroids), name)
-    negative = np.flatnonzero(np.asarray(centroids) < 0)[::-1]  # centroids grow, so magnitudes grow from here down
-    positive = np.flatnonzero(np.asarray(centroids) >= 0)
-    symbol_of = np.zeros(len(values), np.int32)
-    symbol_of[positive] = np.arange(1, len(positive) + 1)
-    symbol_of[negative] = -np.arange(1, len(negative) + 1)
-    symbols[mask] = symbol_of[np.asarray(clusters)]
-    return symbols, Codebook(values[negative], values[positive])
 
 
 def quantize_small(values: Array, bits: int) -> tuple[Symbols, Steps]:

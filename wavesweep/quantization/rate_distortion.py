@@ -1,9 +1,10 @@
 """Rate-distortion optimised quantisation: symbols that minimise distortion of the outputs + weight x bits.
 
-Coefficients are quantised column by column; the error of each is made good by the columns still to come, as the
-second moment of the layer's inputs prescribes (optimal brain surgeon, Hassibi and Stork 1993; column by column as in
-GPTQ, Frantar et al. 2022), and by the rows still to come, as that of the outputs' derivatives does (both at once as in
-YAQA, Tseng et al. 2025). Each symbol's bits under the coder's own model count against it (as in CERWU, 2025).
+Coefficients are quantised column by column. The columns still to come compensate the error of each, as the second
+moment of the layer's inputs prescribes (optimal brain surgeon, Hassibi and Stork 1993; column by column as in GPTQ,
+Frantar et al. 2022). The rows still to come do so too, as the second moment of the outputs' derivatives prescribes
+(both at once as in YAQA, Tseng et al. 2025). Each symbol's bits under the coder's own model count against it (as in
+CERWU, 2025).
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from wavesweep.quantization.importance import LayerImportance
 from wavesweep.quantization.quantize import as_coded, round_to_step, short_number
 from wavesweep.quantization.second_order import Block, Feedback, blocks_of
 from wavesweep.quantization.symbols import CodedTensor, Steps, Symbols
+from wavesweep.settings.effective import WEIGHED_DEAD_ZONE
 from wavesweep.settings.schema import QuantizeSettings
 from wavesweep.transform.basis import Band
 
@@ -26,8 +28,6 @@ Array = npt.NDArray[np.float64]
 # Bands and their symbols to the probability that each symbol is not zero: the coder's model, given from outside.
 RateModel = Callable[[Sequence[Band], Sequence[Symbols]], list[Array]]
 _ROUNDS = 3
-# Least zero bin, in steps, of the symbols by which it begins.
-WEIGHED_DEAD_ZONE = 1.3
 _BLOCK = 64
 _LARGEST_CANDIDATE = 1 << 20
 _TABLE = 256
@@ -81,12 +81,12 @@ class _Cost:
     magnitude: Array
 
     def of(self, select: Callable[[Array], Array]) -> "_Cost":
-        """That of some of the coefficients."""
+        """That of the selected coefficients."""
         return replace(self, zero=select(self.zero), other=select(self.other))
 
 
 def _sweep(block: Block, left: Array, free: npt.NDArray[np.bool_], cost: _Cost, groups: int) -> npt.NDArray[np.int64]:
-    """One pass over a block, its rows in so many groups, whose errors later groups make good; returns the symbols, and
+    """One pass over a block, its rows in so many groups, whose errors later groups compensate; returns the symbols, and
     adds to `left` what later blocks take up."""
     targets, free, cost = block.gather(left), block.gather(free), cost.of(block.gather)
     rows, columns = block.rows, block.columns
@@ -98,11 +98,11 @@ def _sweep(block: Block, left: Array, free: npt.NDArray[np.bool_], cost: _Cost, 
     errors = targets - symbols * cost.step
     if block.later is not None and rows.carried:
         change = np.zeros((rows.carried, targets.shape[1]))
-        change[rows.order[rows.count :]] = rows.made_good(0, rows.count).T @ errors[order[0].ravel()]
+        change[rows.order[rows.count :]] = rows.compensation(0, rows.count).T @ errors[order[0].ravel()]
         block.later.add(change, left)
     if block.later is not None and columns.carried:
         change = np.zeros((len(targets), columns.carried))
-        change[:, columns.order[columns.count :]] = errors[:, order[1].ravel()] @ columns.made_good(0, columns.count)
+        change[:, columns.order[columns.count :]] = errors[:, order[1].ravel()] @ columns.compensation(0, columns.count)
         block.later.add(change, left)
     return symbols
 
@@ -120,7 +120,7 @@ def _sweep_in_order(
     parts = list(pairwise(bounds))
     behind = np.repeat(np.arange(len(parts)), np.diff(bounds))
     weights = np.concatenate([rows.weights(start, end) for start, end in parts])
-    passed_on = [rows.made_good(start, end)[:, : rows.count - end].T for start, end in parts]
+    passed_on = [rows.compensation(start, end)[:, : rows.count - end].T for start, end in parts]
     count, times = columns.count, columns.count + len(parts) - 1
     factor, diagonal = columns.factor, np.diag(columns.factor)
     symbols = np.zeros(targets.shape, np.int64)
@@ -130,21 +130,21 @@ def _sweep_in_order(
         errors = np.zeros((rows.count, end - start))
         for time in range(start, end):
             active = np.arange(max(0, time - count + 1), min(len(parts), time + 1))
-            some = slice(bounds[active[0]], bounds[active[-1] + 1])
-            place = (np.arange(some.start, some.stop), time - behind[some])
-            wanted = targets[place] + by_rows[place[::-1]]
-            target, scale = wanted + by_columns[some, time], diagonal[place[1]]
-            chosen = _choose(target, free[place], weights[some] / scale**2, cost.of(itemgetter(place)))
-            symbols[place] = chosen
-            errors[some, time - start] = error = (target - chosen * cost.step) / scale
+            running = slice(bounds[active[0]], bounds[active[-1] + 1])
+            position = (np.arange(running.start, running.stop), time - behind[running])
+            wanted = targets[position] + by_rows[position[::-1]]
+            target, scale = wanted + by_columns[running, time], diagonal[position[1]]
+            chosen = _choose(target, free[position], weights[running] / scale**2, cost.of(itemgetter(position)))
+            symbols[position] = chosen
+            errors[running, time - start] = error = (target - chosen * cost.step) / scale
             # Beyond its last column nothing of a group is read.
             ahead = np.minimum((time - active)[:, None] + np.arange(1, end - time), count - 1)
-            changes = factor[(time - active)[:, None], ahead][behind[some] - active[0]]
-            by_columns[some, time + 1 : end] -= error[:, None] * changes
+            changes = factor[(time - active)[:, None], ahead][behind[running] - active[0]]
+            by_columns[running, time + 1 : end] -= error[:, None] * changes
             missed = wanted - chosen * cost.step
             for group in active.tolist():
                 first, last = parts[group]
-                by_rows[time - group, last:] += passed_on[group] @ missed[first - some.start : last - some.start]
+                by_rows[time - group, last:] += passed_on[group] @ missed[first - running.start : last - running.start]
         for group, (first, last) in enumerate(parts):
             done, now = (min(count, max(0, time - group)) for time in (start, end))
             errors_then = errors[first:last, done + group - start : now + group - start]

@@ -1,8 +1,9 @@
-"""Second-order weights of coefficients: what an error costs at the outputs, and which others can make it good.
+"""Second-order weights of coefficients: what an error costs at the outputs, and which others can compensate for it.
 
 An error dW of a layer's weight changes the outputs by about trace(G dW A dW^T) (see `importance`). Coefficients are
-put into blocks of rows, one for each unit or mixture of units. What is quantised first is made good by what comes
-later, columns by columns of the same row and rows by rows of the same column (as in YAQA, Tseng et al. 2025).
+put into blocks of rows, one for each unit or mixture of units. The error of what is quantised first is
+compensated by what comes later, columns by columns of the same row and rows by rows of the same column (as in YAQA,
+Tseng et al. 2025).
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,8 @@ from scipy.linalg import solve_triangular
 
 from wavesweep.pruning.prune import PrunedTensor
 from wavesweep.quantization.importance import LayerImportance
-from wavesweep.transform.basis import Band, Basis, make_basis, wavelet_basis
+from wavesweep.transform.basis import Band, Basis, make_basis
+from wavesweep.transform.wavelet import wavelet_basis
 
 Array = npt.NDArray[np.float64]
 
@@ -52,12 +54,12 @@ class Feedback:
         return len(self.order) - self.carried
 
     def weights(self, start: int, end: int) -> Array:
-        """What an error costs at each place from `start` to `end`, if those from `end` on make good what they can."""
+        """What an error costs at each position from `start` to `end`, if later ones compensate what they can."""
         weights: Array = (self.root[start:end, start:end] ** 2).sum(1)
         return weights
 
-    def made_good(self, start: int, end: int) -> Array:
-        """How much an error at each place from `start` to `end` changes each later one, shape (those, later)."""
+    def compensation(self, start: int, end: int) -> Array:
+        """How much an error at each position from `start` to `end` changes each later one, shape (those, later)."""
         return -self.root[start:end, start:end] @ self.factor[start:end, end:]
 
 
@@ -125,8 +127,8 @@ def blocks_of(tensor: PrunedTensor, importance: LayerImportance | None, damping:
         scale = prod(float(np.diag(moment).mean()) for moment in moments)
         norms = np.concatenate([np.full(prod(band.shape), band.atom_norm**2) for band in tensor.bands])
         return [Block(tensor.bands, np.ones(1), norms * scale)]
-    place = spec.axes.index(0) if 0 in spec.axes else None
-    unit_levels = spec.levels[place] if place is not None and spec.levels else 0
+    position = spec.axes.index(0) if 0 in spec.axes else None
+    unit_levels = spec.levels[position] if position is not None and spec.levels else 0
 
     def block(
         bands: Sequence[Band],
@@ -148,15 +150,15 @@ def blocks_of(tensor: PrunedTensor, importance: LayerImportance | None, damping:
     found = []
     rows, _ = _rows(tensor, importance.outputs, 0)
     for level in range(1, unit_levels + 1):
-        assert place is not None
+        assert position is not None
         columns = _columns(tensor, importance.inputs, level, level)
         rows, average = _rows(tensor, importance.outputs, level)
         details = [band for band in tensor.bands[1:] if band.level == level]
-        high = [band for band in details if band.orientation[place] == "d"]
-        low = tuple(band for band in details if band.orientation[place] == "a")
+        high = [band for band in details if band.orientation[position] == "d"]
+        low = tuple(band for band in details if band.orientation[position] == "a")
         shape = (average, *columns.bands[0].shape[1:])
         left = [max(0, most - level) for most in spec.levels]
-        deeper = wavelet_basis(shape, spec.axes, left, spec.wavelet, spec.mode)
+        deeper = wavelet_basis(shape, replace(spec, levels=tuple(left)))
         found.append(block(high, rows, columns.hessian, carried_rows=average, later=Later(shape, deeper, low)))
         rows = rows[:average, :average]
         if low and level < unit_levels:
@@ -164,7 +166,7 @@ def blocks_of(tensor: PrunedTensor, importance: LayerImportance | None, damping:
     last = [
         band
         for band in tensor.bands[1:]
-        if band.level > unit_levels or (band.level == unit_levels and band.orientation[place or 0] == "a")
+        if band.level > unit_levels or (band.level == unit_levels and band.orientation[position or 0] == "a")
     ]
     columns = _columns(tensor, importance.inputs, None, unit_levels)
     found.append(block([tensor.bands[0], *last], rows, columns.hessian))
@@ -199,11 +201,13 @@ class _Columns:
 def _columns(tensor: PrunedTensor, moment: Array, most: int | None, least: int) -> _Columns:
     """Of one unit's transform with at most `most` levels: the approximation, and the details from level `least` on."""
     spec, sizes = tensor.basis, tensor.plan.view[1:]
-    others = [place for place, axis in enumerate(spec.axes) if axis != 0]
+    others = [position for position, axis in enumerate(spec.axes) if axis != 0]
     levels = tuple(
-        spec.levels[place] if most is None else min(most, spec.levels[place]) for place in others if spec.levels
+        spec.levels[position] if most is None else min(most, spec.levels[position])
+        for position in others
+        if spec.levels
     )
-    of_unit = replace(spec, axes=tuple(spec.axes[place] for place in others), levels=levels)
+    of_unit = replace(spec, axes=tuple(spec.axes[position] for position in others), levels=levels)
     one = make_basis(of_unit, (1, *sizes))
     if spec.kind == "identity" or not others:
         return _Columns(moment, one.bands)

@@ -138,7 +138,7 @@ class CodebookQuantizer(Quantizer):
     """
 
     index: Tensor
-    places: Tensor
+    positions: Tensor
 
     def __init__(self, coded: CodedTensor) -> None:
         super().__init__()
@@ -150,13 +150,13 @@ class CodebookQuantizer(Quantizer):
         self.values = nn.Parameter(torch.from_numpy(values))
         self.register_buffer("index", torch.from_numpy(coded.symbols.astype(np.int64) + self.below))
         # Of what is not zero: the gradients of all zeros would be added up as well, one after the other.
-        self.register_buffer("places", torch.from_numpy(coded.symbols.nonzero()[0]), persistent=False)
+        self.register_buffer("positions", torch.from_numpy(coded.symbols.nonzero()[0]), persistent=False)
 
     def forward(self, coefficients: Tensor, mask: Tensor) -> Tensor:
         """Quantised coefficients; those given only say on which device."""
         short = self.values + (self.values.half().float() - self.values).detach()
-        nonzero = short[self.index[self.places]]
-        return nonzero.new_zeros(mask.shape).index_copy(0, self.places, nonzero) * mask
+        nonzero = short[self.index[self.positions]]
+        return nonzero.new_zeros(mask.shape).index_copy(0, self.positions, nonzero) * mask
 
     def coded(self, tensor: PrunedTensor) -> CodedTensor:
         """The coded form."""
@@ -166,7 +166,7 @@ class CodebookQuantizer(Quantizer):
 
 
 def trained_quantizer(coded: CodedTensor, tensor: PrunedTensor, dead_zone: float) -> Quantizer | None:
-    """The quantiser that goes on from `coded`; None where values are stored each on its own."""
+    """The quantiser that continues from `coded`; None where values are stored each on its own."""
     rule = coded.reconstruction
     if isinstance(rule, Steps):
         return StepQuantizer(tensor.bands, rule.steps, dead_zone <= 1, dead_zone)

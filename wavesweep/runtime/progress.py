@@ -117,7 +117,7 @@ def log(text: str) -> None:
 
 
 def _say(text: str) -> None:
-    """A line on standard error; where nobody reads it any more (`2>&1 | head`, a closed terminal), the work goes on."""
+    """A line on standard error; the work continues if nobody reads it any more (`2>&1 | head`, a closed terminal)."""
     with suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)
 

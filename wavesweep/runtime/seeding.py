@@ -1,11 +1,18 @@
-"""Random numbers that are the same each time, in code of the user's own."""
+"""Random numbers that are the same each time: our own, and those in code of the user's."""
 
+import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+
+
+def derived_seed(seed: int, *parts: str) -> int:
+    """A seed of its own for each purpose and tensor, so that they do not depend on each other's order."""
+    digest = hashlib.sha256("/".join([str(seed), *parts]).encode()).digest()
+    return int.from_bytes(digest[:4], "big")
 
 
 def reseed(seed: int) -> None:
@@ -17,7 +24,7 @@ def reseed(seed: int) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """PyTorch's, NumPy's and Python's random numbers from `seed`; afterwards each goes on as if nothing had been."""
+    """PyTorch's, NumPy's and Python's random numbers from `seed`; afterwards each continues as if nothing had been."""
     before, numpy_before = random.getstate(), np.random.get_state()
     is_used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     devices = range(torch.cuda.device_count()) if is_used else []

@@ -80,12 +80,13 @@ def differences(node: Any) -> dict[str, Any]:
             continue
         if entry.type in (float, "float", float | None) and value is not None:
             value = float(value)  # 90 and 90.0 are one setting; Hydra converts, a Python caller may not
-        if value != _default(entry):
+        if value != default_of(entry):
             found[entry.name] = _plain(value)
     return found
 
 
-def _default(entry: "Field[Any]") -> Any:
+def default_of(entry: "Field[Any]") -> Any:
+    """The default of a field of a dataclass."""
     return entry.default_factory() if entry.default_factory is not MISSING else entry.default
 
 

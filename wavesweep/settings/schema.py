@@ -1,49 +1,63 @@
 """The typed schema of all settings.
 
 The dataclasses below are Hydra's schema, so a misspelt key or a value of the wrong type is refused when the
-configuration is composed; `wavesweep.settings.rules` refuses values that have the right type and make no sense.
-`metadata["allowed"]` is the text that an error shows for that key.
+configuration is composed. Each field carries its constraint, from which come both the check of its value and the text
+of the error; `rules` has the checks across fields.
 """
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-LAYOUTS = ("auto", "spatial", "channel", "all", "flat")
-METHODS = ("wavelet", "magnitude", "random", "unit", "dct", "rotation", "shuffled")
-THRESHOLD_RULES = ("percentile", "universal", "energy", "absolute")
-LAYER_TYPES = ("conv", "linear", "embedding")
-DEVICES = ("auto", "cpu", "cuda")
-QUANTIZERS = ("none", "uniform", "kmeans")
-CODECS = ("range", "huffman", "none")
-OTHERS = ("float32", "float16", "quantized")
-MATCHES = ("coefficients", "bytes")
-MODEL_SOURCES = ("zoo", "torchvision")
-COMPATS = ("none", "clamped_level")
-OPTIMIZERS = ("sgd", "adam")
-SCHEDULES = ("constant", "cosine", "multistep")
-PRECISIONS = ("float32", "bfloat16")
-ALLOCATIONS = ("uniform", "erk", "lamp", "sensitivity")
-RETRAININGS = ("none", "finetune", "iterative", "gradual", "rewind", "rate")
-REWINDS = ("learning_rate", "weights")
-SEARCHES = ("none", "pareto")
-EXPORTS = ("none", "onnx")
-OBJECTIVES = ("accuracy", "f1", "stored_bytes", "sparsity", "macs")
-SAMPLERS = ("tpe", "gp", "nsga2", "nsga3", "qmc", "random", "grid", "brute_force")
-# How notes say of a setting that was given that it changes nothing.
-PLAYS_NO_PART = "plays no part"
-MATCHES_NO_TENSOR = "matches no tensor"
+from wavesweep.settings.constraints import (
+    Constraint,
+    any_of_its_type,
+    arguments,
+    at_least,
+    between,
+    boundary,
+    each,
+    flag,
+    inside,
+    integer_below,
+    integer_from,
+    level,
+    one_of,
+    pattern,
+    positive,
+    row_of,
+    rows_of,
+    wavelet,
+)
+from wavesweep.settings.registry import (
+    Allocation,
+    Codec,
+    Layout,
+    Method,
+    Objective,
+    Quantizer,
+    Retraining,
+    Sampler,
+    Threshold,
+)
+
 # Settings that cannot change a result, and so do not enter a trial's key.
 VOLATILE = ("paths", "device", "progress", "retry_failed", "on_busy", "search", "export")
+# Kinds of layers whose weights may be pruned.
+LAYER_TYPES = ("conv", "linear", "embedding")
+_OPTIMIZERS = ("sgd", "adam")
+_SCHEDULES = ("constant", "cosine", "multistep")
+_PRECISIONS = ("float32", "bfloat16")
+_GLOBS = "must be glob patterns of tensor names"
+_OPTION = "must be one of the {} group's options, see --help"
 
 
-def one_of(names: tuple[str, ...]) -> str:
-    """The text that allows one of `names`."""
-    return "must be one of " + ", ".join(names)
-
-
-def _setting(default: Any, allowed: str) -> Any:
-    return field(default=default, metadata={"allowed": allowed})
+def setting(default: Any, constraint: Constraint) -> Any:
+    """A field with its default, which is copied for each object if it is mutable, and its constraint."""
+    metadata = {"constraint": constraint}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 # OmegaConf makes a frozen dataclass read-only for overrides as well, so the schema is not frozen.
@@ -51,29 +65,40 @@ def _setting(default: Any, allowed: str) -> Any:
 class Recipe:
     """How the baseline is trained."""
 
-    optimizer: str = _setting("adam", one_of(OPTIMIZERS))
-    learning_rate: float = _setting(1e-3, "must be a number > 0")
-    momentum: float = _setting(0.9, "must be a number from 0 to below 1 (sgd only)")
-    weight_decay: float = _setting(0.0, "must be a number >= 0")
-    schedule: str = _setting("cosine", one_of(SCHEDULES) + " (multistep: a tenth at 50 and 75 %)")
-    epochs: int = _setting(30, "must be an integer >= 0 (0 only with model.checkpoint or model.weights)")
-    batch_size: int = _setting(64, "must be an integer >= 1")
-    augment: bool = _setting(False, "must be true or false (random crop with padding, and flip)")
-    precision: str = _setting("float32", one_of(PRECISIONS) + " (of forward passes in training; weights are float32)")
+    optimizer: str = setting("adam", one_of(_OPTIMIZERS))
+    learning_rate: float = setting(1e-3, positive())
+    momentum: float = setting(0.9, inside(0, 1, includes_low=True).with_note("sgd only"))
+    weight_decay: float = setting(0.0, at_least(0))
+    schedule: str = setting("cosine", one_of(_SCHEDULES).with_note("multistep: a tenth at 50 and 75 %"))
+    epochs: int = setting(30, integer_from(0).with_note("0 only with model.checkpoint or model.weights"))
+    batch_size: int = setting(64, integer_from(1))
+    augment: bool = setting(False, flag().with_note("random crop with padding, and flip"))
+    precision: str = setting(
+        "float32", one_of(_PRECISIONS).with_note("of forward passes in training; weights are float32")
+    )
 
 
 @dataclass
 class ModelSettings:
     """Which network, and how its baseline is trained."""
 
-    name: str = _setting("mlp", "must be one of the model group's options, see --help")
-    source: str = _setting("zoo", one_of(MODEL_SOURCES) + " (of torchvision: any of its classifiers by model.name)")
-    weights: str | None = _setting(
-        None, "must be DEFAULT, another name of that model's weights, or null (model=torchvision only)"
+    name: str = setting("mlp", any_of_its_type(_OPTION.format("model")))
+    source: str = setting(
+        "zoo", one_of(("zoo", "torchvision")).with_note("of torchvision: any of its classifiers by model.name")
     )
-    target: str | None = _setting(None, "must be package.module.factory (model=custom only)")
-    arguments: dict[str, Any] = field(default_factory=dict, metadata={"allowed": "must be a mapping"})
-    checkpoint: str | None = _setting(None, "must be a .safetensors file or a PyTorch state dict")
+    weights: str | None = setting(
+        None,
+        any_of_its_type("must be DEFAULT, another name of that model's weights")
+        .or_null()
+        .with_note("model=torchvision only"),
+    )
+    target: str | None = setting(
+        None, any_of_its_type("must be package.module.factory").or_null().with_note("model=custom only")
+    )
+    arguments: dict[str, Any] = setting({}, arguments())
+    checkpoint: str | None = setting(
+        None, any_of_its_type("must be a .safetensors file or a PyTorch state dict").or_null()
+    )
     recipe: Recipe = field(default_factory=Recipe)
 
 
@@ -81,43 +106,52 @@ class ModelSettings:
 class DatasetSettings:
     """Which data; `path`, `image_size`, `resize` and `channels` are for `image_folder`, `target` is for `custom`."""
 
-    name: str = _setting("digits", "must be one of the dataset group's options, see --help")
-    validation_fraction: float = _setting(0.1, "must be a number above 0 and below 1")
-    path: str | None = _setting(
-        None, "must be a directory that holds train/<class>/* and test/<class>/*, or val/<class>/*"
+    name: str = setting("digits", any_of_its_type(_OPTION.format("dataset")))
+    validation_fraction: float = setting(0.1, inside(0, 1))
+    path: str | None = setting(
+        None,
+        any_of_its_type(
+            "must be a directory that holds train/<class>/* and test/<class>/*, or val/<class>/*"
+        ).or_null(),
     )
-    image_size: int = _setting(32, "must be an integer >= 1 (pixels, height and width)")
-    resize: int | None = _setting(
-        None, "must be an integer >= dataset.image_size (of the shorter side, before the centre is cut out), or null"
+    image_size: int = setting(32, integer_from(1).with_note("pixels, height and width"))
+    resize: int | None = setting(
+        None,
+        integer_from(1).or_null().with_note(">= dataset.image_size; of the shorter side, before the centre is cut out"),
     )
-    channels: int = _setting(3, "must be 1 or 3")
-    target: str | None = _setting(None, "must be package.module.factory (dataset=custom only)")
-    arguments: dict[str, Any] = field(default_factory=dict, metadata={"allowed": "must be a mapping"})
+    channels: int = setting(3, one_of((1, 3)))
+    target: str | None = setting(
+        None, any_of_its_type("must be package.module.factory").or_null().with_note("dataset=custom only")
+    )
+    arguments: dict[str, Any] = setting({}, arguments())
 
 
 @dataclass
 class MethodSettings:
     """Which row of the table of methods is the main arm."""
 
-    name: str = _setting("wavelet", one_of(METHODS))
+    name: str = setting("wavelet", row_of(Method))
 
 
 @dataclass
 class ThresholdSettings:
     """How many coefficients are kept, over which scope, and what happens to those that are."""
 
-    rule: str = _setting("percentile", one_of(THRESHOLD_RULES))
-    percentile: float = _setting(80.0, "must be a number from 0 to 100 (share of coefficients pruned, in %)")
-    energy: float = _setting(0.95, "must be a number from 0 to 1 (share of the squared norm kept)")
-    value: float = _setting(0.01, "must be a number >= 0 (smallest magnitude kept)")
-    scope: str = _setting("layer", one_of(("layer", "global")))
-    shrinkage: str = _setting("hard", one_of(("hard", "soft")))
-    atom_norm: bool = _setting(False, "must be true or false (rank by |coefficient| times its atom's norm)")
-    allocation: str = _setting(
-        "uniform", one_of(ALLOCATIONS) + " (how threshold.percentile is shared out among the tensors)"
+    rule: str = setting("percentile", row_of(Threshold))
+    percentile: float = setting(80.0, between(0, 100).with_note("share of coefficients pruned, in %"))
+    energy: float = setting(0.95, between(0, 1).with_note("share of the squared norm kept"))
+    value: float = setting(0.01, at_least(0).with_note("smallest magnitude kept"))
+    scope: str = setting("layer", one_of(("layer", "global")))
+    shrinkage: str = setting("hard", one_of(("hard", "soft")))
+    atom_norm: bool = setting(False, flag().with_note("rank by |coefficient| times its atom's norm"))
+    allocation: str = setting(
+        "uniform", row_of(Allocation).with_note("how threshold.percentile is shared out among the tensors")
     )
-    sensitivity: str | None = _setting(
-        None, "must be the table of experiment=sensitivity, or null (threshold.allocation=sensitivity only)"
+    sensitivity: str | None = setting(
+        None,
+        any_of_its_type("must be the table of experiment=sensitivity")
+        .or_null()
+        .with_note("threshold.allocation=sensitivity only"),
     )
 
 
@@ -125,37 +159,37 @@ class ThresholdSettings:
 class RetrainSettings:
     """How the network is trained on after pruning; null stands for what the baseline's recipe has."""
 
-    name: str = _setting("none", one_of(RETRAININGS))
-    epochs: int = _setting(10, "must be an integer >= 1")
-    optimizer: str | None = _setting(None, one_of(OPTIMIZERS) + ", or null")
-    learning_rate: float | None = _setting(None, "must be a number > 0, or null")
-    weight_decay: float | None = _setting(None, "must be a number >= 0, or null")
-    schedule: str = _setting("cosine", one_of(SCHEDULES))
-    batch_size: int | None = _setting(None, "must be an integer >= 1, or null")
-    augment: bool | None = _setting(None, "must be true or false, or null")
-    precision: str | None = _setting(None, one_of(PRECISIONS) + ", or null")
-    regrow: bool = _setting(False, "must be true or false (pruned coefficients may come back while the mask changes)")
-    rounds: int = _setting(5, "must be an integer >= 1 (iterative and rewind only: prunings in equal ratios)")
-    ramp: float = _setting(
-        0.7, "must be a number from 0 to 1 (share of the epochs over which gradual prunes, or rate raises its weight)"
+    name: str = setting("none", row_of(Retraining))
+    epochs: int = setting(10, integer_from(1))
+    optimizer: str | None = setting(None, one_of(_OPTIMIZERS).or_null())
+    learning_rate: float | None = setting(None, positive().or_null())
+    weight_decay: float | None = setting(None, at_least(0).or_null())
+    schedule: str = setting("cosine", one_of(_SCHEDULES))
+    batch_size: int | None = setting(None, integer_from(1).or_null())
+    augment: bool | None = setting(None, flag().or_null())
+    precision: str | None = setting(None, one_of(_PRECISIONS).or_null())
+    regrow: bool = setting(False, flag().with_note("pruned coefficients may come back while the mask changes"))
+    rounds: int = setting(5, integer_from(1).with_note("iterative and rewind only: prunings in equal ratios"))
+    ramp: float = setting(
+        0.7, between(0, 1).with_note("share of the epochs over which gradual prunes, or rate raises its weight")
     )
-    distillation: float = _setting(
-        0.0, "must be a number from 0 to 1 (share of the loss that is the distance from the baseline's outputs)"
+    distillation: float = setting(
+        0.0, between(0, 1).with_note("share of the loss that is the distance from the baseline's outputs")
     )
-    rewind: str = _setting("learning_rate", one_of(REWINDS) + " (rewind only)")
-    rewind_epoch: int = _setting(1, "must be an integer >= 0 and below the baseline's epochs (rewind only)")
-    quantize_epochs: int = _setting(
-        2, "must be an integer >= 0 and below retrain.epochs (last epochs, in which the quantiser is trained as well)"
+    rewind: str = setting("learning_rate", one_of(("learning_rate", "weights")).with_note("rewind only"))
+    rewind_epoch: int = setting(1, integer_from(0).with_note("below the baseline's epochs; rewind only"))
+    quantize_epochs: int = setting(
+        2, integer_from(0).with_note("below retrain.epochs; last epochs, in which the quantiser is trained as well")
     )
-    rate_weight: float = _setting(1.0, "must be a number >= 0 (rate only: nats of loss per bit and coefficient)")
-    step: float = _setting(
-        2.0, "must be a number > 0 (rate only: first step in standard deviations of a tensor's coefficients)"
+    rate_weight: float = setting(1.0, at_least(0).with_note("rate only: nats of loss per bit and coefficient"))
+    step: float = setting(
+        2.0, positive().with_note("rate only: first step in standard deviations of a tensor's coefficients")
     )
-    group_weight: float = _setting(
-        0.0, "must be a number >= 0 (rate only: penalty on units and inputs that are not empty)"
+    group_weight: float = setting(
+        0.0, at_least(0).with_note("rate only: penalty on units and inputs that are not empty")
     )
-    freeze_epochs: int = _setting(
-        0, "must be an integer >= 0 and below retrain.epochs (rate only: last epochs, in which zeros stay as they are)"
+    freeze_epochs: int = setting(
+        0, integer_from(0).with_note("below retrain.epochs; rate only: last epochs, in which zeros stay as they are")
     )
 
 
@@ -163,27 +197,28 @@ class RetrainSettings:
 class QuantizeSettings:
     """How kept coefficients become integers, and how the other tensors are stored."""
 
-    name: str = _setting("uniform", one_of(QUANTIZERS))
-    bits: int = _setting(8, "must be an integer from 2 to 16 (ignored where quantize.step is set)")
-    step: float | None = _setting(
-        None, "must be a number > 0, or null (of the weights, or of the outputs with quantize.importance=second_order)"
-    )
-    dead_zone: float = _setting(1.0, "must be a number from 1 to 4 (width of the zero bin in steps)")
-    per: str = _setting("layer", one_of(("layer", "band")) + " (which coefficients share a step of quantize.bits)")
-    atom_norm: bool = _setting(False, "must be true or false (divide a band's step by the norm of its synthesis atom)")
-    max_drop: float | None = _setting(
+    name: str = setting("uniform", row_of(Quantizer))
+    bits: int = setting(8, integer_from(2, 16).with_note("ignored where quantize.step is set"))
+    step: float | None = setting(
         None,
-        "must be a number >= 0, or null (points of validation accuracy that quantisation may cost; finds the step)",
+        positive().or_null().with_note("of the weights, or of the outputs with quantize.importance=second_order"),
     )
-    rate_weight: float = _setting(0.0, "must be a number >= 0 (bits against distortion, in squared steps per bit)")
-    importance: str = _setting("none", one_of(("none", "second_order")))
-    damping: float = _setting(
-        1.0, "must be a number > 0 (share of the mean added to the second-order estimate, which few images make)"
+    dead_zone: float = setting(1.0, between(1, 4).with_note("width of the zero bin in steps"))
+    per: str = setting("layer", one_of(("layer", "band")).with_note("which coefficients share a step of quantize.bits"))
+    atom_norm: bool = setting(False, flag().with_note("divide a band's step by the norm of its synthesis atom"))
+    max_drop: float | None = setting(
+        None,
+        at_least(0).or_null().with_note("points of validation accuracy that quantisation may cost; finds the step"),
     )
-    images: int = _setting(1024, "must be an integer >= 1 (training images for quantize.importance)")
-    coefficients: str = _setting("float16", one_of(("float16", "float32")) + " (quantize=none only)")
-    other: str = _setting("float16", one_of(OTHERS) + " (biases and normalisation)")
-    other_bits: int = _setting(8, "must be an integer from 2 to 16 (quantize.other=quantized only)")
+    rate_weight: float = setting(0.0, at_least(0).with_note("bits against distortion, in squared steps per bit"))
+    importance: str = setting("none", one_of(("none", "second_order")))
+    damping: float = setting(
+        1.0, positive().with_note("share of the mean added to the second-order estimate, which few images make")
+    )
+    images: int = setting(1024, integer_from(1).with_note("training images for quantize.importance"))
+    coefficients: str = setting("float16", one_of(("float16", "float32")).with_note("quantize=none only"))
+    other: str = setting("float16", one_of(("float32", "float16", "quantized")).with_note("biases and normalisation"))
+    other_bits: int = setting(8, integer_from(2, 16).with_note("quantize.other=quantized only"))
 
     @property
     def uses_bits(self) -> bool:
@@ -200,33 +235,30 @@ class QuantizeSettings:
 class CodecSettings:
     """How symbols become bytes."""
 
-    name: str = _setting("range", one_of(CODECS))
+    name: str = setting("range", row_of(Codec))
 
 
 @dataclass
 class LayerOverride:
     """Settings of its own for the tensors whose name matches the glob `match`."""
 
-    match: str = _setting("*", "must be a glob pattern of tensor names, e.g. fc1*")
-    percentile: float | None = _setting(None, "must be a number from 0 to 100, or null")
-    wavelet: str | None = _setting(None, "must be a discrete wavelet of PyWavelets, or null")
-    level: Any = _setting(None, "must be an integer >= 1, max, or null")
-    layout: str | None = _setting(None, one_of(LAYOUTS))
-    bits: int | None = _setting(None, "must be an integer from 2 to 16, or null")
+    match: str = setting("*", any_of_its_type("must be a glob pattern of tensor names, e.g. fc1*"))
+    percentile: float | None = setting(None, between(0, 100).or_null())
+    wavelet: str | None = setting(None, wavelet().or_null())
+    level: Any = setting(None, level().or_null())
+    layout: str | None = setting(None, row_of(Layout).or_null())
+    bits: int | None = setting(None, integer_from(2, 16).or_null())
 
 
 @dataclass
 class LayersSettings:
     """Which tensors may be pruned."""
 
-    types: list[str] = field(default_factory=lambda: ["conv", "linear"], metadata={"allowed": one_of(LAYER_TYPES)})
-    include: list[str] = field(
-        default_factory=lambda: ["*"], metadata={"allowed": "must be glob patterns of tensor names"}
-    )
-    exclude: list[str] = field(default_factory=list, metadata={"allowed": "must be glob patterns of tensor names"})
-    overrides: list[LayerOverride] = field(
-        default_factory=list,
-        metadata={"allowed": "must be a list such as [{match: 'fc1*', percentile: 90}]"},
+    types: list[str] = setting(["conv", "linear"], each(one_of(LAYER_TYPES), "must be one of conv, linear, embedding"))
+    include: list[str] = setting(["*"], any_of_its_type(_GLOBS))
+    exclude: list[str] = setting([], any_of_its_type(_GLOBS))
+    overrides: list[LayerOverride] = setting(
+        [], any_of_its_type("must be a list such as [{match: 'fc1*', percentile: 90}]")
     )
 
 
@@ -234,37 +266,43 @@ class LayersSettings:
 class ConstraintSettings:
     """What a search's trials must satisfy; null leaves it open."""
 
-    max_drop: float | None = _setting(
-        None, "must be a number >= 0, or null (points of validation accuracy below the baseline)"
+    max_drop: float | None = setting(
+        None, at_least(0).or_null().with_note("points of validation accuracy below the baseline")
     )
-    max_bytes: int | None = _setting(None, "must be an integer >= 1, or null (size of the file)")
-    min_sparsity: float | None = _setting(None, "must be a number from 0 to 100, or null (%, of the coefficients)")
+    max_bytes: int | None = setting(None, integer_from(1).or_null().with_note("size of the file"))
+    min_sparsity: float | None = setting(None, between(0, 100).or_null().with_note("%, of the coefficients"))
 
 
 @dataclass
 class SearchSettings:
     """How Optuna looks for the Pareto front; the space is what the sweep's lists, intervals and ranges span."""
 
-    name: str = _setting("none", one_of(SEARCHES))
-    study: str | None = _setting(
-        None, "must be a name of letters, digits, '.', '_' and '-', or null (made of search, model and dataset)"
+    name: str = setting("none", one_of(("none", "pareto")))
+    study: str | None = setting(
+        None,
+        pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*", "must be a name of letters, digits, '.', '_' and '-'")
+        .or_null()
+        .with_note("made of search, model and dataset"),
     )
-    objectives: list[str] = field(
-        default_factory=lambda: ["accuracy", "stored_bytes"],
-        metadata={"allowed": f"must be a list of two of {', '.join(OBJECTIVES)}"},
+    objectives: list[str] = setting(
+        ["accuracy", "stored_bytes"], rows_of(Objective, "must be a list of two of {}", count=2)
     )
-    sampler: str = _setting("tpe", one_of(SAMPLERS))
-    n_trials: int = _setting(100, "must be an integer >= 1 (of the whole study, over all its processes)")
-    n_jobs: int | None = _setting(
-        None, "must be an integer >= 1, or null (trials at once: as many as the launcher runs)"
+    sampler: str = setting("tpe", row_of(Sampler))
+    n_trials: int = setting(100, integer_from(1).with_note("of the whole study, over all its processes"))
+    n_jobs: int | None = setting(
+        None, integer_from(1).or_null().with_note("trials at once: as many as the launcher runs")
     )
-    seed: int = _setting(0, "must be an integer >= 0 and below 2**32 (of the sampler)")
-    storage: str | None = _setting(
-        None, "must be a URL (sqlite:///..., journal:///..., postgresql://...), or null (SQLite beside the study)"
+    seed: int = setting(0, integer_below(0, 32).with_note("of the sampler"))
+    storage: str | None = setting(
+        None,
+        any_of_its_type("must be a URL (sqlite:///..., journal:///..., postgresql://...)")
+        .or_null()
+        .with_note("SQLite beside the study"),
     )
-    warm_start: bool = _setting(False, "must be true or false (begin with what earlier sweeps have computed)")
-    early_images: int | None = _setting(
-        None, "must be an integer >= 1, or null (validation images by which trials far from the front are given up)"
+    warm_start: bool = setting(False, flag().with_note("begin with what earlier sweeps have computed"))
+    early_images: int | None = setting(
+        None,
+        integer_from(1).or_null().with_note("validation images by which trials far from the front are stopped early"),
     )
     constraints: ConstraintSettings = field(default_factory=ConstraintSettings)
 
@@ -273,8 +311,8 @@ class SearchSettings:
 class PathsSettings:
     """Where things are on this machine."""
 
-    outputs: str = _setting("outputs", "must be a directory that can be written")
-    data: str = _setting("data", "must be the directory of the data sets")
+    outputs: str = setting("outputs", any_of_its_type("must be a directory that can be written"))
+    data: str = setting("data", any_of_its_type("must be the directory of the data sets"))
 
 
 @dataclass
@@ -289,39 +327,52 @@ class Settings:
     quantize: QuantizeSettings = field(default_factory=QuantizeSettings)
     codec: CodecSettings = field(default_factory=CodecSettings)
     layers: LayersSettings = field(default_factory=LayersSettings)
-    wavelet: str = _setting("bior2.2", "must be a discrete wavelet of PyWavelets")
-    level: Any = _setting(3, "must be an integer >= 1, or max")
-    boundary: str = _setting("periodization", "must be a boundary mode of PyWavelets")
-    layout: str = _setting("auto", one_of(LAYOUTS))
-    compat: str = _setting(
-        "none", one_of(COMPATS) + " (clamped_level: the level of a tensor is what its shortest axis allows, 0 included)"
+    wavelet: str = setting("bior2.2", wavelet())
+    level: Any = setting(3, level())
+    boundary: str = setting("periodization", boundary())
+    layout: str = setting("auto", row_of(Layout))
+    shrink: bool = setting(False, flag().with_note("remove units that are all zero from the network"))
+    compare: list[str] = setting(
+        ["magnitude", "random"], rows_of(Method, "must be a list of different methods ({}), [] for none")
     )
-    shrink: bool = _setting(False, "must be true or false (remove units that are all zero from the network)")
-    compare: list[str] = field(
-        default_factory=lambda: ["magnitude", "random"],
-        metadata={"allowed": f"must be a list of methods ({', '.join(METHODS)}), [] for none"},
+    compare_match: str = setting(
+        "coefficients", one_of(("coefficients", "bytes")).with_note("what compared methods have in common")
     )
-    compare_match: str = _setting("coefficients", one_of(MATCHES) + " (what compared methods have in common)")
     search: SearchSettings = field(default_factory=SearchSettings)
-    seed: int = _setting(0, "must be an integer >= 0 and below 2**32")
-    device: str = _setting("auto", one_of(DEVICES))
+    seed: int = setting(0, integer_below(0, 32))
+    device: str = setting("auto", one_of(("auto", "cpu", "cuda")))
     paths: PathsSettings = field(default_factory=PathsSettings)
-    progress: bool = _setting(True, "must be true or false")
-    retry_failed: bool = _setting(False, "must be true or false")
-    on_busy: str = _setting("wait", one_of(("wait", "skip")))
-    export: str = _setting("none", one_of(EXPORTS) + " (the network of the main arm as a file for other runtimes)")
+    progress: bool = setting(True, flag())
+    retry_failed: bool = setting(False, flag())
+    on_busy: str = setting("wait", one_of(("wait", "skip")))
+    export: str = setting(
+        "none", one_of(("none", "onnx")).with_note("the network of the main arm as a file for other runtimes")
+    )
 
 
-def allowed_text(key: str, schema: type = Settings) -> str | None:
-    """The text that says what the dotted `key` may be, or None where the schema has no such key."""
-    first, _, rest = key.partition(".")
+def fields_by_key(schema: type = Settings, prefix: str = "") -> dict[str, "Field[Any]"]:
+    """Every setting by its dotted key, with its field; groups are not in it."""
+    found: dict[str, Field[Any]] = {}
     for entry in fields(schema):
-        if entry.name != first:
-            continue
         if is_dataclass(entry.type) and isinstance(entry.type, type):
-            return allowed_text(rest, entry.type) if rest else "is a group of keys; set one of them"
-        return str(entry.metadata["allowed"]) if not rest else None
-    return None
+            found |= fields_by_key(entry.type, f"{prefix}{entry.name}.")
+        else:
+            found[prefix + entry.name] = entry
+    return found
+
+
+def allowed_text(key: str) -> str | None:
+    """The text that says what the dotted `key` may be, or None where the schema has no such key."""
+    every = fields_by_key()
+    if any(name.startswith(f"{key}.") for name in every):
+        return "is a group of keys; set one of them"
+    return constraint_of(every[key]).allowed if key in every else None
+
+
+def constraint_of(entry: "Field[Any]") -> Constraint:
+    """The constraint that a field of the schema carries."""
+    constraint: Constraint = entry.metadata["constraint"]
+    return constraint
 
 
 def config_directory() -> Path:

@@ -13,40 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from wavesweep.errors import StoreError
+from wavesweep.experiment.objectives import USUAL_LIMITS, Candidate, candidate
 from wavesweep.runtime.progress import Meter
 from wavesweep.runtime.records import FAILURE_FILE, RESULT_FILE, read_json
 from wavesweep.settings.schema import ConstraintSettings
-from wavesweep.sweep.objectives import USUAL_LIMITS, accuracy_drop, prefers_small, violations
 
 _LOOK_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """The best trial so far; its accuracy is that of the validation split. Greater `rank` is better."""
-
-    name: str
-    accuracy: float
-    drop: float
-    stored_bytes: int
-    rank: tuple[bool, float]
-
-    def __str__(self) -> str:
-        text = f"{self.stored_bytes:,} bytes, validation {100 * self.accuracy:.2f} % ({0.0 - self.drop:+.2f})"
-        return f"{text}, {self.name}"
-
-
-def candidate(record: Mapping[str, Any], name: str, limits: ConstraintSettings) -> Candidate:
-    """The trial of `record`: what is within the limits comes before what is not.
-
-    Of those within, the smaller file is better where accuracy is limited, else the more accurate one; of the others
-    always the more accurate one.
-    """
-    main = record["arms"][0]
-    accuracy, size = main["validation"]["accuracy"], main["stored_bytes"]
-    fits = max(violations(record, limits).values(), default=0.0) <= 0
-    rank = (fits, -size if fits and prefers_small(limits) else accuracy)
-    return Candidate(name, accuracy, accuracy_drop(record), size, rank)
 
 
 @dataclass

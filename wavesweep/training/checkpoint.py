@@ -1,4 +1,4 @@
-"""The files from which a retraining goes on: where it was killed, or where arms that share its beginning part."""
+"""The files from which a training continues: where it was stopped, or after the epochs that arms share."""
 
 import gzip
 import io
@@ -6,29 +6,25 @@ from pathlib import Path
 from typing import Any, TypedDict, cast
 
 import torch
-from torch import Tensor
 
 from wavesweep.runtime.records import write_atomically
 
-# A retraining in progress, and the network at the end of what arms share.
-CHECKPOINT, TRAINED = "retraining.pt", "trained.pt.gz"
+# A baseline's training in progress, a retraining in progress, and the network after the epochs that arms share.
+BASELINE_CHECKPOINT, CHECKPOINT, TRAINED = "checkpoint.pt", "retraining.pt", "trained.pt.gz"
 
 
 class Checkpoint(TypedDict):
-    """A retraining after an epoch: the network and what trains it, the curve so far, and the best epoch.
+    """A training after an epoch: the network and what trains it, and the learning curve so far.
 
-    `unmeasured` is loss and seconds of the last epoch, which `curve` does not have yet. `quantizers` are coded tensors
-    in the form that the last epochs started from, `scale` that of their steps; `best` is validation accuracy, number
-    and state dict.
+    `unmeasured` is mean loss and seconds of the last epoch, of which `curve` has no row yet. `strategy` is what the
+    strategy keeps besides.
     """
 
     network: dict[str, Any]
-    scale: float
-    quantizers: list[Any]
     optimizers: list[dict[str, Any]]
     curve: list[dict[str, Any]]
     unmeasured: tuple[float, float]
-    best: tuple[float, int, dict[str, Tensor]] | None
+    strategy: dict[str, Any]
 
 
 def write_checkpoint(path: Path, content: Checkpoint) -> None:

@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 
 from wavesweep.pruning.prune import ArmSpec, PrunedTensor, build_basis, relative_error
 from wavesweep.quantization.trainable import Quantizer, StepQuantizer
-from wavesweep.runtime.memory_format import memory_format_of
+from wavesweep.runtime.kernels import memory_format_of
 from wavesweep.transform.basis import Basis
 
 

@@ -1,6 +1,6 @@
 """What retraining is given, and what it gives."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,9 +70,9 @@ class CheckpointPaths:
 class Training:
     """Data and surroundings of a retraining.
 
-    `recipe` is the baseline's, `paths` is where checkpoints go (None: nowhere), `early_weights` gives the state
-    dict of the baseline after so many epochs. `baseline_key` names the baseline's weights, so that their outputs are
-    kept for the next retraining; None: they are not.
+    `recipe` is the baseline's, `paths` is where checkpoints go (None: nowhere), `early_state` is the state dict of the
+    baseline that `retrain.rewind=weights` returns to. `baseline_key` names the baseline's weights, so that their
+    outputs are kept for the next retraining; None: they are not.
     """
 
     dataset: Dataset
@@ -81,7 +81,7 @@ class Training:
     device: torch.device
     paths: CheckpointPaths | None
     shown: bool
-    early_weights: Callable[[int], Mapping[str, Tensor]]
+    early_state: Mapping[str, Tensor] | None = None
     baseline_key: str | None = None
 
 

@@ -1,48 +1,138 @@
-"""Retraining from end to end: what arms share, what is the arm's own, and the files from which it goes on."""
+"""The loop of every training: epochs, batches, steps, the learning curve, and a checkpoint after each epoch.
 
+What differs between baselines and the kinds of retraining is a `strategy.Strategy`.
+"""
+
+import math
+import time
 from pathlib import Path
+from typing import Any
 
-from wavesweep.runtime.records import locked
-from wavesweep.settings.schema import RetrainSettings
-from wavesweep.training.checkpoint import CHECKPOINT, TRAINED
-from wavesweep.training.interface import Coder, Retrained, Start, Training
-from wavesweep.training.run import Run
+import torch
+from torch import Tensor
 
-
-def retrain(
-    start: Start, settings: RetrainSettings, training: Training, coder: Coder, trains_quantizer: bool
-) -> Retrained:
-    """Train a pruned network on, in its coefficients.
-
-    Args:
-        start: the network and the arm.
-        settings: the kind of retraining and its schedule.
-        training: data, recipe and surroundings. From a checkpoint in its paths the training goes on.
-        coder: how the network becomes a file.
-        trains_quantizer: whether the last epochs train with straight-through quantisation; if not, `coder` quantises
-            what has been trained.
-
-    Raises:
-        TrialError: the loss became NaN or infinite.
-        BusyError: another process trains what is shared, and this one is not to wait.
-    """
-    run = Run(start, settings, training, coder, trains_quantizer)
-    paths = training.paths
-    own = None if paths is None else paths.own / CHECKPOINT
-    if not run.resume(own) and paths is not None and paths.shared is not None:
-        _train_shared(run, paths.shared, paths.wait)
-    run.go_on(len(run.epochs), own)
-    return run.result()
+from wavesweep.data.splits import StoredImages
+from wavesweep.runtime.finite import is_finite
+from wavesweep.runtime.kernels import deterministic_convolutions
+from wavesweep.runtime.progress import Meter
+from wavesweep.runtime.seeding import seeded
+from wavesweep.training.batches import epoch_batches, to_device_if_fits
+from wavesweep.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from wavesweep.training.strategy import Strategy, diverged
 
 
-def _train_shared(run: Run, directory: Path, wait: bool) -> None:
-    """Train the epochs that arms share, in one process; where that was done, load what came out."""
-    trained, checkpoint = directory / TRAINED, directory / CHECKPOINT
-    if not run.resume(trained):
-        with locked(directory, wait):
-            if not run.resume(trained):  # by the process that held the lock until now
-                run.resume(checkpoint)
-                run.go_on(run.shared_epochs, checkpoint, measured=False)
-                run.forget_training()
-                run.save(trained)
-    checkpoint.unlink(missing_ok=True)  # also one that is left of a process that was killed just before
+class TrainingLoop:
+    """A training in progress: `curve` has a row for each epoch that was trained and measured."""
+
+    def __init__(self, strategy: Strategy, seed: int, shown: bool) -> None:
+        """The order of the images follows from `seed`; `shown`: progress is."""
+        self.strategy, self._seed, self._shown = strategy, seed, shown
+        self.curve: list[dict[str, Any]] = []
+        # Mean loss and seconds of the last epoch, until it is measured.
+        self._unmeasured: tuple[float, float] | None = None
+
+    @deterministic_convolutions()
+    @seeded(0)  # so that the caller's random numbers continue; those of an epoch are seeded with it
+    def continue_training(self, until: int, checkpoint: Path | None, measured: bool = True) -> None:
+        """Train epochs until so many are done, with a checkpoint after each.
+
+        `measured`: the last one is measured as well.
+
+        Raises:
+            TrialError: the training diverged.
+        """
+        done = len(self.curve) + (self._unmeasured is not None)
+        if measured or done < until:
+            self._measure_epoch()
+        if done >= until:
+            return
+        strategy, split = self.strategy, self.strategy.dataset.train
+        images, labels = to_device_if_fits(split.images, strategy.device), split.labels.to(strategy.device)
+        with Meter((until - done) * len(labels), strategy.title, self._shown) as meter:
+            for epoch in range(done, until):
+                started = time.perf_counter()
+                strategy.begin_epoch(epoch)
+                mean_loss = self.train_epoch(epoch, images, labels, meter)
+                self._unmeasured = mean_loss, time.perf_counter() - started
+                self.save(checkpoint)
+                if measured or epoch + 1 < until:
+                    meter.advance(0, self._measure_epoch())
+
+    def train_epoch(self, epoch: int, images: Tensor | StoredImages, labels: Tensor, meter: Meter) -> float:
+        """The steps of one epoch; returns the mean loss.
+
+        Raises:
+            TrialError: the training diverged.
+        """
+        strategy = self.strategy
+        strategy.network.train()
+        total, batches = torch.zeros((), dtype=torch.float64, device=strategy.device), 0
+        for batch in epoch_batches(images, labels, strategy.recipe, self._seed, epoch):
+            strategy.begin_batch(epoch, batch.share)
+            for optimizer in strategy.optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            loss = strategy.loss(batch, strategy.dataset.normalise(batch.images))
+            total += loss.detach()
+            penalty = strategy.penalty(epoch, batch.share)
+            if penalty is not None:
+                loss = loss + penalty
+            loss.backward()  # type: ignore[no-untyped-call]
+            for optimizer in strategy.optimizers:
+                optimizer.step()
+            batches += 1
+            meter.advance(len(batch.labels))
+        strategy.end_epoch(epoch)
+        mean_loss = float(total) / max(batches, 1)
+        # The last step's effect is not in the mean.
+        if not all(is_finite(weight) for weight in strategy.weights_to_check()):
+            raise diverged(strategy, "a weight is not finite", epoch)
+        if not math.isfinite(mean_loss):
+            raise diverged(strategy, f"the loss is {mean_loss}", epoch)
+        return mean_loss
+
+    def _measure_epoch(self) -> str:
+        """Add the last epoch to the curve, if it is not there yet; returns a line about it."""
+        if self._unmeasured is None:
+            return ""
+        epoch, (mean_loss, seconds), started = len(self.curve), self._unmeasured, time.perf_counter()
+        row = self.strategy.measure(epoch, mean_loss)
+        row["seconds"] = seconds + time.perf_counter() - started
+        self.curve.append(row)
+        self._unmeasured = None
+        parts = [
+            f"epoch {epoch + 1}/{self.strategy.epoch_count}",
+            f"loss {mean_loss:.3f}",
+            f"validation {row['validation_accuracy']:.2%}",
+            *([f"sparsity {row['sparsity']:.2%}"] if "sparsity" in row else []),
+            f"{len(self.strategy.dataset.train.labels) / row['seconds']:,.0f} images/s",
+        ]
+        return ", ".join(parts)
+
+    def save(self, path: Path | None) -> None:
+        """Write a checkpoint of the last epoch, before it is measured."""
+        if path is None:
+            return
+        assert self._unmeasured is not None
+        content: Checkpoint = {
+            "network": self.strategy.network.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.strategy.optimizers],
+            "curve": self.curve,
+            "unmeasured": self._unmeasured,
+            "strategy": self.strategy.state(),
+        }
+        write_checkpoint(path, content)
+
+    def resume(self, path: Path | None) -> bool:
+        """Continue from a checkpoint; false without one, or with a damaged one: from the start the same comes out."""
+        saved = None if path is None else read_checkpoint(path)
+        if saved is None:
+            return False
+        strategy = self.strategy
+        self.curve, self._unmeasured = saved["curve"], saved["unmeasured"]
+        strategy.load_state(saved["strategy"], len(self.curve))
+        strategy.network.load_state_dict(saved["network"])
+        if saved["optimizers"]:
+            strategy.make_optimizers()
+        for optimizer, found in zip(strategy.optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(found)
+        return True

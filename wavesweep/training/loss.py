@@ -1,4 +1,7 @@
-"""The loss of retraining: cross-entropy, and the distance from the baseline's outputs."""
+"""The loss of a batch: cross-entropy, and in retraining the distance from the baseline's outputs."""
+
+import sys
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +9,7 @@ from torch import Tensor, nn
 
 from wavesweep.data.splits import Dataset
 from wavesweep.settings.schema import Recipe
-from wavesweep.training.train import Batch, outputs_of
+from wavesweep.training.batches import Batch
 
 # Softens both distributions, so that the small outputs of the baseline count as well.
 _TEMPERATURE = 3.0
@@ -62,3 +65,29 @@ def distilled_loss(outputs: Tensor, labels: Tensor, taught: Tensor | None, share
     wanted, found = F.log_softmax(taught / _TEMPERATURE, 1), F.log_softmax(outputs / _TEMPERATURE, 1)
     distance = F.kl_div(found, wanted, reduction="batchmean", log_target=True)
     return (1 - share) * loss + share * _TEMPERATURE**2 * distance
+
+
+def batch_loss(model: nn.Module, inputs: Tensor, labels: Tensor, precision: str) -> Tensor:
+    """Mean cross-entropy of a batch."""
+    return F.cross_entropy(outputs_of(model, inputs, precision), labels)
+
+
+def outputs_of(model: nn.Module, inputs: Tensor, precision: str) -> Tensor:
+    """Logits in float32; with precision bfloat16 the forward pass runs under autocast."""
+    if precision == "bfloat16" and inputs.device.type == "cpu":
+        _say_if_slow()
+    with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        outputs: Tensor = model(inputs)
+    return outputs.float()
+
+
+@cache
+def _say_if_slow() -> None:
+    """One line, once: without instructions for it PyTorch computes bfloat16 many times slower than float32."""
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":
+        print(
+            "note: this CPU has no bfloat16 instructions, so precision=bfloat16 takes several times as long as "
+            "float32; model.recipe.precision=float32 and retrain.precision=float32 are faster here",
+            file=sys.stderr,
+            flush=True,
+        )

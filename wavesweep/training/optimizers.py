@@ -1,20 +1,30 @@
-"""The optimizers of retraining: one of the weights, and one of the quantisers where these are trained."""
+"""Optimizers and their learning rates."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
 
 from wavesweep.settings.schema import Recipe
 from wavesweep.training.domain import Coefficients
-from wavesweep.training.train import make_optimizer, set_learning_rate
-
-# Learning rate of steps (of their logarithm) and codebooks, which are trained by Adam: where a quantiser is trained at
-# the end, and where it is trained all along.
-_QUANTIZER_RATE, _RATE_QUANTIZER_RATE = 1e-3, 3e-3
 
 
-def make_optimizers(network: nn.Module, coefficients: Coefficients, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], recipe: Recipe, fused: bool | None = None
+) -> torch.optim.Optimizer:
+    """The recipe's optimizer over the parameters that have gradients; `fused` as PyTorch's optimizers have it."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    shared: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": fused}
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(trained, momentum=recipe.momentum, **shared)
+    return torch.optim.Adam(trained, **shared)
+
+
+def make_retraining_optimizers(
+    network: nn.Module, coefficients: Coefficients, recipe: Recipe, quantizer_learning_rate: float
+) -> list[torch.optim.Optimizer]:
     """That of `recipe` for coefficients and all else; behind it Adam for what quantisers learn, if there are any."""
     of_quantizers = {
         id(parameter)
@@ -31,19 +41,20 @@ def make_optimizers(network: nn.Module, coefficients: Coefficients, recipe: Reci
             weights.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     if not of_quantizers:
         return [weights]
-    of_steps = Recipe(optimizer="adam", learning_rate=_QUANTIZER_RATE)
+    of_steps = Recipe(optimizer="adam", learning_rate=quantizer_learning_rate)
     return [weights, make_optimizer([p for p in every if id(p) in of_quantizers], of_steps, fused=True)]
 
 
-def set_rates(optimizers: Sequence[torch.optim.Optimizer], recipe: Recipe, factor: float, all_along: bool) -> None:
-    """Give the optimizers of `make_optimizers` a share of their learning rates.
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Set the learning rate of every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
 
-    Args:
-        optimizers: of the weights, and of the quantisers if there are any.
-        recipe: that of the weights.
-        factor: the share.
-        all_along: quantisers are trained in all epochs, not only in the last ones.
-    """
-    rates = recipe.learning_rate, _RATE_QUANTIZER_RATE if all_along else _QUANTIZER_RATE
-    for optimizer, rate in zip(optimizers, rates, strict=False):
-        set_learning_rate(optimizer, rate * factor)
+
+def learning_rate_factor(schedule: str, progress: float) -> float:
+    """Factor of the learning rate when the share `progress` of the training is done."""
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * progress))
+    if schedule == "multistep":
+        return 0.1 ** ((progress >= 0.5) + (progress >= 0.75))
+    return 1.0

@@ -17,9 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wavesweep.quantization.symbols import Prior
+from wavesweep.quantization.symbols import CodedTensor, Prior
 from wavesweep.quantization.trainable import StepQuantizer
+from wavesweep.settings.schema import RetrainSettings
+from wavesweep.settings.timeline import Epoch
 from wavesweep.training.domain import Coefficients
+from wavesweep.training.interface import Coder, Retrained, Start, Training
+from wavesweep.training.strategy import Retraining
 from wavesweep.transform.basis import Band
 
 # Steps of the optimizer between two counts of the symbols.
@@ -71,13 +75,13 @@ def bit_table(symbols: Tensor, bands: Sequence[Band]) -> BitTable:
     return BitTable(torch.cat(first), torch.cat(steps), total, tuple(priors))
 
 
-class RatePenalty:
+class BitsPenalty:
     """`rate_weight` times the estimated bits per weight of all coefficients, and a penalty on groups."""
 
     def __init__(self, coefficients: Coefficients, rate_weight: float, group_weight: float) -> None:
         self._coefficients, self._tables = coefficients, list[BitTable]()
         count = sum(latent.numel() for latent in coefficients.latents)
-        self._rate_scale, self._group_scale = rate_weight / count, group_weight / count
+        self._bits_scale, self._group_scale = rate_weight / count, group_weight / count
 
     def refresh(self) -> None:
         """Count the symbols again."""
@@ -110,9 +114,9 @@ class RatePenalty:
             scaled, quantizer.scaled = quantizer.scaled, None
             if scaled is None:  # a layer that took no part in the forward pass is paid for as well
                 scaled = latent * synthesis.mask / quantizer.steps()
-            if self._rate_scale:
+            if self._bits_scale:
                 bits: Tensor = _InterpolatedBits.apply(scaled, table.first, table.next)
-                total = total + self._rate_scale * bits
+                total = total + self._bits_scale * bits
             if self._group_scale:
                 total = total + self._group_scale * group_norms(scaled, synthesis.basis.bands)
         return total
@@ -145,3 +149,67 @@ class _InterpolatedBits(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         scaled, slope = ctx.saved_tensors
         return scaled.sign().mul_(slope).mul_(gradient), None, None
+
+
+class Rate(Retraining):
+    """`retrain=rate`: quantisers are trained all along, and the file's bits are in the loss.
+
+    The last epoch is kept, since every epoch has another size.
+    """
+
+    quantizer_learning_rate = 3e-3
+
+    def __init__(
+        self, start: Start, settings: RetrainSettings, training: Training, coder: Coder, timeline: Sequence[Epoch]
+    ) -> None:
+        super().__init__(start, settings, training, coder, timeline, starts_masked=True)
+        self.coefficients.quantize([coder.first_quantizer(t, settings.step) for t in self.coefficients.pruned()])
+        self._bits = BitsPenalty(self.coefficients, settings.rate_weight, settings.group_weight)
+        self._steps = 0
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Prepare an epoch: optimizers, and zeros that stay in the last epochs."""
+        entry, self._steps = self.timeline[epoch], 0
+        if entry.fresh:
+            self.make_optimizers()
+        if entry.frozen and not self.timeline[epoch - 1].frozen:
+            self.coefficients.freeze_zeros()
+            self.coefficients.forget_pruned(self.optimizers)
+
+    def penalty(self, epoch: int, share: float) -> Tensor:
+        """The bits and the groups, whose weight rises over the first `retrain.ramp` of the epochs."""
+        if self._steps % REFRESH_STEPS == 0:
+            self._bits.refresh()
+        self._steps += 1
+        done, ramp = (epoch + share) / self.epoch_count, self._settings.ramp
+        return self._bits.loss() * (min(1.0, done / ramp) if ramp else 1.0)
+
+    def load_state(self, state: dict[str, Any], epoch: int) -> None:
+        """Take over the best epoch so far, and whether zeros stay."""
+        super().load_state(state, epoch)
+        if self.timeline[epoch].frozen:  # its masks are the network's
+            self.coefficients.keep_nonzero()
+
+    def coded(self) -> tuple[CodedTensor, ...]:
+        """As the quantisers hold them, with the priors that were learned."""
+        tensors, quantizers = self.coefficients.pruned(), [s.quantizer for s in self.coefficients.syntheses]
+        coded = [q.coded(tensor) for q, tensor in zip(quantizers, tensors, strict=True) if q is not None]
+        self._bits.refresh()
+        return tuple(replace(c, priors=priors) for c, priors in zip(coded, self._bits.priors(), strict=True))
+
+    def result(self, curve: list[dict[str, Any]]) -> Retrained:
+        """The last epoch, under the masks that pruning gave."""
+        assert self._best is not None
+        self.network.load_state_dict(self._best.network)
+        # Zeros that were frozen are the rate's; what pruning kept is as before.
+        tensors = self.coefficients.pruned()[: len(self._pruned.tensors)]
+        tensors = tuple(replace(t, mask=old.mask) for t, old in zip(tensors, self._pruned.tensors, strict=True))
+        pruned = replace(self._pruned, tensors=tensors)
+        coded = self.coded() if self._best_file is None else self._best_file[0]
+        return Retrained(coded, self.plain_state(), pruned, curve, self._best.epoch + 1, None)
+
+    def _is_best(self, accuracy: float) -> bool:
+        return True
+
+    def _more_columns(self) -> dict[str, Any]:
+        return {"estimated_bytes": round(self._bits.estimated_bytes)}

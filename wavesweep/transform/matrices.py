@@ -24,7 +24,7 @@ _LEAST, _MOST = 12, 32
 
 
 def join_axis_fast(bands: Tensor, wavelet: pywt.Wavelet, mode: str, length: int) -> Tensor:
-    """As `join_axis`; but for float64 with sums in any order."""
+    """As `join_axis`, with sums in any order except in float64."""
     outer, _, before, count, after = bands.shape
     if _is_dense(bands, length):
         inner = _inner(length, after)

@@ -1,1 +1,1 @@
-"""Charts: functions from tables to matplotlib figures."""
+"""Charts as matplotlib figures, and their one style; imports `statistics` and `table`."""

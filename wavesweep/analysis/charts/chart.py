@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from wavesweep.analysis.workloads import Workload
+from wavesweep.analysis.statistics.descriptions import plural
+from wavesweep.analysis.statistics.workloads import Workload
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,8 @@ def left_out(name: str, title: str, reason: str) -> Chart:
 
 
 def caption(workload: Workload, split: str, shown: str, seeds: Iterable[int]) -> str:
-    """What data, which split, how many seeds (of each of the things shown), and what is shown."""
+    """Which data and split, how many seeds each of the things shown has, and what is shown."""
     counts = {int(count) for count in seeds}
     low, high = min(counts), max(counts)
     count = plural(high, "seed") if low == high else f"{low} to {plural(high, 'seed')}"
     return f"{workload.label} · {split} · {count} · {shown}"
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 seed`, `2 seeds`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

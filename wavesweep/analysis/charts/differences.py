@@ -7,8 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wavesweep.analysis.charts.chart import Chart, caption, left_out
-from wavesweep.analysis.evidence import Evidence
-from wavesweep.analysis.style import FAINT, INK, LOOKS, new_figure
+from wavesweep.analysis.charts.style import FAINT, INK, LOOKS, new_figure
+from wavesweep.analysis.statistics.evidence import Evidence
 
 _NAME, _TITLE = "differences", "The same network before and after, and two different ones"
 

@@ -6,12 +6,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from wavesweep.analysis.charts.chart import Chart, caption, left_out
-from wavesweep.analysis.choices import readable_bytes
-from wavesweep.analysis.equal_bytes import REFERENCE, STAGES, differences_at_sizes
-from wavesweep.analysis.evidence import Evidence
-from wavesweep.analysis.style import FAINT, in_order, log_ticks, look, new_figure
+from wavesweep.analysis.charts.style import FAINT, log_ticks, look, new_figure
+from wavesweep.analysis.statistics.descriptions import readable_bytes
+from wavesweep.analysis.statistics.equal_bytes import REFERENCE, STAGES, differences_at_sizes
+from wavesweep.analysis.statistics.evidence import Evidence
+from wavesweep.analysis.statistics.methods import in_order
 
-# Of the axis of bytes: its end in its beginning.
+# The least ratio of the ends of the axis of bytes.
 _LEAST_SPAN = 1.1
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from wavesweep.analysis.charts.chart import Chart, caption, left_out
-from wavesweep.analysis.style import SEQUENTIAL, new_figure
-from wavesweep.analysis.workloads import Workload, matters, value_text
+from wavesweep.analysis.charts.style import SEQUENTIAL, new_figure
+from wavesweep.analysis.statistics.descriptions import matters, value_text
+from wavesweep.analysis.statistics.workloads import Workload
 
 _NAME, _TITLE = "wavelet_level", "Wavelet and level"
 
@@ -19,7 +20,7 @@ class Slice:
 
     Attributes:
         accuracy: mean validation accuracy, a row per wavelet and a column per level asked for; NaN where not tried.
-        effective: the levels that were done, where they are not what was asked for.
+        effective: the levels that were done.
         fixed: the other settings, of those that vary in the workload's trials.
         example: the row of `Workload.means` of one cell.
         seeds: the lowest and the highest number of seeds of a cell.

@@ -1,4 +1,4 @@
-"""How the best result so far grew: over all trials as they were recorded, and over Optuna studies."""
+"""How the best result so far grew: over all trials in the order of their records, and over Optuna searches."""
 
 import re
 
@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from wavesweep.analysis.charts.chart import Chart, caption, left_out, plural
-from wavesweep.analysis.style import FAINT, LOOKS, new_figure
-from wavesweep.analysis.workloads import Workload
+from wavesweep.analysis.charts.chart import Chart, caption, left_out
+from wavesweep.analysis.charts.style import FAINT, LOOKS, new_figure
+from wavesweep.analysis.statistics.descriptions import plural
+from wavesweep.analysis.statistics.workloads import Workload
 from wavesweep.measure.fronts import hypervolume, non_dominated
 
 _TITLE = "Optimisation history"
@@ -67,8 +68,8 @@ def over_trials(workload: Workload) -> Chart:
     return Chart(name, _TITLE, figure, f"Best accuracy and hypervolume of {workload.label} over the trials.")
 
 
-def of_study(name: str, table: pd.DataFrame, workload: Workload | None) -> Chart:
-    """The history of an Optuna study: hypervolume of two objectives, or the best value of each."""
+def of_search(name: str, table: pd.DataFrame, workload: Workload | None) -> Chart:
+    """The history of an Optuna search: hypervolume of two objectives, or the best value of each."""
     slug = f"study_{re.sub(r'[^A-Za-z0-9.]+', '-', name)}"
     title = f"{_TITLE} of study {name}"
     objectives = [column for column in table.columns if column not in _NOT_OBJECTIVES]

@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from wavesweep.analysis import details
-from wavesweep.analysis.charts.chart import Chart, caption, left_out, plural
-from wavesweep.analysis.choices import Choice
-from wavesweep.analysis.style import SEQUENTIAL, in_order, look, new_figure
-from wavesweep.analysis.workloads import Workload, describe
+from wavesweep.analysis.charts.chart import Chart, caption, left_out
+from wavesweep.analysis.charts.style import SEQUENTIAL, look, new_figure
+from wavesweep.analysis.statistics.choices import Choice
+from wavesweep.analysis.statistics.descriptions import describe, plural
+from wavesweep.analysis.statistics.methods import in_order
+from wavesweep.analysis.statistics.workloads import Workload
+from wavesweep.analysis.table import details
 
 _NAME, _TITLE = "layers", "Layers: sparsity, energy, sensitivity"
 _SHORT = 28  # characters of a tensor's name

@@ -8,9 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from wavesweep.analysis.charts.chart import Chart, caption, left_out
-from wavesweep.analysis.evidence import MEASURES, Evidence
-from wavesweep.analysis.style import FAINT, INK, LOOKS, Look, in_order, look, new_figure
-from wavesweep.analysis.workloads import value_text
+from wavesweep.analysis.charts.style import FAINT, INK, LOOKS, Look, look, new_figure
+from wavesweep.analysis.statistics.descriptions import value_text
+from wavesweep.analysis.statistics.evidence import MEASURES, Evidence
+from wavesweep.analysis.statistics.methods import in_order
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def measure_lines(
 
 
 def looks_of(values: "pd.Series[Any]") -> dict[Any, Look]:
-    """A look for each value: a method has its own, other values have those of the others in turn."""
+    """A look for each value: a method has its own, other values take the free ones in turn."""
     distinct = list(dict.fromkeys(values))
     if all(value in LOOKS for value in distinct):
         return {name: look(name) for name in in_order(distinct)}
@@ -106,14 +107,14 @@ def _draw(
     axes: Axes,
     table: pd.DataFrame,
     x: str,
-    told_by: tuple[str, str | None, Any],
+    distinguished_by: tuple[str, str | None, Any],
     measure: str,
     looks: dict[Any, Look],
     label: Callable[["pd.Series[Any]"], str] | None,
 ) -> None:
-    series, dash, solid = told_by
+    series, dash, solid = distinguished_by
     factor = MEASURES[measure].factor
-    # Settings that differ besides, as when a sweep was run with other overrides as well, are lines of their own.
+    # Other settings that differ, as in a sweep with further overrides, make lines of their own.
     others = [name for name in table.columns if not name.endswith(("_mean", "_std")) and name not in (x, "seeds")]
     for _, line in table.groupby(others, dropna=False, sort=False):
         line = line.sort_values(x, kind="stable")

@@ -7,9 +7,9 @@ import pandas as pd
 
 from wavesweep.analysis.charts.chart import Chart, caption, left_out
 from wavesweep.analysis.charts.lines import Axis
-from wavesweep.analysis.evidence import Evidence
-from wavesweep.analysis.statistics import Paired, paired
-from wavesweep.analysis.style import INK, Look, new_figure
+from wavesweep.analysis.charts.style import INK, Look, new_figure
+from wavesweep.analysis.statistics.evidence import Evidence
+from wavesweep.analysis.statistics.pairs import Paired, paired
 
 
 def paired_in_trials(rows: pd.DataFrame, reference: pd.DataFrame, x: str) -> dict[float, Paired]:

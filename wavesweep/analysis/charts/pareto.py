@@ -8,11 +8,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from wavesweep.analysis.charts.chart import Chart, caption, plural
-from wavesweep.analysis.choices import readable_bytes
-from wavesweep.analysis.pareto import ACCURACY, SPARSITY, STORED_BYTES, Objective, front
-from wavesweep.analysis.style import FAINT, INK, in_order, log_ticks, look, new_figure
-from wavesweep.analysis.workloads import Workload
+from wavesweep.analysis.charts.chart import Chart, caption
+from wavesweep.analysis.charts.style import FAINT, INK, log_ticks, look, new_figure
+from wavesweep.analysis.statistics.descriptions import plural, readable_bytes
+from wavesweep.analysis.statistics.methods import in_order
+from wavesweep.analysis.statistics.pareto import ACCURACY, SPARSITY, STORED_BYTES, Objective, front
+from wavesweep.analysis.statistics.workloads import Workload
 
 # Beyond this many points a vector image would be slow to open, so the points (not the text) become pixels.
 _RASTER_FROM = 1500

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from wavesweep.analysis.charts.chart import Chart, caption, left_out, plural
-from wavesweep.analysis.choices import Choice, readable_bytes
-from wavesweep.analysis.style import FAINT, INK, LOOKS, look, new_figure
-from wavesweep.analysis.workloads import Workload, describe, networks_before
+from wavesweep.analysis.charts.chart import Chart, caption, left_out
+from wavesweep.analysis.charts.style import FAINT, INK, LOOKS, look, new_figure
+from wavesweep.analysis.statistics.choices import Choice
+from wavesweep.analysis.statistics.descriptions import describe, plural, readable_bytes
+from wavesweep.analysis.statistics.seeds import networks_before
+from wavesweep.analysis.statistics.workloads import Workload
 
 _BEFORE = "#9A9A9A"
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from wavesweep.analysis import details
-from wavesweep.analysis.charts.chart import Chart, caption, left_out, plural
-from wavesweep.analysis.style import FAINT, INK, in_order, look, new_figure
-from wavesweep.analysis.workloads import Workload, describe
+from wavesweep.analysis.charts.chart import Chart, caption, left_out
+from wavesweep.analysis.charts.style import FAINT, INK, look, new_figure
+from wavesweep.analysis.statistics.descriptions import describe, plural
+from wavesweep.analysis.statistics.methods import in_order
+from wavesweep.analysis.statistics.workloads import Workload
+from wavesweep.analysis.table import details
 
 _NAME, _TITLE = "learning_curves", "Learning curves of retraining"
 _SETTINGS = 3  # a panel each

@@ -6,41 +6,45 @@ processes can share a study.
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import optuna
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra.plugins.launcher import Launcher
 from optuna.trial import Trial
 
 from wavesweep.errors import SettingsError, ShortMemoryError, StoppedEarlyError, TrialError, WavesweepError
 from wavesweep.experiment.export_files import export_problems
+from wavesweep.experiment.objectives import Objective, limits_of, objectives_of, violations
 from wavesweep.runtime.records import RESULT_FILE, check_writable, read_json
 from wavesweep.runtime.signals import held_back, interrupted
+from wavesweep.runtime.study_storage import open_storage, reaching, storage_url
 from wavesweep.settings.keys import study_directory, trial_directory
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import Settings
-from wavesweep.sweep.grid import Point, check_ready, run_here, unrecorded
-from wavesweep.sweep.launch import LostError, Outcome, jobs_at_once, launch, stop_if_told
+from wavesweep.sweep.launch import Launcher, LostError, Outcome, pace, unrecorded
 from wavesweep.sweep.monitor import SweepMonitor
-from wavesweep.sweep.objectives import Objective, limits_of, objectives_of, violations
-from wavesweep.sweep.search.files import BEST_FILE, HISTORY_FILE, rerun_command, write_results, write_study_json
-from wavesweep.sweep.search.points import Points
+from wavesweep.sweep.point import Point, check_ready, run_points
 from wavesweep.sweep.search.samplers import make_sampler, points_of, unvisited, visited
-from wavesweep.sweep.search.space import text_of
-from wavesweep.sweep.search.storage import open_storage, reaching, storage_url
+from wavesweep.sweep.search.space import Points, text_of
 from wavesweep.sweep.search.study import Counts, Description, SharedStudy, joined
-from wavesweep.sweep.search.summary import Summary, best_trials, measures_of, print_summary
+from wavesweep.sweep.search.summary import (
+    HISTORY_FILE,
+    Best,
+    Summary,
+    best_trials,
+    measures_of,
+    write_results,
+    write_study_json,
+)
 from wavesweep.sweep.search.warm_start import add_earlier_trials
 
 # Points that the study has are asked anew; after so many in a row the next is one that it has not, in a finite space,
 # and is taken as it is in others.
 _DUPLICATES = 50
-# After so many batches in a row whose workers died the search ends: it would go on for ever.
+# After so many batches in a row whose workers died the search ends, as it would never end otherwise.
 _DEATHS = 5
 _POLL_SECONDS = 1.0
 
@@ -54,8 +58,25 @@ class Job:
     was_there: bool
 
 
-def search(points: Points, launcher: Launcher) -> None:
+@dataclass(frozen=True)
+class SearchResult:
+    """A search at one moment: its front, its best trials, and what became of the `wanted` ones; `keys` vary."""
+
+    summary: Summary
+    best: tuple[Best, ...]
+    keys: tuple[str, ...]
+    counts: Counts
+    wanted: int
+    directory: Path
+
+
+def search(points: Points, launcher: Launcher | None, show: Callable[[SearchResult], None]) -> None:
     """Run the study that the settings of the points describe up to its number of trials, and show it.
+
+    Args:
+        points: of the space.
+        launcher: of the trials; None for this process.
+        show: shows the result, at the end and when the search is interrupted.
 
     Raises:
         SettingsError: a setting is wrong, or the study exists with others; nothing was trained.
@@ -98,12 +119,12 @@ def search(points: Points, launcher: Launcher) -> None:
         except BaseException:
             with suppress(Exception), held_back():  # a full disk, say: what is reported is the first error
                 # A second Ctrl-C may have fallen into an update of Optuna's cache of trials, so they are read anew.
-                study.study = optuna.load_study(study_name=directory.name, storage=open_storage(url))
+                study.reopen(open_storage(url))
                 study.leave()
             if interrupted():
-                process.show()
+                show(process.result())
             raise
-        process.show()
+        show(process.result())
         problems = process.export_front()
         if failed := study.counts().failed:
             problems.append(f"{failed} of {wanted} trials failed, see {directory / HISTORY_FILE}; the others are kept")
@@ -114,7 +135,7 @@ def search(points: Points, launcher: Launcher) -> None:
 @dataclass(frozen=True)
 class _Process:
     points: Points
-    launcher: Launcher
+    launcher: Launcher | None
     study: SharedStudy
     objectives: tuple[Objective, ...]
     wanted: int
@@ -125,7 +146,7 @@ class _Process:
 
     def run(self) -> None:
         """Run batches until the study has as many trials as are wanted."""
-        here = isinstance(self.launcher, BasicLauncher)
+        here = self.launcher is None
         # A log gets a line per trial of this process anyway.
         with SweepMonitor(
             self.wanted, self.base.progress, "search", lines=not here, limits=limits_of(self.base.search.constraints)
@@ -141,7 +162,8 @@ class _Process:
             monitor.cached(record, f"trial {trial.number}")
 
     def _run_batches(self, monitor: SweepMonitor, with_lines: bool) -> None:
-        study, together = self.study, self.base.search.n_jobs or jobs_at_once(self.launcher)
+        study = self.study
+        together = self.base.search.n_jobs or (self.launcher.jobs_at_once if self.launcher else 1)
         started, first = time.perf_counter(), study.counts().ended
         waited, deaths = False, 0
         while True:
@@ -162,7 +184,8 @@ class _Process:
                     monitor.watch(job.point.directory, name)
             missing = [job.point for job in jobs if not job.was_there]
             try:
-                outcomes = dict(zip((point.key for point in missing), self._outcomes(missing), strict=True))
+                ended = run_points(missing, self.launcher, "wait", ["export=none"])
+                outcomes = dict(zip((point.key for point in missing), ended, strict=True))
             except KeyboardInterrupt:
                 with held_back(), study.locked():  # the finished ones need not wait for the next run
                     for job in (job for job in jobs if "arms" in (job.point.record() or {})):
@@ -179,8 +202,8 @@ class _Process:
             deaths = deaths + 1 if died and not any(point.record() for point in missing) else 0
             if deaths == _DEATHS:
                 raise TrialError(
-                    f"the workers of {deaths} batches of trials in a row died (out of memory?); the same command goes "
-                    "on from here, with fewer trials at once by hydra.launcher.n_jobs or search.n_jobs"
+                    f"the workers of {deaths} batches of trials in a row died (out of memory?); the same command "
+                    "continues from here, with fewer trials at once if hydra.launcher.n_jobs or search.n_jobs says so"
                 )
             if with_lines:
                 done, seconds = counts.ended - first, time.perf_counter() - started
@@ -203,7 +226,7 @@ class _Process:
                     if len(visited(space, trials)) >= size:
                         break
                     if duplicates >= _DUPLICATES and (params := unvisited(space, trials, self.base.search.seed)):
-                        study.study.enqueue_trial(params)
+                        study.enqueue(params)
                 trial = study.ask(space)
                 try:
                     settings = replace(self.points.settings(trial.params), export="none")  # the front is, at the end
@@ -220,23 +243,11 @@ class _Process:
                 duplicates = 0
                 taken.setdefault(key, trial.number)
                 trial.set_user_attr("key", key)
-                point = Point(self.points.overrides(trial.params), settings, key)
+                point = Point(self.points.space.lines(trial.params), settings, key)
                 record = point.record()
                 is_there = record is not None and not ("failed" in record and settings.retry_failed)
                 jobs.append(Job(trial, point, is_there))
         return jobs, counts.running
-
-    def _outcomes(self, points: list[Point]) -> list[Outcome]:
-        if not points:
-            return []
-        if not isinstance(self.launcher, BasicLauncher):
-            lines = ["on_busy=wait", "progress=false", "export=none"]  # one bar, that of the search
-            return launch(self.launcher, [[*point.overrides, *lines] for point in points])
-        outcomes: list[Outcome] = []
-        for point in points:
-            outcomes.append(run_here(point, "wait"))
-            stop_if_told(outcomes[-1:])
-        return outcomes
 
     def _tell(self, job: Job, outcome: Outcome | None, monitor: SweepMonitor) -> None:
         """Tell Optuna what became of a trial."""
@@ -272,40 +283,21 @@ class _Process:
         points = [
             Point((), self.points.settings(trial.params), trial.user_attrs["key"]) for trial in self._write().front
         ]
-        outcomes: dict[str, Outcome] = {}
-        for point in points:
-            outcomes[point.key] = run_here(point, "wait")
-            stop_if_told([outcomes[point.key]])
+        outcomes = dict(zip((point.key for point in points), run_points(points, None, "wait"), strict=True))
         return export_problems(self.base, list(outcomes), unrecorded(outcomes))
 
-    def show(self) -> None:
-        """Print the front and what became of the trials."""
-        study, base, wanted = self.study, self.base, self.wanted
+    def result(self) -> SearchResult:
+        """The search as it is now; its files are written."""
         summary = self._write()
-        counts = study.counts()
-        print_summary(
-            summary, best_trials(summary.trials, base.search.constraints), list(self.points.space.distributions)
-        )
-        parts = [f"{counts.complete} complete"]
-        cached = sum(bool(trial.user_attrs.get("cached")) for trial in summary.trials)
-        parts += [f"{cached} of them from records"] if cached else []
-        for number, text in (
-            (counts.pruned, "stopped early"),
-            (counts.failed, "failed"),
-            (counts.warm, "from earlier sweeps besides"),
-        ):
-            parts += [f"{number} {text}"] if number else []
-        print(f"{counts.ended} of {wanted} trials: {', '.join(parts)}")
-        has_best = (study.directory / BEST_FILE).exists()  # not before the first trial has ended
-        rerun = f"   rerun the best: {rerun_command(study.directory)}" if has_best else ""
-        print(f"study: {study.directory}{rerun}")
+        best = best_trials(summary.trials, self.base.search.constraints)
+        keys = tuple(self.points.space.distributions)
+        return SearchResult(summary, tuple(best), keys, self.study.counts(), self.wanted, self.study.directory)
 
 
 def _print_progress(counts: Counts, wanted: int, done: int, seconds: float, summary: Summary) -> None:
-    each = seconds / max(done, 1)
     print(
         f"[{counts.ended}/{wanted}] {counts.failed} failed, front of {len(summary.front)}, hypervolume "
-        f"{summary.hypervolume:.4f} ({each:.2f} s per trial, {each * (wanted - counts.ended):.0f} s left)",
+        f"{summary.hypervolume:.4f} ({pace(done, wanted - counts.ended, seconds)})",
         file=sys.stderr,
         flush=True,
     )

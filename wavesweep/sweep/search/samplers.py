@@ -23,6 +23,7 @@ from optuna.samplers import (
 from optuna.trial import FrozenTrial
 
 from wavesweep.errors import SettingsError
+from wavesweep.settings import registry
 
 Distributions = Mapping[str, BaseDistribution]
 
@@ -53,7 +54,7 @@ def make_sampler(name: str, seed: int, begun: Sequence[int], space: Distribution
     """The sampler `name`; parallel trials count for it as bad ones until they are finished (constant liar).
 
     Args:
-        name: one of SAMPLERS.
+        name: of a `registry.Sampler`.
         seed: of the search.
         begun: what tells this process's part in the search from others: a sampler that begins again with a seed
             repeats its points.
@@ -62,32 +63,58 @@ def make_sampler(name: str, seed: int, begun: Sequence[int], space: Distribution
     Raises:
         SettingsError: it needs a finite space, and a key has an interval.
     """
+    row = registry.row(registry.Sampler, name)
+    for key, one in space.items() if row.is_exhaustive else ():
+        if _count(one) is None:
+            form = f"{key}=range(START,STOP,STEP)"
+            raise SettingsError("search.sampler", name, f"needs a finite space, {key} is an interval", form)
     own = int(np.random.SeedSequence([seed, *begun]).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        match name:
-            case "tpe":
-                return TPESampler(multivariate=True, constant_liar=True, seed=own)
-            case "gp":
-                return GPSampler(seed=own)
-            case "nsga2":
-                return NSGAIISampler(seed=own)
-            case "nsga3":
-                return NSGAIIISampler(seed=own)
-            case "qmc":
-                # The study counts the points of one sequence, which the seed makes.
-                others = RandomSampler(seed=own)
-                return QMCSampler(scramble=True, seed=seed, independent_sampler=others, warn_independent_sampling=False)
-            case "random":
-                return RandomSampler(seed=own)
-            case "grid" | "brute_force":
-                for key, one in space.items():
-                    if _count(one) is None:
-                        form = f"{key}=range(START,STOP,STEP)"
-                        text = f"needs a finite space, {key} is an interval"
-                        raise SettingsError("search.sampler", name, text, form)
-                return EachPointOnce(space, seed, shuffled=name == "brute_force")
-    raise AssertionError(name)
+        sampler: BaseSampler = row.load()(seed, own, space)
+    return sampler
+
+
+# Each takes the seed of the search, that of this process's part in it, and the space.
+def tpe(_seed: int, own_seed: int, _space: Distributions) -> BaseSampler:
+    """Multivariate tree-structured Parzen estimator (Bergstra et al. 2011)."""
+    return TPESampler(multivariate=True, constant_liar=True, seed=own_seed)
+
+
+def gp(_seed: int, own_seed: int, _space: Distributions) -> BaseSampler:
+    """Gaussian process."""
+    return GPSampler(seed=own_seed)
+
+
+def nsga2(_seed: int, own_seed: int, _space: Distributions) -> BaseSampler:
+    """NSGA-II (Deb et al. 2002)."""
+    return NSGAIISampler(seed=own_seed)
+
+
+def nsga3(_seed: int, own_seed: int, _space: Distributions) -> BaseSampler:
+    """NSGA-III (Deb and Jain 2014)."""
+    return NSGAIIISampler(seed=own_seed)
+
+
+def qmc(seed: int, own_seed: int, _space: Distributions) -> BaseSampler:
+    """A scrambled Sobol sequence: the study counts the points of one sequence, which the search's seed makes."""
+    others = RandomSampler(seed=own_seed)
+    return QMCSampler(scramble=True, seed=seed, independent_sampler=others, warn_independent_sampling=False)
+
+
+def random(_seed: int, own_seed: int, _space: Distributions) -> BaseSampler:
+    """Independent random points."""
+    return RandomSampler(seed=own_seed)
+
+
+def grid(seed: int, _own_seed: int, space: Distributions) -> BaseSampler:
+    """Each point once, in order."""
+    return EachPointOnce(space, seed, shuffled=False)
+
+
+def brute_force(seed: int, _own_seed: int, space: Distributions) -> BaseSampler:
+    """Each point once, in random order."""
+    return EachPointOnce(space, seed, shuffled=True)
 
 
 def points_of(space: Distributions) -> int | None:

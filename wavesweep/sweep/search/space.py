@@ -1,22 +1,29 @@
-"""The space of a search: from overrides such as `level=range(1,5)` to Optuna's distributions and back."""
+"""The space of a search: from the points that Optuna suggests to overrides, and from values back to points."""
 
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from wavesweep.errors import SettingsError
+from wavesweep.experiment.inputs import input_digests
+from wavesweep.settings.keys import differences, trial_key, without_paths
 from wavesweep.settings.quoting import quoted
-from wavesweep.settings.schema import VOLATILE, allowed_text
+from wavesweep.settings.rules import check
+from wavesweep.settings.schema import VOLATILE, Settings
 
-_FORMS = "must be choice(A,B,...), interval(LOW,HIGH) or range(START,STOP,STEP)"
+# Texts that Hydra's grammar of overrides reads as just that without quotes.
+_PLAIN = re.compile(r"(?!(?:null|true|false|inf|nan)$)[a-z][a-z0-9_.-]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class FixedValue:
+    """A key that does not vary: with its plus signs if it has any, its value as text, and the override as given."""
+
+    key: str
+    value: str
+    line: str
 
 
 @dataclass(frozen=True)
@@ -24,11 +31,12 @@ class Space:
     """What varies, and the overrides that stay the same."""
 
     distributions: dict[str, BaseDistribution]
-    fixed: tuple[Override, ...]
+    fixed: tuple[FixedValue, ...]
 
-    def overrides(self, params: Mapping[str, Any]) -> tuple[str, ...]:
-        """The lines that set a point of the space."""
-        return tuple(f"{key}={_written(one, params[key])}" for key, one in self.distributions.items())
+    def lines(self, params: Mapping[str, Any]) -> tuple[str, ...]:
+        """All overrides of the point with these parameters: those that stay the same, then those that vary."""
+        varying = (f"{key}={_written(one, params[key])}" for key, one in self.distributions.items())
+        return (*(one.line for one in self.fixed), *varying)
 
     def probes(self) -> list[dict[str, Any]]:
         """Points that between them have every choice and both ends of every range."""
@@ -36,25 +44,55 @@ class Space:
         return [first, *({**first, key: end} for key, one in self.distributions.items() for end in _ends(one)[1:])]
 
 
-def parse_space(overrides: Sequence[Override]) -> Space:
-    """Split overrides into what varies and what is fixed; of several for one key the last one counts.
+@dataclass(frozen=True)
+class Points:
+    """The points of a space, each the settings that its parameters make; `base` is the first of them."""
 
-    Raises:
-        SettingsError: nothing varies, or a list, interval or range cannot be searched.
-    """
-    distributions: dict[str, BaseDistribution] = {}
-    fixed: dict[str, Override] = {}
-    for override in overrides:
-        key = override.get_key_element().lstrip("+")
-        distributions.pop(key, None)
-        fixed.pop(key, None)
-        if override.is_delete() or not override.is_sweep_override():
-            fixed[key] = override
-        else:
-            distributions[key] = _distribution(key, override)
-    if not distributions:
-        raise SettingsError("search", "pareto", "has nothing to vary", "give a key such as level=choice(1,2,3)")
-    return Space(distributions, tuple(fixed.values()))
+    space: Space
+    base: Settings = field(repr=False)
+    _compose: Callable[[Sequence[str]], Settings] = field(repr=False)
+
+    @classmethod
+    def checked(cls, space: Space, compose: Callable[[Sequence[str]], Settings]) -> "Points":
+        """The points of a space, where `compose` makes settings of overrides.
+
+        Raises:
+            SettingsError: a value, or an end of a range, makes no sense.
+        """
+        probes = [compose(space.lines(params)) for params in space.probes()]
+        for settings in probes:
+            check(settings)
+        return cls(space, probes[0], compose)
+
+    def settings(self, params: dict[str, Any]) -> Settings:
+        """The settings of the point with these parameters, not checked."""
+        return self._compose(self.space.lines(params))
+
+    def key(self, settings: Settings) -> str:
+        """The key of a point's record; the files that it names may differ from those of another point.
+
+        Raises:
+            SettingsError: one of them cannot be had.
+        """
+        return trial_key(settings, input_digests(settings))
+
+    def fixed_settings(self) -> dict[str, str]:
+        """All settings that the space leaves alone and that are not the defaults, by key; files by their content."""
+        content = without_paths({key: one for key, one in differences(self.base).items() if key not in VOLATILE})
+        flat = {f"digest of {name}": digest for name, digest in input_digests(self.base).items()}
+        for key, value in content.items():
+            nested = value if isinstance(value, dict) else {}
+            flat |= {f"{key}.{name}": str(each) for name, each in nested.items()} or {key: str(value)}
+        for name, limit in asdict(self.base.search.constraints).items():
+            if limit is not None:
+                flat[f"search.constraints.{name}"] = str(limit)
+        flat = {key: text for key, text in flat.items() if not self._varies(key)}
+        # Of a group that varies no setting is the same in all points, but for those that are given.
+        given = {one.key: one.value for one in self.space.fixed}
+        return flat | {key: text for key, text in given.items() if self._varies(key)}
+
+    def _varies(self, key: str) -> bool:
+        return any(f"{key}.".startswith(f"{one}.") for one in self.space.distributions)
 
 
 def text_of(one: BaseDistribution) -> str:
@@ -73,10 +111,11 @@ def contains(one: BaseDistribution, value: object) -> bool:
     """Whether a setting's value is one that the distribution can give."""
     if isinstance(one, CategoricalDistribution):
         return any(is_choice(each, value) for each in one.choices)
-    try:
-        return one._contains(one.to_internal_repr(value))
-    except (TypeError, ValueError):
+    assert isinstance(one, FloatDistribution | IntDistribution)
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return False
+    steps = (value - one.low) / one.step if one.step else 0.0
+    return one.low <= value <= one.high and abs(steps - round(steps)) < 1e-8
 
 
 def is_choice(choice: object, value: object) -> bool:
@@ -86,41 +125,14 @@ def is_choice(choice: object, value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and choice == value
 
 
-def _distribution(key: str, override: Override) -> BaseDistribution:
-    text = str(override.input_line).partition("=")[2]
-    if key.partition(".")[0].partition("/")[0] in (*VOLATILE, "hydra"):
-        raise SettingsError(key, text, "cannot be searched", "give it one value")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # e.g. a step that does not divide the range
-            found = create_optuna_distribution_from_override(override)
-    except (ValueError, NotImplementedError, AssertionError, UserWarning) as error:
-        raise SettingsError(key, text, _FORMS, " ".join(str(error).split())) from None
-    if not isinstance(found, BaseDistribution):
-        raise SettingsError(key, text, _FORMS, allowed_text(key) or "")
-    if isinstance(found, CategoricalDistribution) and len(set(found.choices)) < len(found.choices):
-        raise SettingsError(key, text, "has a value twice", "give each once")
-    return found
-
-
 def _written(one: BaseDistribution, value: Any) -> str:
     """A value as the command line takes it; 40.3, and not 40.300000000000004, is a step of 0.1 above 40.2."""
     if isinstance(one, FloatDistribution) and one.step is not None:
         value = round(value, 10)
     text = "null" if value is None else str(value)
     # A list comes as text too.
-    return _as_text(text) if isinstance(value, str) and not text.startswith(("[", "{")) else text
-
-
-@lru_cache
-def _as_text(text: str) -> str:
-    """A string so that Hydra reads just that: in quotes where it would be a number, a sweep or an error without."""
-    try:
-        if OverridesParser.create().parse_override(f"key={text}").value() == text:
-            return text
-    except HydraException:
-        pass
-    return quoted(text)
+    is_plain = not isinstance(value, str) or text.startswith(("[", "{")) or _PLAIN.fullmatch(text)
+    return text if is_plain else quoted(text)
 
 
 def _ends(one: BaseDistribution) -> list[Any]:

@@ -78,9 +78,10 @@ class Counts:
 
 @dataclass
 class SharedStudy:
-    """An Optuna study in `directory`, and this process's part in it."""
+    """An Optuna study in `directory`, the storage that keeps it, and this process's part in it."""
 
     study: optuna.Study
+    storage: BaseStorage
     directory: Path
     owner: str
 
@@ -89,6 +90,10 @@ class SharedStudy:
         """Keep the other processes of this study from asking, and from counting, meanwhile."""
         with locked(self.directory):
             yield
+
+    def reopen(self, storage: BaseStorage) -> None:
+        """Read the study anew from a storage that was just opened."""
+        self.study, self.storage = optuna.load_study(study_name=self.study.study_name, storage=storage), storage
 
     def counts(self) -> Counts:
         """How many trials of the study are in which state."""
@@ -133,7 +138,7 @@ class SharedStudy:
 
         `error`: with which it then counts as failed. Where a process died it is none: the machine may be the reason.
         """
-        trial = self.study._storage.get_trial(self._id(number))
+        trial = self.storage.get_trial(self._id(number))
         attempt = int(trial.user_attrs.get("attempt", 1))
         is_last = crashed and attempt >= _ATTEMPTS
         if is_last and error is not None:
@@ -141,16 +146,19 @@ class SharedStudy:
             return
         self.tell_failed(trial.number, crash=error or ("its process ended" if crashed else "interrupted"))
         # One from the queue may not have taken its parameters yet.
-        point = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+        point = {**trial.user_attrs.get("point", {}), **trial.params}
         if point and not is_last:
-            again = {"attempt": attempt + crashed, "again": trial.number}
-            self.study.enqueue_trial(point, user_attrs=again)
+            self.enqueue(point, attempt=attempt + crashed, again=trial.number)
+
+    def enqueue(self, point: dict[str, Any], **attributes: int) -> None:
+        """Put a point into the queue, from which `ask` takes it."""
+        self.study.enqueue_trial(point, user_attrs={**attributes, "point": point})
 
     def put_back_failed(self) -> int:
         """Put the points of failed trials back into the queue; returns how many. Only under `locked`."""
         failed = [trial for trial, kind in self._kinds() if kind == "failed" and "key" in trial.user_attrs]
         for trial in failed:
-            self.study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
+            self.enqueue(trial.params, again=trial.number)
         return len(failed)
 
     def _kinds(self) -> list[tuple[FrozenTrial, str | None]]:
@@ -203,10 +211,12 @@ class SharedStudy:
     def attribute(self, number: int, name: str, value: Any) -> None:
         """Note something about a trial, unless it is finished."""
         with suppress(optuna.exceptions.UpdateFinishedTrialError):  # told by another process meanwhile
-            self.study._storage.set_trial_user_attr(self._id(number), name, value)
+            self.storage.set_trial_user_attr(self._id(number), name, value)
 
     def _id(self, number: int) -> int:
-        return self.study._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
+        """By which the storage knows a trial."""
+        study_id = self.storage.get_study_id_from_name(self.study.study_name)
+        return self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
 
 
 @contextmanager
@@ -217,7 +227,7 @@ def joined(
     sampler_of: Callable[[Sequence[int]], BaseSampler],
     description: Description,
 ) -> Iterator[SharedStudy]:
-    """Create the study, or go on with it, and be one of its processes meanwhile.
+    """Create the study, or continue it, and be one of its processes meanwhile.
 
     Args:
         name: of the study.
@@ -237,8 +247,9 @@ def joined(
             with storing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 lock.acquire()
-            study = _create_or_load(name, open_storage(), description)
-            shared = SharedStudy(study, directory, owner)
+            storage = open_storage()
+            study = _create_or_load(name, storage, description)
+            shared = SharedStudy(study, storage, directory, owner)
             shared.settle_lost_trials()
             begun = len(study.get_trials(deepcopy=False))
             alone = shared.is_alone()

@@ -1,20 +1,28 @@
-"""What a search shows and leaves behind: its front, hypervolume and best trials; files beside the study."""
+"""What a search finds: its front, hypervolume and best trials; and the files that it leaves beside its study."""
 
 import csv
 import io
 import json
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console
-from rich.table import Table
 
+from wavesweep.experiment.early import FRONT_FILE
+from wavesweep.experiment.objectives import Objective, Record, accuracy_drop, excesses, limits_of, prefers_small
 from wavesweep.measure.fronts import hypervolume, non_dominated
-from wavesweep.settings.schema import ConstraintSettings
-from wavesweep.sweep.objectives import Objective, Record, accuracy_drop, excesses, limits_of, prefers_small
+from wavesweep.runtime.records import write_atomically, write_json
+from wavesweep.runtime.study_storage import shown
+from wavesweep.settings.schema import VOLATILE, ConstraintSettings, PathsSettings, SearchSettings, Settings
+from wavesweep.sweep.search.space import Points
+from wavesweep.sweep.search.study import SharedStudy
+
+HISTORY_FILE, BEST_FILE = "history.csv", "best.yaml"
 
 
 @dataclass(frozen=True)
@@ -92,35 +100,6 @@ def best_trials(trials: Sequence[FrozenTrial], limits: ConstraintSettings) -> li
     ]
     found = [_best(trials, limit) for limit in each]
     return found if len(found) == 1 else [*found, _best(trials, limits)]
-
-
-def print_summary(summary: Summary, best: Sequence[Best], space: Sequence[str]) -> None:
-    """The front as a table, its hypervolume, and the best trials."""
-    console = Console(markup=False, emoji=False, width=10_000, no_color=True, highlight=False)
-    front = summary.front
-    if not front:
-        console.print("no trial is complete yet")
-        return
-    table = Table(box=None, pad_edge=False)
-    titles = [one.title for one in summary.objectives]
-    extra = [title for title in ("bytes",) if title not in titles]
-    for number, column in enumerate(("trial", *space, *titles, "test %", *extra)):
-        table.add_column(column, justify="left" if 0 < number <= len(space) else "right")
-    for trial in front:
-        measures = trial.user_attrs["measures"]
-        shown = [one.shown(value) for one, value in zip(summary.objectives, trial.values, strict=True)]
-        values = [_short(trial.params[key]) for key in space]
-        sizes = [f"{measures['stored_bytes']:,}" for _ in extra]
-        table.add_row(str(trial.number), *values, *shown, f"{100 * measures['test_accuracy']:.2f}", *sizes)
-    console.print(f"Pareto front of {summary.study}: {len(front)} of {len(summary.trials)} complete trials")
-    console.print(table)
-    corner = ", ".join(
-        f"{name} {one.shown(worst)}"
-        for name, one, worst in zip(summary.names, summary.objectives, summary.reference, strict=True)
-    )
-    console.print(f"hypervolume {summary.hypervolume:.4f} (reference point: {corner})")
-    for one in best:
-        console.print(_in_words(one))
 
 
 def front_json(summary: Summary, best: Sequence[Best]) -> dict[str, Any]:
@@ -202,15 +181,52 @@ def _constraint_text(limits: ConstraintSettings) -> str:
     return ", ".join(parts)
 
 
-def _in_words(best: Best) -> str:
-    if best.trial is None:
-        return f"{best.constraint}: no trial satisfies it"
-    found = best.trial.user_attrs["measures"]
-    return (
-        f"{best.constraint}: {best.wanted} is trial {best.trial.number}, {found['stored_bytes']:,} bytes, validation "
-        f"{100 * found['accuracy']:.2f} % ({found['drop']:.2f} points lost), test {100 * found['test_accuracy']:.2f} %"
+def write_study_json(directory: Path, url: str, base: Settings) -> None:
+    """What other programs need to find the study and to name it."""
+    search = base.search
+    content = {
+        "name": directory.name,
+        "storage": shown(url),
+        "objectives": list(search.objectives),
+        "sampler": search.sampler,
+        "n_trials": search.n_trials,
+        "model": base.model.name,
+        "dataset": base.dataset.name,
+    }
+    write_json(directory / "study.json", content)
+
+
+def write_results(study: SharedStudy, points: Points, objectives: Sequence[Objective]) -> Summary:
+    """Write the front, the trials and the best one as they are now; returns what the front is made of."""
+    directory, options = study.directory, points.base.search
+    trials = study.study.get_trials(deepcopy=False)
+    complete = tuple(trial for trial in trials if trial.state == TrialState.COMPLETE)
+    summary = Summary(directory.name, tuple(options.objectives), tuple(objectives), complete)
+    best = best_trials(complete, options.constraints)
+    write_json(directory / FRONT_FILE, front_json(summary, best))
+    write_atomically(directory / HISTORY_FILE, history_csv(trials, options.objectives))
+    chosen = best[-1].trial or (summary.front[0] if summary.front else None)
+    if chosen is not None:
+        write_atomically(directory / BEST_FILE, best_yaml(points.settings(chosen.params), chosen, directory))
+    return summary
+
+
+def best_yaml(settings: Settings, trial: FrozenTrial, directory: Path) -> bytes:
+    """All settings of the trial, on top of the usual configuration; the head says how to run it."""
+    plain = asdict(replace(settings, search=SearchSettings(), paths=PathsSettings()))
+    # Where things are, and how they are shown, is the business of whoever runs it.
+    content = {key: value for key, value in plain.items() if key not in VOLATILE}
+    measures = trial.user_attrs["measures"]
+    head = (
+        f"# Trial {trial.number} of the study {directory.name}: {measures['stored_bytes']:,} bytes, "
+        f"validation {100 * measures['accuracy']:.2f} %\n"
+        f"# ({measures['drop']:.2f} points below the baseline). Run it with\n"
+        f"#   {rerun_command(directory)}\n"
     )
+    text: str = head + yaml.safe_dump({"defaults": ["config", "_self_"], **content}, sort_keys=False)
+    return text.encode()
 
 
-def _short(value: object) -> str:
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+def rerun_command(directory: Path) -> str:
+    """The command that runs `best.yaml` of a study."""
+    return f"python -m wavesweep --config-dir {shlex.quote(str(directory))} --config-name best"

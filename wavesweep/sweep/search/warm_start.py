@@ -11,11 +11,10 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 
 from wavesweep.errors import WavesweepError
+from wavesweep.experiment.objectives import Objective, violations
 from wavesweep.runtime.records import RESULT_FILE, read_json
 from wavesweep.settings.schema import allowed_text
-from wavesweep.sweep.objectives import Objective, violations
-from wavesweep.sweep.search.points import Points
-from wavesweep.sweep.search.space import Space, contains, is_choice
+from wavesweep.sweep.search.space import Points, Space, contains, is_choice
 from wavesweep.sweep.search.study import SharedStudy
 from wavesweep.sweep.search.summary import measures_of
 
@@ -26,7 +25,9 @@ def add_earlier_trials(study: SharedStudy, points: Points, objectives: Sequence[
     They are complete trials of it with the attribute `warm_start`.
     """
     base, space = points.base, points.space
-    groups = {key: _option_key(key) for key in space.distributions if _is_group(key)}
+    of_groups = [key for key in space.distributions if allowed_text(key) == allowed_text("threshold")]
+    # The setting that names the option of each group.
+    groups = {key: "threshold.rule" if key == "threshold" else f"{key}.name" for key in of_groups}
 
     def key_of(params: dict[str, Any], compared: list[str]) -> str:
         return points.key(replace(points.settings(params), compare=compared))
@@ -100,12 +101,3 @@ def _candidates(settings: Mapping[str, Any], space: Space, groups: Mapping[str, 
 def _choice(one: Any, value: Any) -> Any:
     """Of a list of choices the one that is written like the value."""
     return next((each for each in getattr(one, "choices", ()) if is_choice(each, value)), value)
-
-
-def _is_group(key: str) -> bool:
-    return allowed_text(key) == allowed_text("threshold")
-
-
-def _option_key(group: str) -> str:
-    """The setting that names the option of a group."""
-    return "threshold.rule" if group == "threshold" else f"{group}.name"

@@ -1,1 +1,0 @@
-"""The studies with published figures: a module each, with what belongs to it as data."""

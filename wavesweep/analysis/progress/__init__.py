@@ -1,0 +1,1 @@
+"""How far sweeps, searches and trials are, from files and locks; imports `table`, `runtime` and `errors`."""

@@ -1,0 +1,1 @@
+"""Means over seeds, fronts, paired comparisons, importance, choices; imports `table` and `measure.fronts`."""

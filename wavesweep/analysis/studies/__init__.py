@@ -1,0 +1,1 @@
+"""Studies with published figures: their records, tables and pages; imports `charts`, `statistics` and `table`."""

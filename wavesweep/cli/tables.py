@@ -1,0 +1,199 @@
+"""What sweeps and single runs print at their end: tables on standard output.
+
+Nothing of Optuna is imported, as every command loads this module.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from wavesweep.settings.effective import MATCHES_NO_TENSOR, NO_EFFECT
+from wavesweep.settings.keys import differences
+from wavesweep.settings.schema import Settings
+from wavesweep.sweep.grid import GridResult
+from wavesweep.sweep.table import Entry, percent, table_rows, varying
+
+if TYPE_CHECKING:
+    from wavesweep.sweep.scan import ScanResult
+    from wavesweep.sweep.search.run import SearchResult
+    from wavesweep.sweep.search.summary import Best, Summary
+
+
+def show_counts(result: GridResult) -> None:
+    """Print how many trials of a grid became what, and where their records and their table are."""
+    print(
+        f"{result.trials} trials: {result.trials - result.failed} done ({result.done_before} of them before this run), "
+        f"{result.failed} failed" + (f"; {result.equal} equal to another, not computed again" if result.equal else "")
+    )
+    print(f"records: {Path(result.settings.paths.outputs) / 'runs'}   table: {result.table}")
+
+
+def show_trials(entries: Sequence[Entry], settings: Settings) -> None:
+    """Print the table of trials, their baselines, and where the records are, to standard output."""
+    # Values and reasons may hold brackets, which are no markup. No column is cut: a narrow terminal wraps lines.
+    console = Console(markup=False, emoji=False, width=10_000, no_color=None if sys.stdout.isatty() else True)
+    for line in _baseline_lines(entries):
+        console.print(line, highlight=False)
+    rows = table_rows(entries)
+    columns = list(dict.fromkeys(name for row in rows for name in row if name != "note"))
+    if any("note" in row for row in rows):
+        columns.append("note")
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("wavelet", "method", "note") else "right")
+    for row in rows:
+        table.add_row(*(row.get(name, "") for name in columns))
+    console.print(table)
+    for line in seed_means(entries):
+        console.print(line, highlight=False, soft_wrap=True)
+    for note in [*_notes(entries), *_search_notes(settings)]:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
+    if len(entries) == 1 and "arms" in entries[0][1]:
+        record = entries[0][1]
+        console.print(f"record: {settings.paths.outputs}/runs/{record['key']}/result.json", soft_wrap=True)
+
+
+def _notes(entries: Sequence[Entry]) -> list[str]:
+    """Those of a single trial; of several only settings without effect in all of them, such as misspelt patterns."""
+    found: list[list[str]] = [record["notes"] for _, record in entries if "arms" in record]
+    if len(entries) == 1 or not found:
+        return [note for notes in found for note in notes]
+    unused = (NO_EFFECT, MATCHES_NO_TENSOR)
+    return [note for note in found[0] if any(text in note for text in unused) and all(note in notes for notes in found)]
+
+
+def _search_notes(settings: Settings) -> list[str]:
+    """Settings of a search where there is none; in no record, since a search is not what a trial is."""
+    given = {} if settings.search.name != "none" else differences(settings.search)
+    return [f"search.{key}: {value!r} {NO_EFFECT}; it needs search=pareto" for key, value in given.items()]
+
+
+def seed_means(entries: Sequence[Entry]) -> list[str]:
+    """A line per group of trials that differ in nothing but the seed: means and sample standard deviations.
+
+    Args:
+        entries: as for `table_rows`.
+    """
+    groups: dict[tuple[tuple[str, str], ...], list[Mapping[str, Any]]] = {}
+    keys = varying(entries)
+    for swept, record in entries:
+        if "arms" in record:
+            rest = tuple((key, swept[key]) for key in keys if key != "seed" and key in swept)
+            groups.setdefault(rest, []).append(record)
+    lines = []
+    for rest, records in groups.items():
+        # A seed that was given twice counts once.
+        records = list({record["settings"]["seed"]: record for record in records}.values())
+        if len(records) < 2:
+            continue
+        arms = [record["arms"][0] for record in records]
+        before = [100 * record["baseline"]["test"]["accuracy"] for record in records]
+        after = [100 * arm["test"]["accuracy"] for arm in arms]
+        what = " ".join(f"{key}={value}" for key, value in rest)
+        lines.append(
+            f"mean of {len(arms)} seeds{f' ({what})' if what else ''}: test {mean(after):.2f} +- {stdev(after):.2f} % "
+            f"(baseline {mean(before):.2f}), {mean(arm['stored_bytes'] for arm in arms):,.0f} bytes, sparsity "
+            f"{100 * mean(arm['coefficient_sparsity'] for arm in arms):.2f} %"
+        )
+    return lines
+
+
+def _baseline_lines(entries: Sequence[Entry]) -> list[str]:
+    lines = {}
+    for _, record in entries:
+        if "baseline" in record:
+            baseline, chosen = record["baseline"], record["settings"]
+            lines[baseline["key"]] = (
+                f"baseline {chosen['model']['name']} on {chosen['dataset']['name']}, seed {chosen['seed']}: "
+                f"validation {percent(baseline['validation']['accuracy'])} %, "
+                f"test {percent(baseline['test']['accuracy'])} %, {baseline['parameters']:,} parameters"
+            )
+    return list(lines.values())
+
+
+def show_search(result: "SearchResult") -> None:
+    """Print the front of a search, and what became of its trials."""
+    from wavesweep.sweep.search.summary import BEST_FILE, rerun_command
+
+    counts, summary = result.counts, result.summary
+    show_front(summary, result.best, result.keys)
+    parts = [f"{counts.complete} complete"]
+    cached = sum(bool(trial.user_attrs.get("cached")) for trial in summary.trials)
+    parts += [f"{cached} of them from records"] if cached else []
+    for number, text in (
+        (counts.pruned, "stopped early"),
+        (counts.failed, "failed"),
+        (counts.warm, "from earlier sweeps besides"),
+    ):
+        parts += [f"{number} {text}"] if number else []
+    print(f"{counts.ended} of {result.wanted} trials: {', '.join(parts)}")
+    has_best = (result.directory / BEST_FILE).exists()  # not before the first trial has ended
+    rerun = f"   rerun the best: {rerun_command(result.directory)}" if has_best else ""
+    print(f"study: {result.directory}{rerun}")
+
+
+def show_front(summary: "Summary", best: Sequence["Best"], space: Sequence[str]) -> None:
+    """Print the front as a table, its hypervolume, and the best trials."""
+    console = Console(markup=False, emoji=False, width=10_000, no_color=True, highlight=False)
+    front = summary.front
+    if not front:
+        console.print("no trial is complete yet")
+        return
+    table = Table(box=None, pad_edge=False)
+    titles = [one.title for one in summary.objectives]
+    extra = [title for title in ("bytes",) if title not in titles]
+    for number, column in enumerate(("trial", *space, *titles, "test %", *extra)):
+        table.add_column(column, justify="left" if 0 < number <= len(space) else "right")
+    for trial in front:
+        measures = trial.user_attrs["measures"]
+        shown = [one.shown(value) for one, value in zip(summary.objectives, trial.values, strict=True)]
+        values = [_short(trial.params[key]) for key in space]
+        sizes = [f"{measures['stored_bytes']:,}" for _ in extra]
+        table.add_row(str(trial.number), *values, *shown, f"{100 * measures['test_accuracy']:.2f}", *sizes)
+    console.print(f"Pareto front of {summary.study}: {len(front)} of {len(summary.trials)} complete trials")
+    console.print(table)
+    corner = ", ".join(
+        f"{name} {one.shown(worst)}"
+        for name, one, worst in zip(summary.names, summary.objectives, summary.reference, strict=True)
+    )
+    console.print(f"hypervolume {summary.hypervolume:.4f} (reference point: {corner})")
+    for one in best:
+        console.print(_in_words(one))
+
+
+def _in_words(best: "Best") -> str:
+    if best.trial is None:
+        return f"{best.constraint}: no trial satisfies it"
+    found = best.trial.user_attrs["measures"]
+    return (
+        f"{best.constraint}: {best.wanted} is trial {best.trial.number}, {found['stored_bytes']:,} bytes, validation "
+        f"{100 * found['accuracy']:.2f} % ({found['drop']:.2f} points lost), test {100 * found['test_accuracy']:.2f} %"
+    )
+
+
+def _short(value: object) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def show_scan(result: "ScanResult") -> None:
+    """Print validation accuracy in %: a row per tensor, a column per percentile; and where the table is."""
+    rows, settings = result.rows, result.settings
+    console = Console(markup=False, emoji=False, width=10_000, no_color=True)
+    name, before = f"{settings.model.name} on {settings.dataset.name}", rows[0]["baseline_accuracy"]
+    console.print(f"baseline {name}, seed {settings.seed}: validation {100 * before:.2f} %", highlight=False)
+    percentiles = list(dict.fromkeys(row["percentile"] for row in rows))
+    table = Table(box=None, pad_edge=False)
+    for column in ("tensor", "coefficients", *(f"{percentile:g} %" for percentile in percentiles)):
+        table.add_column(column, justify="left" if column == "tensor" else "right")
+    for start in range(0, len(rows), len(percentiles)):
+        of_tensor = rows[start : start + len(percentiles)]
+        accuracies = (f"{100 * row['accuracy']:.2f}" for row in of_tensor)
+        table.add_row(of_tensor[0]["tensor"], f"{of_tensor[0]['coefficients']:,}", *accuracies)
+    console.print(table)
+    print(f"{len(rows)} points: {result.found_before} of them measured before this run   table: {result.table}")
+    print(f"use it with: threshold.allocation=sensitivity threshold.sensitivity={result.table}")

@@ -1,0 +1,58 @@
+"""One tensor of a network pruned alone, all others as they are: how much accuracy that costs."""
+
+from pathlib import Path
+from typing import Any
+
+from wavesweep.experiment.arm_keys import arm_key
+from wavesweep.experiment.arms import EvaluationContext
+from wavesweep.experiment.compressor import ArmCoder
+from wavesweep.experiment.network import validation_quality
+from wavesweep.pruning.prune import ArmSpec, prune
+from wavesweep.settings.keys import hash_of
+from wavesweep.settings.schema import Settings
+
+# Raise when a point would give another result than before.
+_SCAN_VERSION = 2
+
+
+def alone_path(spec: ArmSpec, context: EvaluationContext) -> Path:
+    """Where the record of a tensor that is pruned alone lies; `spec` has one plan."""
+    key = hash_of([arm_key(spec, context.baseline["key"], context.settings), _SCAN_VERSION])
+    return context.outputs / "sensitivity" / "points" / key / "point.json"
+
+
+def measure_alone(spec: ArmSpec, context: EvaluationContext, _directory: Path) -> dict[str, Any]:
+    """Validation accuracy and loss with one tensor pruned and coded, and the size of a file that holds it alone."""
+    name, network = spec.plans[0].name, context.network
+    pruned, coder = prune(network.state, spec), ArmCoder(spec, context.settings, network)
+    coded = coder.quantize(pruned.tensors, network.state)
+    content, _ = coder.encode(coded, {name: network.state[name]})
+    quality = validation_quality(network, {**network.state, name: coded[0].weight()})
+    return {
+        "coefficients": pruned.tensors[0].mask.numel(),
+        "kept": pruned.kept[0],
+        "accuracy": quality["accuracy"],
+        "loss": quality["loss"],
+        "stored_bytes": len(content),
+    }
+
+
+def alone_row(spec: ArmSpec, point: dict[str, Any], settings: Settings, context: EvaluationContext) -> dict[str, Any]:
+    """The row of the sensitivity table that a record makes."""
+    plan, before = spec.plans[0], context.baseline["validation"]
+    return {
+        "model": settings.model.name,
+        "dataset": settings.dataset.name,
+        "seed": settings.seed,
+        "method": spec.method,
+        "wavelet": plan.wavelet,
+        "level": plan.requested_level,
+        "layout": plan.layout,
+        "tensor": plan.name,
+        "weights": plan.weights,
+        "percentile": plan.percentile,
+        "accuracy_lost": before["accuracy"] - point["accuracy"],
+        "baseline_accuracy": before["accuracy"],
+        "baseline_loss": before["loss"],
+        **point,
+    }

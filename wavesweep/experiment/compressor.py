@@ -1,0 +1,260 @@
+"""One arm, a method applied to a trained network, from pruning to the bytes of its file.
+
+A trial and `wavesweep.compress` share it: prune -> retrain -> quantise -> encode, each with plain values.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from wavesweep.codec.assemble import assemble, tied_names
+from wavesweep.codec.context import ONE, planes_of
+from wavesweep.codec.model_file import pack
+from wavesweep.codec.range_coder import significance_probabilities
+from wavesweep.codec.tensors import StoredTensor, state_dict
+from wavesweep.errors import TrialError
+from wavesweep.experiment.network import TrainedNetwork, importances_of, validation_quality
+from wavesweep.pruning.plan import TensorPlan
+from wavesweep.pruning.prune import ArmSpec, PrunedArm, PrunedTensor, has_bands, prune
+from wavesweep.quantization.importance import LayerImportance
+from wavesweep.quantization.quantize import quantize
+from wavesweep.quantization.rate_distortion import quantize_rate_distortion
+from wavesweep.quantization.symbols import CodedTensor, Symbols
+from wavesweep.quantization.trainable import Quantizer, first_quantizer, trained_quantizer
+from wavesweep.settings.effective import effective_quantization, effective_retraining, effective_threshold
+from wavesweep.settings.keys import differences
+from wavesweep.settings.schema import (
+    CodecSettings,
+    QuantizeSettings,
+    Recipe,
+    RetrainSettings,
+    Settings,
+)
+from wavesweep.shrink.stored import ShrunkFile, shrink_stored
+from wavesweep.training.interface import CheckpointPaths, Retrained, Start, Training
+from wavesweep.training.retrain import retrain
+from wavesweep.transform.basis import Band, BasisSpec, identity_basis
+
+# Halvings of the range of steps in the search for `max_drop`, and that range.
+_HALVINGS, _SMALLEST_SCALE, _LARGEST_SCALE = 10, 2.0**-8, 2.0**8
+
+
+@dataclass(frozen=True)
+class CompressionSettings:
+    """How arms are retrained, quantised and encoded: the settings that all arms of a trial have in common.
+
+    `seed` is that of the order of the images in retraining, and of the random projections of `quantize.importance`.
+    With `shrink`, units that are all zero are removed. `recipe` is the one that the network was trained by, from which
+    retraining takes what its own settings leave open.
+    """
+
+    retrain: RetrainSettings
+    quantize: QuantizeSettings
+    codec: CodecSettings
+    seed: int
+    shrink: bool = False
+    recipe: Recipe = field(default_factory=Recipe)
+    progress: bool = False
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "CompressionSettings":
+        """Those of a trial."""
+        return cls(
+            settings.retrain,
+            settings.quantize,
+            settings.codec,
+            settings.seed,
+            settings.shrink,
+            settings.model.recipe,
+            settings.progress,
+        )
+
+
+@dataclass(frozen=True)
+class CompressedArm:
+    """An arm as a file: its bytes, its tensors as coded, what pruning kept, and the step's factor that was used.
+
+    `tensors` are of full size also where the file's are not because units were removed (`shrunk`); `retrained` is None
+    where nothing was retrained.
+    """
+
+    content: bytes
+    tensors: tuple[CodedTensor, ...]
+    pruned: PrunedArm
+    step_scale: float
+    retrained: Retrained | None = None
+    shrunk: ShrunkFile | None = None
+
+
+def compress_arm(
+    spec: ArmSpec, settings: CompressionSettings, network: TrainedNetwork, paths: CheckpointPaths | None = None
+) -> CompressedArm:
+    """Prune, retrain, quantise and encode a network; checkpoints of retraining go to `paths`.
+
+    Raises:
+        TrialError: a weight is not finite, or retraining diverged.
+        BusyError: another process trains what is shared, and this one is not to wait.
+    """
+    state: Mapping[str, Tensor] = network.state
+    retrained: Retrained | None = None
+    pruned, coder = prune(state, spec), ArmCoder(spec, settings, network)
+    if settings.retrain.name == "none":
+        coded = coder.quantize(pruned.tensors, state)
+    else:
+        retrained = _retrain(pruned, spec, settings, network, coder, paths)
+        coded, state, pruned = retrained.coded, retrained.state, retrained.pruned
+    content, shrunk = coder.encode(coded, state)
+    return CompressedArm(content, coded[: len(spec.plans)], pruned, coder.scale, retrained, shrunk)
+
+
+def _retrain(
+    pruned: PrunedArm,
+    spec: ArmSpec,
+    settings: CompressionSettings,
+    network: TrainedNetwork,
+    coder: "ArmCoder",
+    paths: CheckpointPaths | None,
+) -> Retrained:
+    assert network.dataset is not None
+    training = Training(
+        network.dataset,
+        settings.recipe,
+        settings.seed,
+        network.device,
+        paths,
+        settings.progress,
+        network.early_state,
+        network.key,
+    )
+    start = Start(network.model, network.state, spec, pruned, _extras(spec, settings, network))
+    # Arms are matched by bytes through the step, which is learned here: by the weight of the rate instead.
+    weighted = replace(settings.retrain, rate_weight=settings.retrain.rate_weight * spec.step_scale)
+    return retrain(start, weighted, training, coder, settings.quantize.is_trainable)
+
+
+def _extras(spec: ArmSpec, settings: CompressionSettings, network: TrainedNetwork) -> list[PrunedTensor]:
+    """Biases and the like, whose bits are in the loss as well where they are stored as symbols."""
+    if settings.retrain.name != "rate" or settings.quantize.other != "quantized":
+        return []
+    tied, pruned = tied_names(network.model), {plan.name for plan in spec.plans}
+    found = []
+    for name, parameter in network.model.named_parameters():
+        is_small = parameter.dim() == 1 and parameter.numel() > 1 and parameter.dtype == torch.float32
+        if is_small and parameter.requires_grad and name not in tied and name not in pruned:
+            shape, values = tuple(parameter.shape), network.state[name]
+            plan = TensorPlan(name, shape, True, "stored as symbols", view=shape)
+            bands = identity_basis(shape, BasisSpec("identity")).bands
+            mask = torch.ones(parameter.numel(), dtype=torch.bool)
+            found.append(PrunedTensor(plan, BasisSpec("identity"), bands, values, mask, values, 0.0))
+    return found
+
+
+class ArmCoder:
+    """How one arm of a network becomes a file; `scale` is the factor of the steps that was last used."""
+
+    def __init__(self, spec: ArmSpec, settings: CompressionSettings, network: TrainedNetwork) -> None:
+        self._spec, self._settings, self._network, self.scale = spec, settings, network, spec.step_scale
+
+    def quantize(self, tensors: Sequence[PrunedTensor], state: Mapping[str, Tensor]) -> tuple[CodedTensor, ...]:
+        """The coded form of the tensors of a network; with `quantize.max_drop` the scale is found as well.
+
+        Args:
+            tensors: after pruning.
+            state: state dict of the network that they are part of, on the CPU.
+        """
+        settings, network = self._settings.quantize, self._network
+        importance: dict[str, LayerImportance] = {}
+        if settings.importance != "none":
+            names = tuple(tensor.plan.name for tensor in tensors)
+            importance = importances_of(network, names, state, self._settings.seed)
+
+        def quantized(at: float) -> tuple[CodedTensor, ...]:
+            if settings.is_trainable:
+                return tuple(quantize(tensor, settings, at) for tensor in tensors)
+            return tuple(
+                quantize_rate_distortion(tensor, settings, importance.get(tensor.plan.name), significance_rates, at)
+                for tensor in tensors
+            )
+
+        def accuracy(weights: Mapping[str, Tensor]) -> float:
+            return validation_quality(network, {**state, **weights})["accuracy"]
+
+        if settings.max_drop is not None:
+            lowest = accuracy({tensor.plan.name: tensor.weight for tensor in tensors}) - settings.max_drop / 100
+            self.scale = _largest_scale(
+                lambda at: accuracy({tensor.name: tensor.weight() for tensor in quantized(at)}) >= lowest,
+                f"quantize.max_drop={settings.max_drop:g}",
+            )
+        return quantized(self.scale)
+
+    def quantizer(self, coded: CodedTensor, tensor: PrunedTensor) -> Quantizer | None:
+        """The quantiser that trains on from `coded`."""
+        return trained_quantizer(coded, tensor, self._settings.quantize.dead_zone)
+
+    def first_quantizer(self, tensor: PrunedTensor, deviations: float) -> Quantizer:
+        """One to begin with."""
+        return first_quantizer(tensor, deviations, self._settings.quantize.per)
+
+    def decoded(self, coded: Sequence[CodedTensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What comes out of a file with these coded tensors and the others of `state`."""
+        return state_dict(self._stored(coded, state))
+
+    def encode(self, coded: Sequence[CodedTensor], state: Mapping[str, Tensor]) -> tuple[bytes, ShrunkFile | None]:
+        """The bytes of that file, and with `shrink` what was removed."""
+        settings, network = self._settings, self._network
+        stored, shrunk, full_shapes = self._stored(coded, state), None, None
+        if settings.shrink:
+            other = settings.quantize
+            shrunk = shrink_stored(stored, network.model, network.input_shape, other.other, other.other_bits)
+            stored, full_shapes = shrunk.tensors, shrunk.full_shapes
+        return pack(stored, settings.codec.name, _made_by(self._spec, settings), full_shapes), shrunk
+
+    def _stored(self, coded: Sequence[CodedTensor], state: Mapping[str, Tensor]) -> list[StoredTensor]:
+        other = self._settings.quantize
+        return assemble(state, coded, tied_names(self._network.model), other.other, other.other_bits)
+
+
+def significance_rates(bands: Sequence[Band], symbols: Sequence[Symbols]) -> list[npt.NDArray[np.float64]]:
+    """How probable the coder takes each symbol to be other than zero, an array per band."""
+    planes = planes_of([(band.level, band.orientation, band.shape) for band in bands])
+    return [found / ONE for found in significance_probabilities(planes, symbols)]
+
+
+def _made_by(spec: ArmSpec, settings: CompressionSettings) -> dict[str, Any]:
+    """What made a file, as its header keeps it: only what has an effect, so that equal arms are equal files."""
+    threshold = effective_threshold(spec.threshold, spec.method, [plan.percentile for plan in spec.plans])
+    made_by: dict[str, Any] = {"wavesweep": version("wavesweep"), "method": spec.method}
+    if spec.kept is not None:
+        made_by["kept"] = list(spec.kept)
+    else:
+        made_by["threshold"] = differences(threshold)
+    if settings.retrain.name != "none":
+        made_by["retrain"] = effective_retraining(settings.retrain, settings.quantize)
+    made_by["quantize"] = differences(effective_quantization(settings.quantize, has_bands(spec)))
+    made_by["seed"] = spec.seed
+    if settings.shrink:
+        made_by["shrink"] = True
+    return made_by
+
+
+def _largest_scale(is_good: Callable[[float], bool], asked: str) -> float:
+    """The largest factor that is good, to a few percent, if goodness falls as it grows.
+
+    Raises:
+        TrialError: not even the smallest one is good.
+    """
+    low, high = _SMALLEST_SCALE, _LARGEST_SCALE
+    if is_good(high):
+        return high
+    for _ in range(_HALVINGS):
+        middle = float((low * high) ** 0.5)
+        low, high = (middle, high) if is_good(middle) else (low, middle)
+    if low == _SMALLEST_SCALE and not is_good(low):
+        raise TrialError(f"{asked} is not reached with {low:g} times quantize.step either; lower quantize.step")
+    return low

@@ -1,0 +1,119 @@
+"""What is settled before anything is computed: the tensors that are pruned, and whether the settings fit the data."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from wavesweep.codec.header import unstorable
+from wavesweep.errors import SettingsError, TrialError
+from wavesweep.experiment.baseline import Workload
+from wavesweep.pruning.plan import TensorPlan, plan_tensors, transforms_nothing
+from wavesweep.pruning.prune import ArmSpec
+from wavesweep.pruning.sensitivity import check_workload, curves_for, read_table
+from wavesweep.settings import registry
+from wavesweep.settings.effective import MATCHES_NO_TENSOR, uses_basis_with_levels
+from wavesweep.settings.schema import LayersSettings, Settings
+
+
+def plan_pruned(
+    model: nn.Module, settings: Settings, input_shape: Sequence[int]
+) -> tuple[list[TensorPlan], list[TensorPlan]]:
+    """The tensors that are pruned, and all others with the reason why not.
+
+    Raises:
+        TrialError: nothing would be pruned, or nothing transformed where the level is limited by PyWavelets alone;
+            the message says what to change.
+    """
+    plans = plan_tensors(model, settings, input_shape)
+    pruned = [plan for plan in plans if plan.pruned]
+    if not pruned:
+        raise TrialError("no tensor is selected for pruning; change layers.types, layers.include or layers.exclude")
+    method = registry.row(registry.Method, settings.method.name)
+    if uses_basis_with_levels(method.name) and not method.level_limit and transforms_nothing(pruned):
+        longest = max((plan.view[axis] for plan in pruned for axis in plan.axes), default=0)
+        raise TrialError(
+            f"wavelet {settings.wavelet} at level {settings.level} with layout {settings.layout} transforms nothing: "
+            f"its longest axis has {longest} values, too short for one level; use a shorter wavelet (wavelet=haar), "
+            "another layout (layout=channel or layout=flat), or method=magnitude"
+        )
+    return pruned, [plan for plan in plans if not plan.pruned]
+
+
+def arm_spec(settings: Settings, plans: Sequence[TensorPlan]) -> ArmSpec:
+    """The main arm: `settings.method` applied to the tensors of `plans`.
+
+    Raises:
+        SettingsError: the sensitivity table cannot be read, or is of another network.
+    """
+    threshold = settings.threshold
+    spec = ArmSpec(settings.method.name, tuple(plans), settings.boundary, threshold, settings.seed)
+    if threshold.allocation != "sensitivity":
+        return spec
+    return replace(spec, curves=curves_for(read_table(threshold.sensitivity or ""), plans))
+
+
+def check_inputs(settings: Settings, workload: Workload) -> None:
+    """Refuse what does not fit the data set, and a sensitivity table that cannot be used.
+
+    Raises:
+        SettingsError: a setting needs other data, or the table cannot be read, or is of another network.
+    """
+    dataset, retrain = workload.dataset, settings.retrain
+    if reason := unstorable(workload.model.state_dict()):
+        raise SettingsError.from_text(f"model={settings.model.name}: {reason}", "model")
+    for key, value, fits in (
+        ("model.recipe.augment", settings.model.recipe.augment, len(dataset.input_shape) == 3),
+        ("retrain.augment", retrain.augment, len(dataset.input_shape) == 3),
+        ("shrink", settings.shrink, not dataset.has_tokens),
+    ):
+        if value and not fits:
+            raise SettingsError(key, value, "is for images, not for the inputs of this data set", "set it to false")
+    if not any(parameter.requires_grad for parameter in workload.model.parameters()):
+        frozen = "needs parameters with gradients, and the network has none"
+        if settings.model.recipe.epochs:
+            raise SettingsError("model.recipe.epochs", settings.model.recipe.epochs, frozen, "unfreeze some")
+        if retrain.name != "none":
+            raise SettingsError("retrain.name", retrain.name, frozen, "unfreeze some")
+    if not len(dataset.train) and retrain.name != "none":
+        allowed = "needs training images, and dataset.path has no train/<class>/*"
+        raise SettingsError("retrain.name", retrain.name, allowed, "add them, or use retrain=none")
+    # A folder's images may not have been decoded yet: what is damaged is named now.
+    if retrain.name != "none":
+        _ = dataset.train.images[:1]
+    if settings.quantize.importance != "none":
+        _ = dataset.calibration.head(settings.quantize.images).images[:1]
+    if settings.threshold.allocation == "sensitivity":
+        table = read_table(settings.threshold.sensitivity or "")
+        check_workload(table, settings)
+        plans = plan_tensors(workload.model, settings, workload.dataset.input_shape)
+        curves_for(table, [plan for plan in plans if plan.pruned])
+
+
+def selection_notes(names: Sequence[str], layers: LayersSettings) -> list[str]:
+    """Patterns that match none of the tensors `names`, which most likely are misspelt."""
+    patterns = [("layers.include", pattern) for pattern in layers.include]
+    patterns += [("layers.exclude", pattern) for pattern in layers.exclude]
+    patterns += [("layers.overrides", override.match) for override in layers.overrides]
+    unused = [(key, one) for key, one in patterns if not any(fnmatchcase(name, one) for name in names)]
+    return [f"{key}: {pattern!r} {MATCHES_NO_TENSOR} of the network" for key, pattern in unused]
+
+
+def transform_notes(plans: Sequence[TensorPlan], settings: Settings) -> list[str]:
+    """What a reader must know about the transform: levels that were clamped, tensors left alone."""
+    method = settings.method.name
+    if not uses_basis_with_levels(method):
+        return []
+    clamped = bool(registry.row(registry.Method, method).level_limit)
+    if clamped and transforms_nothing(plans):
+        return [f"nothing was transformed: method={method} left no tensor a level, which is magnitude pruning"]
+    notes = []
+    for plan in plans:
+        wanted = plan.requested_level
+        if not any(plan.levels):
+            which = "its shortest axis allows no" if clamped else f"no axis of layout {plan.layout} allows a"
+            notes.append(f"{plan.name}: not transformed, {which} level of {plan.wavelet}")
+        elif wanted != "max" and min(plan.levels) < int(wanted):
+            notes.append(f"{plan.name}: level {wanted} was asked for, its axes allow {list(plan.levels)}")
+    return notes

@@ -1,0 +1,130 @@
+"""The points of a sweep: what is checked of all before the first one runs, and how they run."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wavesweep.errors import SettingsError, WavesweepError
+from wavesweep.experiment.inputs import input_digests
+from wavesweep.runtime.progress import logging_enabled
+from wavesweep.runtime.records import FAILURE_FILE, RESULT_FILE, check_writable, read_json
+from wavesweep.settings.keys import trial_directory, trial_key
+from wavesweep.settings.rules import check
+from wavesweep.settings.schema import Settings
+from wavesweep.sweep.launch import Launcher, Outcome, stop_if_told
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a sweep: its overrides as given, the settings they make, and the trial's key."""
+
+    overrides: tuple[str, ...]
+    settings: Settings
+    key: str
+
+    @property
+    def directory(self) -> Path:
+        """Where the trial's record lies."""
+        return trial_directory(self.settings, self.key)
+
+    def record(self) -> dict[str, Any] | None:
+        """The trial's record, or its failure, or None while there is neither."""
+        result = read_json(self.directory / RESULT_FILE)
+        failure = None if result else read_json(self.directory / FAILURE_FILE)
+        return {"failed": failure["reason"]} if failure else result
+
+
+def checked_points(composed: Sequence[tuple[tuple[str, ...], Settings]]) -> list[Point]:
+    """The points of a grid, from the overrides and the settings of each.
+
+    Raises:
+        SettingsError: the settings of a point are wrong, or points have different directories for their records.
+    """
+    for _, settings in composed:
+        check(settings)
+    directories = {settings.paths.outputs for _, settings in composed}
+    for directory in directories:
+        check_writable(Path(directory))
+    points = [Point(lines, settings, trial_key(settings, input_digests(settings))) for lines, settings in composed]
+    if len(directories) > 1:
+        raise SettingsError("paths.outputs", "several", "cannot be swept", "give one directory to all points")
+    return points
+
+
+def check_ready(all_settings: Sequence[Settings], launcher: Launcher | None) -> None:
+    """Refuse what cannot be run: an absent device, data set or checkpoint, or one that does not fit.
+
+    Args:
+        all_settings: of the trials that are to run.
+        launcher: of the trials; None for this process. A cluster's machines may have the GPU that this one lacks.
+
+    Raises:
+        SettingsError: naming the setting.
+    """
+    # PyTorch takes seconds to import; a sweep that has all its records does without.
+    from wavesweep.experiment.baseline import load_workload
+    from wavesweep.experiment.plan import check_inputs, selection_notes
+    from wavesweep.pruning.plan import plan_tensors
+    from wavesweep.runtime.devices import choose_device
+
+    patterns: list[list[str]] = []
+    for settings in all_settings:
+        if launcher is None or launcher.is_on_this_machine:
+            choose_device(settings.device)
+        with logging_enabled(settings.progress):
+            workload = load_workload(settings)
+            check_inputs(settings, workload)
+        names = [plan.name for plan in plan_tensors(workload.model, settings, workload.dataset.input_shape)]
+        patterns.append(selection_notes(names, settings.layers))
+    for note in patterns[0] if patterns else []:  # most likely misspelt, which should be known before the trials
+        if all(note in notes for notes in patterns):
+            print(f"note: {note}", file=sys.stderr, flush=True)
+
+
+def run_points(
+    points: Sequence[Point],
+    launcher: Launcher | None,
+    on_busy: str,
+    more: Sequence[str] = (),
+    ran: Callable[[Sequence[Outcome]], None] = lambda _: None,
+) -> list[Outcome]:
+    """Run the points by the launcher, or in this process for None; what became of them, in their order.
+
+    Args:
+        points: to run; there may be none.
+        launcher: of the jobs.
+        on_busy: what to do with a trial that another process computes: wait or skip.
+        more: overrides of a launcher's jobs beside those of the points.
+        ran: called with all outcomes so far after each point of this process.
+
+    Raises:
+        StoreError: records cannot be written.
+        DeviceError: the GPU failed.
+        KeyboardInterrupt: Ctrl-C was pressed.
+    """
+    if launcher is not None and points:
+        lines = [f"on_busy={on_busy}", "progress=false", *more]  # one bar, that of the sweep
+        return launcher.launch([[*point.overrides, *lines] for point in points])
+    outcomes: list[Outcome] = []
+    for point in points:
+        outcomes.append(run_here(point, on_busy))
+        stop_if_told(outcomes[-1:])
+        ran(outcomes)
+    return outcomes
+
+
+def run_here(point: Point, on_busy: str) -> Outcome:
+    """Run a point in this process. Hydra's launcher would compose its settings once more, which takes longer than a
+    small network's trial."""
+    from wavesweep.experiment.export import export_trial
+    from wavesweep.experiment.trial import objective, run_trial
+
+    settings = replace(point.settings, on_busy=on_busy)
+    try:
+        record = run_trial(settings)
+        export_trial(settings, record)
+        return objective(record)
+    except WavesweepError as error:
+        return error.with_traceback(None)  # whose frames hold what the trial needed

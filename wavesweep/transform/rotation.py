@@ -1,0 +1,63 @@
+"""A random rotation: the control that has no structure at all."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import scipy.stats
+import torch
+from torch import Tensor
+
+from wavesweep.runtime.seeding import derived_seed
+from wavesweep.transform.basis import Band, Basis, BasisSpec
+
+# A random rotation of n points needs n * n numbers, so longer axes are rotated in blocks of this many.
+ROTATION_BLOCK = 1024
+
+
+def rotation_basis(shape: Sequence[int], spec: BasisSpec) -> Basis:
+    """A random orthogonal matrix (Haar measure) along each of `spec.axes`, in blocks of at most 1,024 points.
+
+    The matrices follow from the seed and the tensor's name alone; all blocks of an axis have the same one.
+    """
+    shape, axes = tuple(shape), spec.axes
+    seeds = [derived_seed(spec.seed, "rotation", spec.name, str(axis)) for axis in axes]
+    kept: dict[tuple[int, int, torch.device, torch.dtype], Tensor] = {}
+
+    def matrix_of(axis_seed: int, block: Tensor) -> Tensor:
+        key = block.shape[0], axis_seed, block.device, block.dtype
+        matrix = kept.get(key)
+        if matrix is None:
+            matrix = torch.from_numpy(_orthogonal(*key[:2])).to(block)
+            # Each step of a training needs those of all layers; elsewhere they are not worth their memory.
+            if torch.is_grad_enabled() and block.requires_grad:
+                kept[key] = matrix
+        return matrix
+
+    def rotate(signal: Tensor, inverse: bool) -> Tensor:
+        with torch.autocast(signal.device.type, enabled=False):  # as precise as the other bases
+            return rotated(signal, inverse)
+
+    def rotated(signal: Tensor, inverse: bool) -> Tensor:
+        for axis, axis_seed in zip(axes, seeds, strict=True):
+            rows = signal.movedim(axis, 0)
+            blocks = []
+            for block in torch.split(rows, ROTATION_BLOCK):
+                matrix = matrix_of(axis_seed, block)
+                blocks.append(torch.tensordot(matrix.T if inverse else matrix, block, dims=1))
+            signal = (torch.cat(blocks) if len(blocks) > 1 else blocks[0]).movedim(0, axis)
+        return signal
+
+    return Basis(
+        analyse=lambda signal: rotate(signal, inverse=False).reshape(-1),
+        synthesise=lambda coefficients: rotate(coefficients.reshape(shape), inverse=True),
+        bands=(Band(0, "", shape, 0),),
+    )
+
+
+@lru_cache(maxsize=16)
+def _orthogonal(size: int, seed: int) -> np.ndarray:
+    if size == 1:
+        return np.ones((1, 1))
+    matrix: np.ndarray = scipy.stats.ortho_group.rvs(size, random_state=np.random.default_rng(seed))
+    return matrix
