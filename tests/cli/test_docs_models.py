@@ -1,4 +1,4 @@
-"""The example of docs/models.md, word for word, with a network for images and with one for tokens."""
+"""The example of docs/guide/your_model.md, word for word, with a network for images and with one for tokens."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from torch import nn
 
 pytestmark = pytest.mark.integration
 
-DOCS = Path(__file__).parents[2] / "docs" / "models.md"
+DOCS = Path(__file__).parents[2] / "docs" / "guide" / "your_model.md"
 IMAGES = """
 import torch
 from torch import nn
@@ -78,7 +78,7 @@ def own(request, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("own")
 def test_the_example_in_python_runs_as_it_is_written(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    (code,) = re.findall(r"```python\n(import torch\n.*?)```", DOCS.read_text(), re.DOTALL)
     found = {}
     exec(code, found)  # the text of our own documentation
     assert found["accuracy"] > 0.75

@@ -9,7 +9,7 @@
                   header: JSON in UTF-8, compressed as a raw deflate stream with a preset dictionary
                   stream 0, stream 1
 
-All integers are unsigned and little-endian. `docs/format.md` describes the header and the streams.
+All integers are unsigned and little-endian. `docs/reference/format.md` describes the header and the streams.
 """
 
 import json

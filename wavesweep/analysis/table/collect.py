@@ -14,7 +14,7 @@ class Collected:
     """All that was found under an outputs directory.
 
     Attributes:
-        trials: a row per trial and arm, sorted by `key` and `arm`; the columns are listed in docs/analysis.md.
+        trials: a row per trial and arm, sorted by `key` and `arm`; the columns are listed in docs/reference/records.md.
         failures: a row per failed trial: `key`, `reason`, `recorded_at`, and the settings where they are known.
         skipped: records that could not be read.
     """
