@@ -101,7 +101,7 @@ def test_a_bar_stops_when_the_work_fails(capsys):
 
     with pytest.raises(ValueError, match="broken"):
         work()
-    assert not bars[0].monitor.is_started
+    assert not bars[0].live.is_started
     assert "\x1b[?25h" in capsys.readouterr().err  # the cursor is shown again
 
 

@@ -65,7 +65,7 @@ def test_worker_ends_with_a_killed_parent(tmp_path, when):
 
 def test_a_process_that_is_no_worker_is_left_alone():
     assert not die_with_parent()
-    init_worker()
+    init_worker("json")
 
 
 @pytest.mark.parametrize(
