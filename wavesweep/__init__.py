@@ -8,7 +8,7 @@ from wavesweep.errors import FileFormatError, SettingsError, WavesweepError
 if TYPE_CHECKING:
     from wavesweep.api import compress, save
     from wavesweep.experiment.callers import CompressedModel
-    from wavesweep.experiment.onnx import export_onnx
+    from wavesweep.experiment.export.onnx import export_onnx
     from wavesweep.models.load import load
 
 __version__ = "0.1.0"
@@ -28,7 +28,7 @@ __all__ = [
 _MODULES = {
     "CompressedModel": "wavesweep.experiment.callers",
     "compress": "wavesweep.api",
-    "export_onnx": "wavesweep.experiment.onnx",
+    "export_onnx": "wavesweep.experiment.export.onnx",
     "load": "wavesweep.models.load",
     "save": "wavesweep.api",
 }

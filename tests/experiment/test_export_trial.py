@@ -11,9 +11,9 @@ import torch
 
 from wavesweep.data.datasets import load_dataset
 from wavesweep.errors import SettingsError, StoreError, TrialError
-from wavesweep.experiment import export as export
-from wavesweep.experiment import export_files as files
-from wavesweep.experiment.onnx import OnnxNetwork
+from wavesweep.experiment.export import files
+from wavesweep.experiment.export import trial as export
+from wavesweep.experiment.export.onnx import OnnxNetwork
 from wavesweep.experiment.trial import run_trial
 from wavesweep.settings import packages
 from wavesweep.settings.keys import trial_key

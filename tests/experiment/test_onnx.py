@@ -11,7 +11,7 @@ from torch import nn
 
 import wavesweep
 from wavesweep.errors import FileFormatError, SettingsError, TrialError
-from wavesweep.experiment.onnx import INPUT, OnnxNetwork, onnx_bytes
+from wavesweep.experiment.export.onnx import INPUT, OnnxNetwork, onnx_bytes
 from wavesweep.models.resnet import cifar_resnet
 from wavesweep.models.zoo import lenet5, mlp
 from wavesweep.settings import packages

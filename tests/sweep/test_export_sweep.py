@@ -5,7 +5,7 @@ import json
 import pytest
 
 from wavesweep.errors import BusyError, SettingsError, StoreError, TrialError
-from wavesweep.experiment.export_files import export_problems
+from wavesweep.experiment.export.files import export_problems
 from wavesweep.settings.schema import PathsSettings, Settings
 from wavesweep.sweep.grid import run_left
 from wavesweep.sweep.launch import LostError

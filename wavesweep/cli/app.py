@@ -31,7 +31,7 @@ def task(config: DictConfig) -> float:
     """Run one trial and return its objective, the validation accuracy of the main arm."""
     init_worker(__name__)
     # Here and not above: a sweep whose records are all there does without PyTorch, which takes seconds to import.
-    from wavesweep.experiment.export import export_line, export_trial
+    from wavesweep.experiment.export.trial import export_line, export_trial
     from wavesweep.experiment.trial import objective, run_trial
 
     single = HydraConfig.get().mode == RunMode.RUN

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wavesweep.errors import BusyError, ShortMemoryError
-from wavesweep.experiment.export_files import export_problems, lacks_export
+from wavesweep.experiment.export.files import export_problems, lacks_export
 from wavesweep.runtime.records import read_json, write_atomically, write_json
 from wavesweep.settings.keys import hash_of
 from wavesweep.settings.schema import Settings

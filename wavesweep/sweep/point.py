@@ -118,7 +118,7 @@ def run_points(
 def run_here(point: Point, on_busy: str) -> Outcome:
     """Run a point in this process. Hydra's launcher would compose its settings once more, which takes longer than a
     small network's trial."""
-    from wavesweep.experiment.export import export_trial
+    from wavesweep.experiment.export.trial import export_trial
     from wavesweep.experiment.trial import objective, run_trial
 
     settings = replace(point.settings, on_busy=on_busy)

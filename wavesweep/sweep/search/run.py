@@ -16,7 +16,7 @@ import optuna
 from optuna.trial import Trial
 
 from wavesweep.errors import SettingsError, ShortMemoryError, StoppedEarlyError, TrialError, WavesweepError
-from wavesweep.experiment.export_files import export_problems
+from wavesweep.experiment.export.files import export_problems
 from wavesweep.experiment.objectives import Objective, limits_of, objectives_of, violations
 from wavesweep.runtime.records import RESULT_FILE, check_writable, read_json
 from wavesweep.runtime.signals import held_back, interrupted

@@ -15,7 +15,7 @@ from torch import nn
 from wavesweep.errors import TrialError
 from wavesweep.experiment.arms import MODEL_FILE
 from wavesweep.experiment.baseline import Workload, load_workload
-from wavesweep.experiment.onnx import INPUT, OPSET, OnnxNetwork, onnx_bytes
+from wavesweep.experiment.export.onnx import INPUT, OPSET, OnnxNetwork, onnx_bytes
 from wavesweep.measure.cost import inference_ms
 from wavesweep.measure.quality import forward, quality_of
 from wavesweep.models.load import load
