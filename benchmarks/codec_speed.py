@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from wavesweep.codec.context import planes_of
-from wavesweep.codec.model_file import CODERS
 from wavesweep.models.zoo import build_model
 from wavesweep.pruning.plan import plan_tensors
 from wavesweep.quantization.symbols import Symbols
+from wavesweep.settings.registry import Codec, rows
 from wavesweep.settings.schema import ModelSettings, Settings
 
 
@@ -59,10 +59,10 @@ def main() -> None:
     assert np.array_equal(np.frombuffer(plain, np.int8), flat)
     coders: dict[str, tuple[Callable[[], bytes], Callable[[bytes], object]]] = {
         name: (
-            lambda encode=encode: encode(tensors, [None] * len(tensors)),
-            lambda stream, decode=decode: decode(stream, planes),
+            lambda codec=row.load(): codec.encode(tensors, [None] * len(tensors)),
+            lambda stream, codec=row.load(): codec.decode(stream, planes),
         )
-        for name, (encode, decode) in CODERS.items()
+        for name, row in rows(Codec).items()
     }
     coders["gzip -9"] = (lambda: gzip.compress(plain, 9), gzip.decompress)
     coders["xz -6"] = (lambda: lzma.compress(plain), lzma.decompress)

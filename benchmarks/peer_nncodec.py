@@ -31,14 +31,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from wavesweep.settings.places import trial_directory
 
 from wavesweep.cli.composition import compose_settings
 from wavesweep.experiment.baseline import Baseline, Workload, load_workload, obtain_baseline
 from wavesweep.experiment.inputs import input_digests
 from wavesweep.measure.quality import evaluate
 from wavesweep.runtime.records import RESULT_FILE
-from wavesweep.settings.keys import trial_key
+from wavesweep.settings.keys import trial_directory, trial_key
 
 STEPS = (0.012, 0.015, 0.0175, 0.02, 0.025, 0.03, 0.035, 0.045)
 QPS = tuple(range(-34, -9, 2))
