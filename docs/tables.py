@@ -27,7 +27,7 @@ from wavesweep.settings.registry import (
 from wavesweep.settings.schema import Settings
 
 PAGE = Path(__file__).with_name("methods.md")
-# Name of a table to the kind of its rows, and the setting that takes their names.
+# Name of a table to the kind of its rows, and the setting that takes one of their names, if there is one.
 KINDS: dict[str, tuple[type[Row], str]] = {
     "methods": (Method, "method"),
     "bases": (Basis, ""),
@@ -38,7 +38,7 @@ KINDS: dict[str, tuple[type[Row], str]] = {
     "quantizers": (Quantizer, "quantize"),
     "codecs": (Codec, "codec"),
     "samplers": (Sampler, "search.sampler"),
-    "objectives": (Objective, "search.objectives"),
+    "objectives": (Objective, ""),  # the setting takes a list of two
     "datasets": (DataSet, "dataset"),
     "models": (Model, "model"),
 }
