@@ -12,6 +12,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -59,8 +60,8 @@ def main() -> None:
     assert np.array_equal(np.frombuffer(plain, np.int8), flat)
     coders: dict[str, tuple[Callable[[], bytes], Callable[[bytes], object]]] = {
         name: (
-            lambda codec=row.load(): codec.encode(tensors, [None] * len(tensors)),
-            lambda stream, codec=row.load(): codec.decode(stream, planes),
+            partial(row.load().encode, tensors, [None] * len(tensors)),
+            partial(lambda decode, stream: decode(stream, planes), row.load().decode),
         )
         for name, row in rows(Codec).items()
     }

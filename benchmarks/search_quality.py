@@ -5,7 +5,7 @@
 runs `search=pareto` with its default space and five seeds of the sampler, and random search likewise, by the command
 line. The points of the grid are encoded and their validation accuracy is measured, without decoding the file (its
 symbols are the same) and without all else that a trial records; those that have a record are compared with it.
-It can be stopped and goes on; an hour on two cores.
+It can be stopped and continues; an hour on two cores.
 
 Prints the hypervolume of each, as `search=pareto` defines it, and that of the corner that matters in practice: at least
 95 % validation accuracy in at most a tenth of the dense network's bytes.

@@ -180,7 +180,7 @@ def test_importance_of_settings_in_step_with_missing_values_or_without_effect(tm
 
 @pytest.mark.parametrize("right", [9_801, 123, 5_000])
 def test_equal_differences_of_rounded_accuracies_have_no_p(right):
-    # 61 of 10,000 images more, each time: equal but for the last bits.
+    # 61 of 10,000 images more, each time: equal except for the last bits.
     differences = [(right + offset + 61) / 10_000 - (right + offset) / 10_000 for offset in (0, 7, 113)]
     found = paired(differences)
     assert found.t_test_p is None

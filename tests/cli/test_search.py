@@ -1,4 +1,4 @@
-"""The search from the command line: what it prints and leaves, and how it goes on."""
+"""The search from the command line: what it prints and leaves, and how it continues."""
 
 import csv
 import json

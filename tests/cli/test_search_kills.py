@@ -157,7 +157,7 @@ def test_a_search_survives_twenty_kills_of_its_parent_and_its_workers(tmp_path, 
             if target != "parent" and not victims:
                 target = "parent"
             if target == "worker":
-                # The parent goes on with new workers.
+                # The parent continues with new workers.
                 count[target] += kill([moments.choice(victims)])
                 continue
             process.kill()

@@ -68,9 +68,9 @@ def test_the_real_transform_keeps_as_many_coefficients_and_other_weights(ran):
     wavelet, magnitude, _ = found["none", 5]["arms"]
     assert wavelet["kept_coefficients"] == magnitude["kept_coefficients"]
     assert max(level for layer in wavelet["layers"] for level in layer["levels"]) == 2
-    for layer, twin in zip(wavelet["layers"], magnitude["layers"], strict=True):
-        assert layer["kept"] == twin["kept"]
-        assert layer["error"] != twin["error"]
+    for layer, other in zip(wavelet["layers"], magnitude["layers"], strict=True):
+        assert layer["kept"] == other["kept"]
+        assert layer["error"] != other["error"]
     assert not any(note.startswith("nothing was") for note in found["none", 5]["notes"])
 
 

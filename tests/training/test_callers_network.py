@@ -118,7 +118,7 @@ def test_a_shape_that_the_network_does_not_take_is_refused():
 
 def test_a_setting_without_effect_is_warned_of_and_a_text_is_no_list():
     model = torch.nn.Linear(8, 8)
-    with pytest.warns(UserWarning, match=r"^quantize\.damping: 2\.0 plays no part, it needs quantize\.importance"):
+    with pytest.warns(UserWarning, match=r"^quantize\.damping: 2\.0 has no effect; it needs quantize\.importance"):
         warned = wavesweep.compress(model, ["wavelet=haar", "level=1", "quantize.damping=2"])
     assert warned.content == wavesweep.compress(model, ["wavelet=haar", "level=1"]).content
     with pytest.raises(SettingsError, match=r"^overrides=wavelet=haar: must be a list of settings; give \["):

@@ -124,7 +124,7 @@ def points_of(space: Distributions) -> int | None:
 
 
 def visited(space: Distributions, trials: Sequence[FrozenTrial]) -> set[tuple[Any, ...]]:
-    """The points that trials have, but for those that did not come to their end or are tried again."""
+    """The points that trials have, except those of trials that did not end or are tried again."""
     again = tried_again(trials)
     return {
         tuple(_text(trial.params[key]) for key in space)
@@ -165,7 +165,7 @@ def _indices(count: int, order: int | None) -> Iterator[int]:
 
 
 def _text(value: object) -> str:
-    """By which values of one key are compared: but for rounding."""
+    """By which values of one key are compared, after rounding."""
     return repr(round(value, 10)) if isinstance(value, float) else repr(value)
 
 

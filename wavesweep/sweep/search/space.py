@@ -87,7 +87,7 @@ class Points:
             if limit is not None:
                 flat[f"search.constraints.{name}"] = str(limit)
         flat = {key: text for key, text in flat.items() if not self._varies(key)}
-        # Of a group that varies no setting is the same in all points, but for those that are given.
+        # Of a group that varies no setting is the same in all points, except those that are given.
         given = {one.key: one.value for one in self.space.fixed}
         return flat | {key: text for key, text in given.items() if self._varies(key)}
 
