@@ -15,7 +15,7 @@ from wavesweep.experiment.export import files
 from wavesweep.experiment.export import trial as export
 from wavesweep.experiment.export.onnx import OnnxNetwork
 from wavesweep.experiment.trial import run_trial
-from wavesweep.settings import packages
+from wavesweep.settings import rules
 from wavesweep.settings.keys import trial_key
 from wavesweep.settings.schema import ModelSettings, PathsSettings, Recipe, Settings
 
@@ -198,7 +198,7 @@ def test_a_lost_compressed_file_is_named_with_a_remedy(exported, unexported, mon
 
 
 def test_missing_packages_are_found_before_anything_is_trained(unexported, tmp_path, monkeypatch):
-    packages._missing_packages.cache_clear()
+    rules._missing_packages.cache_clear()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     settings = replace(unexported, seed=1, paths=PathsSettings(outputs=str(tmp_path / "new")))
     try:
@@ -207,5 +207,5 @@ def test_missing_packages_are_found_before_anything_is_trained(unexported, tmp_p
         ):
             run_trial(settings)
     finally:
-        packages._missing_packages.cache_clear()
+        rules._missing_packages.cache_clear()
     assert not (tmp_path / "new").exists()

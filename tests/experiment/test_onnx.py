@@ -14,7 +14,7 @@ from wavesweep.errors import FileFormatError, SettingsError, TrialError
 from wavesweep.experiment.export.onnx import INPUT, OnnxNetwork, onnx_bytes
 from wavesweep.models.resnet import cifar_resnet
 from wavesweep.models.zoo import lenet5, mlp
-from wavesweep.settings import packages
+from wavesweep.settings import rules
 from wavesweep.settings.registry import Model, rows
 
 ZOO = [name for name, row in rows(Model).items() if row.target]
@@ -209,14 +209,14 @@ def test_a_file_that_does_not_fit_the_network_is_refused(compressed, tmp_path):
 
 
 def test_missing_packages_are_named_with_what_to_install(compressed, tmp_path, monkeypatch):
-    packages._missing_packages.cache_clear()
+    rules._missing_packages.cache_clear()
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     try:
         with pytest.raises(SettingsError) as raised:
             wavesweep.export_onnx(compressed[0], compressed[1], tmp_path / "a.onnx", input_shape=(1, 8, 8))
     finally:
-        packages._missing_packages.cache_clear()
+        rules._missing_packages.cache_clear()
     said = "needs packages that are not installed (onnxscript, onnxruntime); pip install 'wavesweep[onnx]'"
     assert str(raised.value) == f"export=onnx: {said}"
 
