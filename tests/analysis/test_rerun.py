@@ -7,14 +7,19 @@ import sys
 from dataclasses import asdict
 
 import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from omegaconf import open_dict
 from records import example as record_of
 
 from wavesweep.analysis.rerun import UnknownSettingsError, command, differences, flat, hydra_value, overrides
-from wavesweep.cli.composition import compose_settings
+from wavesweep.cli.composition import register_configuration, settings_from
 from wavesweep.settings.keys import trial_key
+from wavesweep.settings.schema import config_directory
 
 LINES = [
     [],
@@ -33,19 +38,34 @@ LINES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def compose():
+    register_configuration()
+    with initialize_config_dir(config_dir=str(config_directory())):
+        loader = GlobalHydra.instance().config_loader()
+
+        def composed(lines):
+            config = loader.load_configuration("config", list(lines), run_mode=RunMode.RUN)
+            with open_dict(config):
+                del config["hydra"]
+            return settings_from(config)
+
+        yield composed
+
+
 @pytest.mark.parametrize("lines", LINES, ids=" ".join)
-def test_the_command_gives_the_same_key(lines):
-    settings = compose_settings(lines)
+def test_the_command_gives_the_same_key(compose, lines):
+    settings = compose(lines)
     recorded = json.loads(json.dumps(asdict(settings)))
     words = shlex.split(command(recorded))
     assert words[:3] == ["python", "-m", "wavesweep"]
-    assert trial_key(compose_settings(words[3:])) == trial_key(settings)
+    assert trial_key(compose(words[3:])) == trial_key(settings)
     assert bool(differences(recorded)) == bool(words[3:])
 
 
-def test_a_record_gives_its_own_settings():
+def test_a_record_gives_its_own_settings(compose):
     recorded = record_of({"wavelet": "db4", "threshold.percentile": 90.0, "quantize.bits": 4})["settings"]
-    composed = flat(asdict(compose_settings(overrides(recorded))))
+    composed = flat(asdict(compose(overrides(recorded))))
     wanted = {name: value for name, value in flat(recorded).items() if not name.startswith("paths.")}
     # The record is older than some settings.
     assert {name: composed[name] for name in wanted} == wanted
@@ -61,8 +81,8 @@ def test_a_record_gives_its_own_settings():
         (["paths.outputs=elsewhere", "paths.data=there"], ["paths.data=there"]),
     ],
 )
-def test_the_command_is_the_short_one(lines, expected):
-    assert overrides(asdict(compose_settings(lines))) == expected
+def test_the_command_is_the_short_one(compose, lines, expected):
+    assert overrides(asdict(compose(lines))) == expected
 
 
 def test_settings_of_another_version_are_named():

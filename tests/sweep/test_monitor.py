@@ -71,7 +71,7 @@ def test_records_are_counted_once_when_they_come(tmp_path):
     monitor = SweepMonitor(total=5, shown=False)
     monitor.cached(record(10, 0.5), "before")
     monitor.cached({"failed": "some reason"}, "failed before")
-    monitor.cached(None, "given up before")
+    monitor.cached(None, "stopped before")
     for name in ("one", "two"):
         monitor.watch(tmp_path / name, name)
     monitor.look()

@@ -12,6 +12,7 @@ from wavesweep.analysis.studies import studies, trial_states
 from wavesweep.cli.composition import Composer, register_configuration
 from wavesweep.cli.hydra_internals import configuration_loader
 from wavesweep.cli.search_space import parse_space
+from wavesweep.cli.tables import show_search
 from wavesweep.errors import StoppedEarlyError, StoreError, TrialError
 from wavesweep.experiment.baseline import load_workload
 from wavesweep.settings.schema import config_directory
@@ -75,13 +76,13 @@ def counted(tmp_path):
 
 
 def here(points):
-    search(points, None)
+    search(points, None, show_search)
 
 
 def test_trials_whose_worker_died_are_run_again(points, tmp_path, capsys):
     four = points(4)
     workers = Workers(1, points.compose)
-    search(four, workers)
+    search(four, workers, show_search)
     launched = workers.batches
     captured = capsys.readouterr()
     assert "4 of 4 trials: 4 complete" in captured.out
@@ -98,7 +99,7 @@ def test_a_search_whose_workers_always_die_ends_and_can_be_continued(points, tmp
     four = points(4)
     workers = Workers(5, points.compose)
     with pytest.raises(TrialError, match=r"^the workers of 5 batches of trials in a row died \(out of memory\?\); "):
-        search(four, workers)
+        search(four, workers, show_search)
     assert len(workers.batches) == 5
     assert {row["state"] for row in history(tmp_path)} <= {"fail", "waiting"}
     here(points(4))

@@ -82,7 +82,7 @@ class SweepMonitor:
         self._started = time.monotonic()
 
     def cached(self, record: Mapping[str, Any] | None, name: str) -> None:
-        """Count a trial that was settled before the sweep: by a record, by a failure, or given up without either."""
+        """Count a trial that was settled before the sweep: by a record, by a failure, or stopped without either."""
         with self._lock:
             self.status.cached += 1
             if record is not None and "arms" in record:
