@@ -45,7 +45,7 @@ def milliseconds(url: str, directory: Path, sampler: str) -> float:
         started = time.perf_counter()
         for number in range(TRIALS):
             with study.locked():
-                study.settle_lost_trials()
+                study.requeue_lost()
                 study.counts()
                 trial = study.ask(SPACE)
                 trial.set_user_attr("key", f"{number:016x}")

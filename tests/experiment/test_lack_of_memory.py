@@ -14,7 +14,7 @@ from wavesweep.experiment.trial import run_trial
 from wavesweep.runtime import records
 from wavesweep.settings.keys import trial_key
 from wavesweep.settings.schema import ModelSettings, PathsSettings, Recipe, RetrainSettings, Settings
-from wavesweep.sweep.launch import stop_if_told
+from wavesweep.sweep.launch import raise_if_fatal
 from wavesweep.sweep.point import Point, run_here
 from wavesweep.training.masked import Masked
 
@@ -69,7 +69,7 @@ def test_an_error_of_the_gpu_ends_the_sweep_and_is_recorded_where_it_was_first(t
         assert isinstance(found, DeviceError)
         assert str(found).startswith(f"{reason}; this process cannot use the GPU any more")
         with pytest.raises(DeviceError):
-            stop_if_told([0.9, found])
+            raise_if_fatal([0.9, found])
     (failure,) = failures(tiny)
     assert failure.parent.parent.name == "baselines"
     assert json.loads(failure.read_text()) == {"reason": reason}

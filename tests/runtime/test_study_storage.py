@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from wavesweep.errors import SettingsError, StoreError
 from wavesweep.runtime import study_storage
-from wavesweep.runtime.study_storage import open_storage, reaching, shown, storage_url
+from wavesweep.runtime.study_storage import open_storage, reporting_storage_errors, storage_url, without_password
 
 
 def made_in(url):
@@ -74,7 +74,7 @@ def test_a_missing_driver_of_postgresql_names_the_extra(monkeypatch):
 def test_a_file_that_is_no_database_is_one_line(tmp_path):
     (tmp_path / "study.db").write_text("Not a database, but long enough to be taken for one. " * 40)
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    with pytest.raises(StoreError) as raised, reaching(url):
+    with pytest.raises(StoreError) as raised, reporting_storage_errors(url):
         open_storage(url)
     assert str(raised.value).startswith(f"search.storage={url}: file is not a database; ")
     assert "\n" not in str(raised.value)
@@ -85,11 +85,11 @@ def test_a_storage_that_fails_later_is_one_line(tmp_path):
     made_in(url)
     opened = open_storage(url)
     (tmp_path / "study.db").write_bytes(b"")
-    with pytest.raises(StoreError, match=r"^search\.storage=sqlite:.*no such table"), reaching(url):
+    with pytest.raises(StoreError, match=r"^search\.storage=sqlite:.*no such table"), reporting_storage_errors(url):
         optuna.load_study(study_name="one", storage=opened)
-    with pytest.raises(ValueError, match="not ours"), reaching(url):
+    with pytest.raises(ValueError, match="not ours"), reporting_storage_errors(url):
         raise ValueError("not ours")
-    with pytest.raises(StoreError, match="first line; "), reaching(url):
+    with pytest.raises(StoreError, match="first line; "), reporting_storage_errors(url):
         raise SQLAlchemyError("first line\nsecond")
 
 
@@ -118,12 +118,12 @@ def test_a_journal_whose_last_line_a_kill_cut_short_goes_on(tmp_path, rest):
     ],
 )
 def test_a_password_is_not_shown(url, text):
-    assert shown(url) == text
+    assert without_password(url) == text
 
 
 def test_what_a_password_opens_does_not_print_it():
     url = "postgresql://me:secret@127.0.0.1:9/x?connect_timeout=2"
-    with pytest.raises(StoreError) as raised, reaching(url):
+    with pytest.raises(StoreError) as raised, reporting_storage_errors(url):
         open_storage(url)
     assert "secret" not in str(raised.value)
     assert "start the database" in str(raised.value)

@@ -82,15 +82,15 @@ def test_a_lost_trial_is_put_back_once_and_dropped_after_its_second_crash(join):
 def test_a_trial_that_lacked_memory_twice_has_failed(join):
     with join() as study:
         first = signed(study, key="a")
-        study.put_back(first.number, crashed=True, error="out of memory")
+        study.requeue(first.number, crashed=True, error="out of memory")
         assert study.counts() == Counts(crashed=1)
         again = signed(study, key="a")
         assert again.params == first.params
-        study.put_back(again.number, crashed=True, error="out of memory")
+        study.requeue(again.number, crashed=True, error="out of memory")
         assert study.counts() == Counts(crashed=1, failed=1)
         assert states(study).count(TrialState.WAITING) == 0
         assert study.keys_taken() == {"a": again.number}
-        assert study.put_back_failed() == 1
+        assert study.requeue_failed() == 1
 
 
 def test_failed_trials_are_put_back_on_request_and_count_no_more(join):
@@ -100,8 +100,8 @@ def test_failed_trials_are_put_back_on_request_and_count_no_more(join):
         study.tell_failed(failed.number, error="no space left")
         study.tell_failed(wrong.number, error="a setting is wrong")  # which it stays: it has no key
         assert study.counts() == Counts(complete=1, failed=2)
-        assert study.put_back_failed() == 1
-        assert study.put_back_failed() == 0  # it waits already
+        assert study.requeue_failed() == 1
+        assert study.requeue_failed() == 0  # it waits already
         assert study.counts() == Counts(complete=1, failed=1, crashed=1)
         assert study.keys_taken() == {"a": done.number}
         assert len(visited(SPACE, study.study.get_trials())) == 2
@@ -109,14 +109,14 @@ def test_failed_trials_are_put_back_on_request_and_count_no_more(join):
         assert again.params == failed.params
         study.tell_failed(again.number, error="still none")
         assert study.counts() == Counts(complete=1, failed=2, crashed=1)
-        assert study.put_back_failed() == 1
+        assert study.requeue_failed() == 1
 
 
 def test_a_trial_that_was_told_is_not_touched_by_later_processes(join):
     with join() as study:
         study.tell(signed(study, key="a").number, [0.5, 100.0])
     with join() as study:
-        assert study.settle_lost_trials() == 0
+        assert study.requeue_lost() == 0
         assert study.counts() == Counts(complete=1)
         assert study.study.best_trials[0].values == [0.5, 100.0]
 
@@ -150,7 +150,7 @@ def test_of_two_processes_neither_takes_the_trials_of_the_other_for_lost(join):
         assert first.owner != second.owner
         assert not first.is_alone()
         mine, others = signed(first, key="a"), signed(second, key="b")
-        assert first.settle_lost_trials() == second.settle_lost_trials() == 0
+        assert first.requeue_lost() == second.requeue_lost() == 0
         assert first.counts() == second.counts() == Counts(running=2)
         second.leave()
         assert first.counts() == Counts(running=1, crashed=1)
@@ -173,12 +173,12 @@ def test_the_trial_of_a_killed_process_is_put_back_by_one_that_lives(join):
             try:
                 number = int(process.stdout.readline())
                 assert not study.is_alone()
-                assert study.settle_lost_trials() == 0
+                assert study.requeue_lost() == 0
                 assert study.counts() == Counts(running=1)
             finally:
                 process.kill()
         assert study.is_alone()
-        assert study.settle_lost_trials() == 1
+        assert study.requeue_lost() == 1
         assert study.study.get_trials()[number].user_attrs["crash"] == "its process ended"
         assert study.counts() == Counts(crashed=1)
         assert [path.stem for path in join.directory.glob("processes/*.lock")] == [study.owner]
@@ -188,7 +188,7 @@ def test_a_process_of_a_machine_without_shared_files_is_taken_to_live(join):
     with join() as study:
         signed(study, owner="elsewhere_1_abc")
         signed(study, owner=f"{study.owner.partition('_')[0]}_1_abc")
-        assert study.settle_lost_trials() == 1
+        assert study.requeue_lost() == 1
         assert study.counts() == Counts(running=1, crashed=1)
 
 
@@ -198,7 +198,7 @@ def test_counts_and_keys(join):
         study.tell_stopped_early(signed(study, key="b").number, "weak")
         study.tell_failed(signed(study, key="c").number, error="diverged")
         study.tell_failed(signed(study).number, duplicate_of="0")
-        study.put_back(signed(study, key="d").number, crashed=True)
+        study.requeue(signed(study, key="d").number, crashed=True)
         warm = {"warm_start": True, "key": "e"}
         point = {"x": 0.5}
         study.study.add_trial(

@@ -24,7 +24,7 @@ from wavesweep.cli.hydra_internals import (
 )
 from wavesweep.errors import SettingsError, WavesweepError
 from wavesweep.runtime.workers import init_worker
-from wavesweep.sweep.launch import LostError, Outcome, stop_if_told
+from wavesweep.sweep.launch import LostError, Outcome, raise_if_fatal
 
 # What a worker imports while it starts: the module of the task that it is given.
 _TASK_MODULE = "wavesweep.cli.app"
@@ -80,7 +80,7 @@ class HydraLauncher:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             print(f"a worker ended: {reason}; its unfinished trials are run again", file=sys.stderr, flush=True)
             outcomes = [LostError(f"the job ended without a record ({reason})") for _ in jobs]
-        stop_if_told(outcomes)
+        raise_if_fatal(outcomes)
         return outcomes
 
     @contextmanager

@@ -65,7 +65,7 @@ def storage_url(url: str | None, directory: Path) -> str:
     return url or f"sqlite:///{quote(str(directory.absolute() / 'study.db'))}"  # a path may hold ? and %
 
 
-def shown(url: str) -> str:
+def without_password(url: str) -> str:
     """The URL without its password."""
     return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", url)
 
@@ -82,7 +82,10 @@ def open_storage(url: str) -> BaseStorage:
         file = Path(unquote(urlsplit(url).path)).absolute()
         if not path.startswith("/"):
             raise SettingsError(
-                "search.storage", shown(url), "must be journal:///ABSOLUTE/PATH", "begin the path with a slash"
+                "search.storage",
+                without_password(url),
+                "must be journal:///ABSOLUTE/PATH",
+                "begin the path with a slash",
             )
         with _usable(url):
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -98,20 +101,20 @@ def open_storage(url: str) -> BaseStorage:
     try:
         return RDBStorage(address, engine_kwargs=arguments)
     except (ArgumentError, NoSuchModuleError, ValueError):
-        raise SettingsError("search.storage", shown(url), f"must be {_SCHEMES}") from None
+        raise SettingsError("search.storage", without_password(url), f"must be {_SCHEMES}") from None
     except ImportError as error:
         remedy = 'pip install "wavesweep[postgresql]"' if scheme.startswith("postgresql") else "install it"
         raise SettingsError(
-            "search.storage", shown(url), f"needs a driver: {' '.join(str(error).split())}", remedy
+            "search.storage", without_password(url), f"needs a driver: {' '.join(str(error).split())}", remedy
         ) from None
     except RuntimeError as error:  # a version of Optuna that wrote other tables
         raise SettingsError(
-            "search.storage", shown(url), " ".join(str(error).split()), "choose another storage"
+            "search.storage", without_password(url), " ".join(str(error).split()), "choose another storage"
         ) from None
 
 
 @contextmanager
-def reaching(url: str) -> Iterator[None]:
+def reporting_storage_errors(url: str) -> Iterator[None]:
     """Turn what a storage, or the way to it, fails with into one line.
 
     Raises:
@@ -123,8 +126,8 @@ def reaching(url: str) -> Iterator[None]:
         known = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
         reason = " ".join(str(getattr(known, "orig", None) or known).split("\n")[0].split())
         raise StoreError(
-            f"search.storage={shown(url)}: {reason}; what is there is kept, so mend it, or start the database, and "
-            "run the same command again"
+            f"search.storage={without_password(url)}: {reason}; what is there is kept, so mend it, or start the "
+            "database, and run the same command again"
         ) from None
 
 
@@ -134,4 +137,4 @@ def _usable(url: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = f"cannot be written ({error.strerror})"
-        raise SettingsError("search.storage", shown(url), reason, "choose another place") from None
+        raise SettingsError("search.storage", without_password(url), reason, "choose another place") from None

@@ -29,7 +29,7 @@ class Launcher(Protocol):
         """Run the jobs, each given by its overrides; their outcomes, in their order."""
 
 
-def stop_if_told(outcomes: Sequence[Outcome]) -> None:
+def raise_if_fatal(outcomes: Sequence[Outcome]) -> None:
     """End the sweep where it makes no sense to continue: after Ctrl-C, with a full disk, with an unusable GPU."""
     if interrupted():
         raise KeyboardInterrupt

@@ -13,7 +13,7 @@ from wavesweep.runtime.records import FAILURE_FILE, RESULT_FILE, check_writable,
 from wavesweep.settings.keys import trial_directory, trial_key
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import Settings
-from wavesweep.sweep.launch import Launcher, Outcome, stop_if_told
+from wavesweep.sweep.launch import Launcher, Outcome, raise_if_fatal
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def run_points(
     outcomes: list[Outcome] = []
     for point in points:
         outcomes.append(run_here(point, on_busy))
-        stop_if_told(outcomes[-1:])
+        raise_if_fatal(outcomes[-1:])
         ran(outcomes)
     return outcomes
 

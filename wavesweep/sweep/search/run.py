@@ -20,7 +20,7 @@ from wavesweep.experiment.export.files import export_problems
 from wavesweep.experiment.objectives import Objective, limits_of, objectives_of, violations
 from wavesweep.runtime.records import RESULT_FILE, check_writable, read_json
 from wavesweep.runtime.signals import held_back, interrupted
-from wavesweep.runtime.study_storage import open_storage, reaching, storage_url
+from wavesweep.runtime.study_storage import open_storage, reporting_storage_errors, storage_url
 from wavesweep.settings.keys import study_directory, trial_directory
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import Settings
@@ -105,7 +105,10 @@ def search(points: Points, launcher: Launcher | None, show: Callable[[SearchResu
     def sampler_of(begun: Sequence[int]) -> optuna.samplers.BaseSampler:
         return make_sampler(options.sampler, options.seed, begun, space)
 
-    with reaching(url), joined(directory.name, directory, partial(open_storage, url), sampler_of, description) as study:
+    with (
+        reporting_storage_errors(url),
+        joined(directory.name, directory, partial(open_storage, url), sampler_of, description) as study,
+    ):
         write_study_json(directory, url, base)
         process = _Process(points, launcher, study, objectives, wanted)
         if options.warm_start:
@@ -113,7 +116,7 @@ def search(points: Points, launcher: Launcher | None, show: Callable[[SearchResu
             print(f"warm start: {added} trials of earlier sweeps lie in the space", file=sys.stderr, flush=True)
         if base.retry_failed:
             with held_back(), study.locked():
-                study.put_back_failed()
+                study.requeue_failed()
         try:
             process.run()
         except BaseException:
@@ -214,7 +217,7 @@ class _Process:
         study, space = self.study, self.points.space.distributions
         size = points_of(space)
         with held_back(), study.locked():
-            study.settle_lost_trials()
+            study.requeue_lost()
             counts = study.counts()
             left = self.wanted - counts.ended - counts.running
             taken = study.keys_taken()
@@ -266,12 +269,12 @@ class _Process:
             if isinstance(outcome, StoppedEarlyError):
                 study.tell_stopped_early(number, str(outcome))
             elif isinstance(outcome, ShortMemoryError):  # once more, as one whose process died
-                study.put_back(number, crashed=True, error=str(outcome))
+                study.requeue(number, crashed=True, error=str(outcome))
             else:
                 study.tell_failed(number, error=str(outcome))
         else:  # its process died
             monitor.forget(job.point.directory, done=False)
-            study.put_back(number, crashed=True)
+            study.requeue(number, crashed=True)
 
     def _write(self) -> Summary:
         return write_results(self.study, self.points, self.objectives)

@@ -1,4 +1,4 @@
-"""A study that several processes share and that survives kills: what is asked, told, and put right on entry.
+"""A study that several processes share and that survives kills: what is asked and told, and what is repaired on entry.
 
 `n_trials` counts the trials of the whole study that came to an end of their own: complete, pruned, or failed with an
 error. A trial that a crash left running is put back into the queue once; one that crashes again is failed. Each process
@@ -133,7 +133,7 @@ class SharedStudy:
         self.attribute(number, "stopped_early", reason)
         self.study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
 
-    def put_back(self, number: int, crashed: bool, error: str | None = None) -> None:
+    def requeue(self, number: int, crashed: bool, error: str | None = None) -> None:
         """Fail a trial that did not end, and put its point back into the queue unless it crashed twice.
 
         `error`: with which it then counts as failed. Where a process died it is none: the machine may be the reason.
@@ -154,7 +154,7 @@ class SharedStudy:
         """Put a point into the queue, from which `ask` takes it."""
         self.study.enqueue_trial(point, user_attrs={**attributes, "point": point})
 
-    def put_back_failed(self) -> int:
+    def requeue_failed(self) -> int:
         """Put the points of failed trials back into the queue; returns how many. Only under `locked`."""
         failed = [trial for trial, kind in self._kinds() if kind == "failed" and "key" in trial.user_attrs]
         for trial in failed:
@@ -166,11 +166,11 @@ class SharedStudy:
         again = tried_again(trials)
         return [(trial, _kind(trial, trial.number in again)) for trial in trials]
 
-    def settle_lost_trials(self) -> int:
+    def requeue_lost(self) -> int:
         """Put back the trials whose process is gone; returns how many. Only under `locked`."""
         lost = [trial for trial in self._running() if self._is_lost(trial)]
         for trial in lost:
-            self.put_back(trial.number, crashed=True)
+            self.requeue(trial.number, crashed=True)
         for path in self._others():
             if not _is_held(path):
                 path.unlink(missing_ok=True)
@@ -182,7 +182,7 @@ class SharedStudy:
             for trial in self._running():
                 # Under the lock nobody else is between asking and signing.
                 if trial.user_attrs.get("owner") in (self.owner, None):
-                    self.put_back(trial.number, crashed=False)
+                    self.requeue(trial.number, crashed=False)
 
     def is_alone(self) -> bool:
         """Whether no other process works on the study now."""
@@ -250,7 +250,7 @@ def joined(
             storage = open_storage()
             study = _create_or_load(name, storage, description)
             shared = SharedStudy(study, storage, directory, owner)
-            shared.settle_lost_trials()
+            shared.requeue_lost()
             begun = len(study.get_trials(deepcopy=False))
             alone = shared.is_alone()
         study.sampler = sampler_of((begun, 0 if alone else os.getpid()))

@@ -17,7 +17,7 @@ from wavesweep.experiment.early import FRONT_FILE
 from wavesweep.experiment.objectives import Objective, Record, accuracy_drop, excesses, limits_of, prefers_small
 from wavesweep.measure.fronts import hypervolume, non_dominated
 from wavesweep.runtime.records import write_atomically, write_json
-from wavesweep.runtime.study_storage import shown
+from wavesweep.runtime.study_storage import without_password
 from wavesweep.settings.schema import VOLATILE, ConstraintSettings, PathsSettings, SearchSettings, Settings
 from wavesweep.sweep.search.space import Points
 from wavesweep.sweep.search.study import SharedStudy
@@ -186,7 +186,7 @@ def write_study_json(directory: Path, url: str, base: Settings) -> None:
     search = base.search
     content = {
         "name": directory.name,
-        "storage": shown(url),
+        "storage": without_password(url),
         "objectives": list(search.objectives),
         "sampler": search.sampler,
         "n_trials": search.n_trials,
