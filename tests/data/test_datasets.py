@@ -191,7 +191,7 @@ def test_a_split_is_complete_or_refused(counts, fraction):
     images = torch.zeros(len(labels), 1, 2, 2, dtype=torch.uint8)
     part = Split(images, labels)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets, "_digits", lambda: (part, part, len(counts), None))
+        patch.setattr(datasets, "digits", lambda source: (part, part, len(counts), None))
         dataset, refused = None, None
         datasets.forget()
         try:
