@@ -11,8 +11,8 @@ METHOD = '''
 from wavesweep.settings.registry import Method, Score
 
 
-def by_value(spec, plan, basis, coefficients):
-    return coefficients - coefficients.min()
+def by_value(tensor, atom_norm, seed):
+    return tensor.coefficients - tensor.coefficients.min()
 
 
 ROWS = (
@@ -27,7 +27,7 @@ from wavesweep.pruning.thresholds import Cut
 from wavesweep.settings.registry import Threshold
 
 
-def half(scores, threshold, percentile, finest):
+def half(scores, number, finest):
     return Cut(scores.numel() // 2)
 
 

@@ -65,13 +65,13 @@ def test_the_clamped_arm_equals_magnitude_layer_by_layer(ran):
 
 def test_the_real_transform_keeps_as_many_coefficients_and_other_weights(ran):
     _, found, _ = ran
-    wavelet, magnitude, _ = found["none", 5]["arms"]
+    wavelet, magnitude, _ = found["wavelet", 5]["arms"]
     assert wavelet["kept_coefficients"] == magnitude["kept_coefficients"]
     assert max(level for layer in wavelet["layers"] for level in layer["levels"]) == 2
     for layer, other in zip(wavelet["layers"], magnitude["layers"], strict=True):
         assert layer["kept"] == other["kept"]
         assert layer["error"] != other["error"]
-    assert not any(note.startswith("nothing was") for note in found["none", 5]["notes"])
+    assert not any(note.startswith("nothing was") for note in found["wavelet", 5]["notes"])
 
 
 def test_its_page_shows_both_forms(ran, monkeypatch):

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from wavesweep.cli.composition import explain, register_configuration, settings_from, syntax_error
-from wavesweep.cli.hydra_internals import Problem, problem_of
+from wavesweep.cli.hydra_internals import Problem, problem_of, store_core_sweeper
 from wavesweep.cli.sweepers import register_sweepers
 from wavesweep.cli.tables import show_trials
 from wavesweep.errors import SettingsError, WavesweepError
@@ -25,6 +25,7 @@ from wavesweep.settings.schema import config_directory
 # Errors with one line of their own; the files of a configuration are YAML, as text.
 _REPORTED = (WavesweepError, HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError)
 EXIT_FAILED, EXIT_SETTINGS, EXIT_INTERRUPTED = 1, 2, 130
+store_core_sweeper()  # in workers too, which import this module first
 
 
 def task(config: DictConfig) -> float:
@@ -81,9 +82,9 @@ def _run() -> int:
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # With this set Hydra raises its errors instead of printing several lines and leaving.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    register_configuration()
-    register_sweepers()
     try:
+        register_configuration()
+        register_sweepers()
         hydra.main(config_path=str(config_directory()), config_name="config")(task)()
     except BrokenPipeError:
         # The reader of our output has gone (`| head`); give Python's last flush somewhere to go.

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 
+def store_core_sweeper() -> None:
+    """Have Hydra's own sweeper store its option now: later, when a worker scans for plugins, it would replace ours."""
+    from hydra._internal.core_plugins import basic_sweeper  # noqa: F401
+
+
 def configuration_loader(directory: Path) -> ConfigLoader:
     """A loader of the configuration in `directory` that belongs to no Hydra application and scans for no plugins.
 

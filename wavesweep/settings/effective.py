@@ -6,6 +6,7 @@ follows from the rows of the registry (`uses`) and, across settings, from the co
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any, TypeVar
 
 from wavesweep.settings import registry
@@ -60,7 +61,7 @@ def needs(get: Get, key: str, has_bands: bool | None = None) -> str | None:
             if group == "retrain" and users == every:
                 return "a retrain that is not none"
             return f"{group}={_either(users)}"
-    for condition in _CONDITIONS.get(key, ()):
+    for condition in _conditions().get(key, ()):
         if not condition.holds(get, has_bands):
             return condition.needs
     return None
@@ -178,64 +179,67 @@ def _either(names: Sequence[str]) -> str:
     return " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
-_LEVELS = f"method={_either(methods_with_levels())}"
-_HAS_LEVELS = Condition(lambda get, has_bands: has_bands, _LEVELS)
-_PRUNES = Condition(lambda get, _: _prunes(get), "threshold.percentile above 0")
-_WEIGHS_BITS = "quantize=uniform or kmeans, not rdo"
-_IMPORTANCE = Condition(lambda get, _: get("quantize.importance") != "none", "quantize.importance=second_order")
-_NO_WEIGHTS = Condition(lambda get, _: get("model.weights") is None, "a model without model.weights")
-_CONDITIONS: Mapping[str, Sequence[Condition]] = {
-    **dict.fromkeys(("wavelet", "level", "boundary"), (_HAS_LEVELS,)),
-    **dict.fromkeys(("dataset.image_size", "dataset.resize", "dataset.channels"), (_NO_WEIGHTS,)),
-    **dict.fromkeys(("threshold.scope", "threshold.allocation"), (_PRUNES,)),
-    "threshold.atom_norm": (_PRUNES, _HAS_LEVELS),
-    "threshold.shrinkage": (
-        _PRUNES,
-        Condition(lambda get, _: _ranks_by_magnitude(get), "a method that ranks by magnitude"),
-    ),
-    "threshold.sensitivity": (
-        Condition(lambda get, _: get("threshold.allocation") == "sensitivity", "threshold.allocation=sensitivity"),
-    ),
-    "retrain.ramp": (
-        Condition(
-            lambda get, _: get("retrain.name") in ("gradual", "rate") or get("retrain.regrow"),
-            "retrain=gradual or rate, or retrain.regrow=true",
+@cache
+def _conditions() -> Mapping[str, Sequence[Condition]]:
+    """The conditions of each setting, in the order in which they are named; plugins may add methods to their texts."""
+    levels = f"method={_either(methods_with_levels())}"
+    has_levels = Condition(lambda get, has_bands: has_bands, levels)
+    prunes = Condition(lambda get, _: _prunes(get), "threshold.percentile above 0")
+    no_weighing = "quantize=uniform or kmeans, not rdo"
+    importance = Condition(lambda get, _: get("quantize.importance") != "none", "quantize.importance=second_order")
+    no_weights = Condition(lambda get, _: get("model.weights") is None, "a model without model.weights")
+    return {
+        **dict.fromkeys(("wavelet", "level", "boundary"), (has_levels,)),
+        **dict.fromkeys(("dataset.image_size", "dataset.resize", "dataset.channels"), (no_weights,)),
+        **dict.fromkeys(("threshold.scope", "threshold.allocation"), (prunes,)),
+        "threshold.atom_norm": (prunes, has_levels),
+        "threshold.shrinkage": (
+            prunes,
+            Condition(lambda get, _: _ranks_by_magnitude(get), "a method that ranks by magnitude"),
         ),
-    ),
-    "retrain.quantize_epochs": (Condition(lambda get, _: _is_trainable(get), _WEIGHS_BITS),),
-    "quantize.bits": (
-        Condition(
-            lambda get, _: get("quantize.name") != "uniform" or get("quantize.step") is None, "quantize.step=null"
+        "threshold.sensitivity": (
+            Condition(lambda get, _: get("threshold.allocation") == "sensitivity", "threshold.allocation=sensitivity"),
         ),
-    ),
-    "quantize.dead_zone": (
-        Condition(
-            lambda get, _: _is_trainable(get) or get("quantize.dead_zone") > WEIGHED_DEAD_ZONE,
-            f"a value above {WEIGHED_DEAD_ZONE:g} where bits are weighed",
-        ),
-    ),
-    "quantize.per": (
-        _HAS_LEVELS,
-        Condition(lambda get, _: get("quantize.step") is None, "quantize.step=null"),
-    ),
-    "quantize.atom_norm": (_HAS_LEVELS, Condition(lambda get, _: _is_trainable(get), _WEIGHS_BITS)),
-    "quantize.damping": (_IMPORTANCE,),
-    "quantize.images": (_IMPORTANCE,),
-    "quantize.other_bits": (
-        Condition(lambda get, _: get("quantize.other") == "quantized", "quantize.other=quantized"),
-    ),
-    "compare_match": (
-        Condition(
-            lambda get, _: any(name != get("method.name") for name in get("compare")), "a method to compare with"
-        ),
-    ),
-    "model.recipe.momentum": (
-        Condition(
-            lambda get, _: (
-                get("model.recipe.optimizer") == "sgd"
-                or (get("retrain.name") != "none" and get("retrain.optimizer") == "sgd")
+        "retrain.ramp": (
+            Condition(
+                lambda get, _: get("retrain.name") in ("gradual", "rate") or get("retrain.regrow"),
+                "retrain=gradual or rate, or retrain.regrow=true",
             ),
-            "model.recipe.optimizer=sgd",
         ),
-    ),
-}
+        "retrain.quantize_epochs": (Condition(lambda get, _: _is_trainable(get), no_weighing),),
+        "quantize.bits": (
+            Condition(
+                lambda get, _: get("quantize.name") != "uniform" or get("quantize.step") is None, "quantize.step=null"
+            ),
+        ),
+        "quantize.dead_zone": (
+            Condition(
+                lambda get, _: _is_trainable(get) or get("quantize.dead_zone") > WEIGHED_DEAD_ZONE,
+                f"a value above {WEIGHED_DEAD_ZONE:g} where bits are weighed",
+            ),
+        ),
+        "quantize.per": (
+            has_levels,
+            Condition(lambda get, _: get("quantize.step") is None, "quantize.step=null"),
+        ),
+        "quantize.atom_norm": (has_levels, Condition(lambda get, _: _is_trainable(get), no_weighing)),
+        "quantize.damping": (importance,),
+        "quantize.images": (importance,),
+        "quantize.other_bits": (
+            Condition(lambda get, _: get("quantize.other") == "quantized", "quantize.other=quantized"),
+        ),
+        "compare_match": (
+            Condition(
+                lambda get, _: any(name != get("method.name") for name in get("compare")), "a method to compare with"
+            ),
+        ),
+        "model.recipe.momentum": (
+            Condition(
+                lambda get, _: (
+                    get("model.recipe.optimizer") == "sgd"
+                    or (get("retrain.name") != "none" and get("retrain.optimizer") == "sgd")
+                ),
+                "model.recipe.optimizer=sgd",
+            ),
+        ),
+    }
