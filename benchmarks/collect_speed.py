@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "tests" / "analysis"))
+sys.path.append(str(ROOT / "tests" / "helpers"))
 
 from records import example, write_record, write_records  # noqa: E402
 

@@ -1,6 +1,6 @@
 """Seconds to write the report of many trials and to open it in headless Chromium, and its size.
 
-The records are synthetic: those of `tests/analysis/records.py`. Opened is until the plot has its points. Beside the
+The records are synthetic: those of `tests/helpers/records.py`. Opened is until the plot has its points. Beside the
 clock's seconds stand the processor's, because machines are shared.
 
     python benchmarks/report_speed.py [--trials 5000]
@@ -20,7 +20,7 @@ from playwright.sync_api import sync_playwright
 from wavesweep.analysis.html_report.page import render
 from wavesweep.analysis.table.collect import collect
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "analysis"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 from records import write_records
 
 
