@@ -7,6 +7,7 @@ from wavesweep.errors import FileFormatError, SettingsError, WavesweepError
 
 if TYPE_CHECKING:
     from wavesweep.api import compress, save
+    from wavesweep.codec.limits import Limits
     from wavesweep.experiment.callers import CompressedModel
     from wavesweep.experiment.export.onnx import export_onnx
     from wavesweep.models.load import load
@@ -15,6 +16,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CompressedModel",
     "FileFormatError",
+    "Limits",
     "SettingsError",
     "WavesweepError",
     "compress",
@@ -27,6 +29,7 @@ __all__ = [
 # Imported on first use: decoding a file needs neither Hydra nor the data sets.
 _MODULES = {
     "CompressedModel": "wavesweep.experiment.callers",
+    "Limits": "wavesweep.codec.limits",
     "compress": "wavesweep.api",
     "export_onnx": "wavesweep.experiment.export.onnx",
     "load": "wavesweep.models.load",

@@ -271,11 +271,13 @@ def test_a_damaged_file_leaves_the_network_unchanged(written):
     assert same(model.state_dict(), before)
 
 
-def test_most_elements_can_be_changed(written):
+def test_limits_can_be_changed_and_are_raised_to_the_size_of_a_given_network(written):
     path = written[0]
-    with pytest.raises(FileFormatError, match="numbers"):
-        wavesweep.load(path, most_elements=100)
-    assert wavesweep.load(path, most_elements=20_000)
+    few = wavesweep.Limits(numbers=100)
+    with pytest.raises(FileFormatError, match="numbers=100 is allowed"):
+        wavesweep.load(path, limits=few)
+    assert wavesweep.load(path, limits=wavesweep.Limits(numbers=20_000))
+    assert wavesweep.load(path, network(), limits=few)
 
 
 def test_files_that_are_not_there_or_cannot_be_written(written, tmp_path):

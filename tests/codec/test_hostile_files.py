@@ -3,19 +3,20 @@
 import copy
 import random
 import struct
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from examples import BASES, CODERS, RULES, coded, small_network
-from hostile import load, rebuilt
+from hostile import cost, load, rebuilt
 
 from wavesweep.codec.container import MAGIC, join, read_container, write_container
 from wavesweep.codec.model_file import pack, unpack
 from wavesweep.errors import FileFormatError, WavesweepError
 
+# How much slower than promised a machine may be that others use at the same time.
+_SLOWER = 4
 SMALL = {coder: pack([coded("w", (10, 17), "wavelet", "a step each")], coder, {}) for coder in CODERS}
 FILES = [
     pack(small_network(basis, rule), coder, {"by": "a test"})
@@ -67,7 +68,9 @@ def replaced(value, generator):
         -1, 0, 1, 2, 3, 7, 255, 1 << 31, 1 << 40, 1 << 63, 1 << 64, 10**300, -(1 << 63), 0.5, -0.0, 1e-320, 1e300,
         float("nan"), float("inf"), float("-inf"), None, True, False, "", "w", "wavelet", "dmey", "db38", "same", "raw",
         "identity", "shuffled", "float64", "bool", "\ud800", "x" * 5000, [], [1], [0, 1], [[]], [1 << 40], [-1, 1],
-        [2] * 16, [1] * 17, ["a"], [None], {}, {"a": 1}, {"kind": "dct"}, {"steps": [1]}, {"each": "float16"},
+        [2] * 16, [1] * 17, [1 << 21], [1, 1 << 21],
+        [1 << 10, 1 << 11], [2] * 8, [1024], [1, 1 << 10, 1 << 10],
+        ["a"], [None], {}, {"a": 1}, {"kind": "dct"}, {"steps": [1]}, {"each": "float16"},
         {"codebook": [1 << 20, 1 << 20]}, {"codebook": [0, 0]}, [[[[[[]]]]]], [1.0, 2.0], [1 << 100, 0],
     ]  # fmt: skip
     choice = copy.deepcopy(generator.choice(choices))
@@ -140,25 +143,25 @@ def mutation(number):
 def assert_mutations_are_harmless(numbers):
     loaded = refused = 0
     for number in numbers:
-        started = time.perf_counter()
         try:
-            found = load(mutation(number))
+            found, seconds, peak_bytes = cost(mutation(number))
         except Exception as error:
             raise AssertionError(f"mutation {number}: {type(error).__name__}: {error}") from error
-        assert time.perf_counter() - started < 20, f"mutation {number}"
+        numbers = sum(value.numel() for value in found.values()) if found else 0
+        assert seconds < _SLOWER * (1 + count / 5_000_000), f"mutation {number}"
+        assert peak_bytes < (64 << 20) + 16 * max(count, 1 << 22), f"mutation {number}"
         loaded, refused = loaded + (found is not None), refused + (found is None)
     # The mutations must reach the code behind the checksums, and not all of them may be harmless.
     assert min(loaded, refused) > 0.05 * len(numbers)
 
 
-@pytest.mark.integration
 def test_hundreds_of_mutated_files_load_or_are_refused():
-    assert_mutations_are_harmless(range(600))
+    assert_mutations_are_harmless(range(300))
 
 
 @pytest.mark.slow
-def test_ten_thousand_mutated_files_load_or_are_refused():
-    assert_mutations_are_harmless(range(600, 10_600))
+def test_twenty_thousand_mutated_files_load_or_are_refused():
+    assert_mutations_are_harmless(range(300, 20_300))
 
 
 def test_a_rebuilt_file_is_the_same_file():

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from cases import case
 from examples import CODERS
-from hostile import CODED, HEAD_ONLY, MOST_ELEMENTS, load
+from hostile import CODED, HEAD_ONLY, LIMITS, load
 
 from wavesweep.codec.container import MAGIC, join, write_container
 from wavesweep.codec.header import checked_entries
+from wavesweep.codec.limits import Limits
 from wavesweep.codec.model_file import pack, unpack
 from wavesweep.codec.short_header import DICTIONARY, shorten
 from wavesweep.codec.tensors import RawTensor, SameTensor
@@ -116,7 +117,7 @@ def assert_refused(entries):
         texts = [json.dumps(shorten({"made_by": {}, "coder": coder, "tensors": entries})).encode() for coder in CODERS]
     except (KeyError, TypeError, AttributeError):  # not all of them have a short form
         with pytest.raises(FileFormatError):
-            checked_entries({"tensors": entries}, MOST_ELEMENTS)
+            checked_entries({"tensors": entries}, LIMITS)
         return
     for streams in ((b"", b""), (HEAD_ONLY * len(entries), b""), (b"", b"\1\1"), (b"\1\1\1\1", b"")):
         for text in texts:
@@ -205,6 +206,6 @@ def test_names_and_values_do_not_break_the_one_line_of_the_error():
 def test_copies_of_a_tensor_count_as_well():
     tensors = [RawTensor("w", np.zeros(100, np.float32), "float32"), *(SameTensor(f"w{n}", "w") for n in range(9))]
     content = pack(tensors, "none", {})
-    assert len(unpack(content, 1000)[0]) == 10
-    with pytest.raises(FileFormatError, match="declares more than 999 numbers"):
-        unpack(content, 999)
+    assert len(unpack(content, Limits(numbers=1000))[0]) == 10
+    with pytest.raises(FileFormatError, match="numbers=999 is allowed"):
+        unpack(content, Limits(numbers=999))

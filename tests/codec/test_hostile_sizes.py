@@ -9,12 +9,19 @@ import zlib
 
 import numpy as np
 import pytest
+import pywt
+import torch
 from examples import CODERS, coded
-from hostile import CODED, HEAD_ONLY, load
+from hostile import CODED, HEAD_ONLY, cost, load
 
+import wavesweep
 from wavesweep.codec.container import join, write_container
+from wavesweep.codec.limits import Limits
 from wavesweep.codec.model_file import pack, unpack
 from wavesweep.codec.tensors import RawTensor, state_dict
+from wavesweep.errors import FileFormatError
+from wavesweep.quantization.symbols import CodedTensor, Steps
+from wavesweep.transform.basis import BasisSpec, make_basis
 
 BOMBS = """
 import json, resource, sys, time
@@ -37,8 +44,8 @@ for path in sys.argv[1:]:
 
 def huffman_bomb():
     """One number, with tables of as many entries as are allowed."""
-    table = zlib.compress(b"\1" + bytes((1 << 24) - 1), 9)
-    numbers = struct.pack("<iII", 0, 1 << 24, len(table)) + table + struct.pack("<I", 1) + b"\0"
+    table = zlib.compress(b"\1" + bytes((1 << 20) - 1), 9)
+    numbers = struct.pack("<iII", 0, 1 << 20, len(table)) + table + struct.pack("<I", 1) + b"\0"
     stream = struct.pack("<BI", 5, 1) + numbers + numbers
     header = {"made_by": {}, "coder": "huffman", "tensors": [CODED | {"shape": [1]}]}
     return write_container(header, (stream, b""))
@@ -77,7 +84,97 @@ def test_decoding_uses_a_small_multiple_of_the_declared_size():
     for coder in CODERS:
         tensor = coded("w", shape, "identity", "one step", sharpness=20)
         content = pack([tensor, RawTensor("a", np.zeros(3, np.int8), "int8")], coder, {})
-        assert load(content) is None  # more than MOST_ELEMENTS
+        assert load(content) is None  # more than LIMITS
         state_dict(unpack(content)[0])
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert used * 1024 < 40 * 4 * shape[0] * shape[1]
+
+
+def claims(coder, entries, stream=b""):
+    return write_container({"made_by": {}, "coder": coder, "tensors": entries}, (stream, b""))
+
+
+def zeros_of(shape, basis=None, name="w"):
+    return CODED | {"name": name, "shape": list(shape)} | ({"basis": basis} if basis else {})
+
+
+def rotation(axes, name=""):
+    return {"kind": "rotation", "axes": axes, "seed": 1} | ({"name": name} if name else {})
+
+
+MANY = {"kind": "wavelet", "axes": list(range(8)), "wavelet": "haar", "levels": [1] * 8, "mode": "periodization"}
+BEYOND = {
+    "numbers": claims("range", [zeros_of([1 << 24])]),
+    "numbers for ever": claims("range", [zeros_of([1 << 28])]),
+    "numbers of many tensors": claims("range", [zeros_of([1 << 20], name=str(n)) for n in range(9)]),
+    "numbers under a rotation": claims("none", [zeros_of([1 << 14, 1 << 14], rotation([0, 1]))], HEAD_ONLY),
+    "subbands": claims("range", [zeros_of([2] * 8, MANY)]),
+    "subbands of many tensors": claims(
+        "none", [zeros_of([2] * 6, MANY | {"axes": list(range(6)), "levels": [1] * 6}, str(n)) for n in range(64)]
+    ),
+    "tensors": claims("none", [zeros_of([0], name=f"{n:x}") for n in range(1 << 12)]),
+    "rotations of names of their own": claims(
+        "none", [zeros_of([1024], rotation([0], str(n)), str(n)) for n in range(2000)], HEAD_ONLY * 2000
+    ),
+    "rotations of many lengths": claims(
+        "none", [zeros_of([n], rotation([0]), str(n)) for n in range(2, 1024)], HEAD_ONLY * 1022
+    ),
+    "a permutation": claims("none", [zeros_of([1 << 27], MANY | {"kind": "shuffled", "axes": [0], "levels": [1]})]),
+    "a header": join(b'["none",{},[' + b"[]," * (1 << 19) + b"[]]]", (b"", b"")),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_what_a_file_of_its_size_may_not_ask_for_is_refused_from_its_header(name):
+    found, seconds, peak_bytes = cost(BEYOND[name])
+    assert found is None
+    assert len(BEYOND[name]) < 100_000
+    assert seconds < 2
+    assert peak_bytes < 64 << 20
+
+
+WITHIN = {
+    "one axis": claims("range", [zeros_of([1 << 22])]),
+    "one row": claims("range", [zeros_of([1, 1 << 21])]),
+    "a grid": claims("range", [zeros_of([1, 1 << 10, 1 << 11])]),
+    "levels": claims("range", [zeros_of([1 << 21], MANY | {"axes": [0], "levels": [16], "mode": "symmetric"})]),
+    "two rotations": claims("none", [zeros_of([1024, 1000], rotation([0, 1]))], HEAD_ONLY),
+}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", WITHIN)
+def test_the_most_that_a_small_file_may_ask_for_is_decoded_in_bounded_time_and_memory(name):
+    found, seconds, peak_bytes = cost(WITHIN[name])
+    numbers = found["w"].numel()
+    assert seconds < 4 * (1 + numbers / 5_000_000)
+    assert peak_bytes < (64 << 20) + 16 * max(numbers, 1 << 22)
+
+
+@pytest.mark.integration
+def test_a_network_of_1e8_zeros_is_refused_alone_and_loaded_into_its_network(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(10_000, 10_000, bias=False))
+    zeros = CodedTensor(
+        "0.weight", (10_000, 10_000), (10_000, 10_000), BasisSpec("identity"), np.zeros(10**8, np.int32), Steps((1.0,))
+    )
+    path = tmp_path / "zeros.wsz"
+    path.write_bytes(pack([zeros], "none", {}))
+    assert path.stat().st_size < 100
+    with pytest.raises(FileFormatError, match="load it into its network"):
+        wavesweep.load(path)
+    assert not wavesweep.load(path, model)[0].weight.any()
+
+
+@pytest.mark.parametrize("wavelet", ["haar", "bior4.4", "dmey"])
+@pytest.mark.parametrize("mode", ["periodization", "symmetric"])
+def test_every_file_of_a_given_network_is_within_its_limits(wavelet, mode):
+    shapes = [(64, 64), (40, 3, 9, 9), (5, 7), (1,), (70,), (20, 20, 20)]
+    limits = Limits(0, 0, 0, 0, 0, 1 << 30, 0, 1 << 20).raised_for(torch.zeros(shape) for shape in shapes)
+    tensors = []
+    for number, shape in enumerate(shapes):
+        levels = [min(pywt.dwt_max_level(size, pywt.Wavelet(wavelet).dec_len), 20) for size in shape]
+        basis = BasisSpec("wavelet", tuple(range(len(shape))), wavelet, tuple(levels), mode)
+        basis = basis if any(levels) else BasisSpec("rotation", tuple(range(len(shape))))
+        count = make_basis(basis, shape).count
+        tensors.append(CodedTensor(str(number), shape, shape, basis, np.zeros(count, np.int32), Steps((1.0,))))
+    assert len(unpack(pack(tensors, "none", {}), limits)[0]) == len(shapes)

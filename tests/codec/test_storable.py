@@ -58,9 +58,9 @@ def test_a_buffer_of_bfloat16_is_listed(tmp_path, capsys):
 def test_more_numbers_than_a_reader_allows_are_read_where_they_are_allowed(tmp_path, capsys):
     path = tmp_path / "model.wsz"
     wavesweep.save(wavesweep.compress(WithBuffer(), ["wavelet=haar"]), path)
-    assert codec_command(["verify", str(path), "--most-elements", "260"]) == 1
-    assert "allow more if you trust it" in capsys.readouterr().err
-    assert codec_command(["verify", str(path), "--most-elements", "272"]) == 0
+    assert codec_command(["verify", str(path), "--numbers", "260"]) == 1
+    assert "raise numbers (wavesweep.Limits, or --numbers)" in capsys.readouterr().err
+    assert codec_command(["verify", str(path), "--numbers", "272"]) == 0
 
 
 def test_a_file_is_not_decoded_onto_itself(tmp_path, capsys):

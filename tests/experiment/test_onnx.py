@@ -227,10 +227,3 @@ def test_arguments_of_another_kind_are_said_in_one_line(compressed, tmp_path):
         wavesweep.export_onnx(small.content, model, tmp_path / "a.onnx", input_shape=(1, 8, 8))
     with pytest.raises(SettingsError, match=r"^input_shape=64: must be the shape of one input"):
         wavesweep.export_onnx(small, model, tmp_path / "a.onnx", input_shape=64)
-
-
-def test_a_file_of_many_numbers_is_exported_where_that_is_allowed(compressed, tmp_path):
-    small, model = compressed
-    wavesweep.save(small, tmp_path / "a.wsz")
-    with pytest.raises(FileFormatError, match="more numbers than are allowed"):
-        wavesweep.export_onnx(tmp_path / "a.wsz", model, tmp_path / "a.onnx", input_shape=(1, 8, 8), most_elements=10)

@@ -3,13 +3,14 @@
 import argparse
 import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save
 
-from wavesweep.codec.header import MOST_ELEMENTS
+from wavesweep.codec.limits import Limits
 from wavesweep.codec.read import finite, read, tensor_table
 from wavesweep.codec.tensors import state_dict
 from wavesweep.errors import FileFormatError, WavesweepError
@@ -27,12 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("file", type=Path, help="a .wsz file")
-        command.add_argument(
-            "--most-elements",
-            type=int,
-            default=MOST_ELEMENTS,
-            help=f"refuse a file of more numbers (default {MOST_ELEMENTS:,}); raise it for one that you trust",
-        )
+        limits = command.add_argument_group("limits, beyond which a file is refused; raise them for one that you trust")
+        for limit in fields(Limits):
+            flag, text = f"--{limit.name.replace('_', '-')}", f"{limit.metadata['help']} (default {limit.default:,})"
+            limits.add_argument(flag, type=int, default=limit.default, metavar="N", help=text)
         if name == "decode":
             command.add_argument("output", type=Path, nargs="?", help="default: the file with .safetensors as ending")
     options = parser.parse_args(arguments)
@@ -45,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    tensors, header = read(options.file, options.most_elements)
+    limits = Limits(**{limit.name: getattr(options, limit.name) for limit in fields(Limits)})
+    tensors, header = read(options.file, limits)
     size = options.file.stat().st_size
     if options.command == "info":
         print(f"{options.file}: {size:,} bytes, coder {header['coder']}")

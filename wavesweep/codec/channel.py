@@ -55,19 +55,24 @@ class Encoder:
 
 
 class Decoder:
-    """Decodes; nothing is told to it."""
+    """Decodes; nothing is told to it. `again` encodes at once what has been decoded."""
 
-    def __init__(self, words: npt.NDArray[np.uint32]) -> None:
+    def __init__(self, words: npt.NDArray[np.uint32], again: Encoder | None = None) -> None:
         self.coder = constriction.stream.queue.RangeDecoder(words)
+        self.again = again
 
     def flags(self, probabilities: Ints, truth: Ints | None) -> Ints:
         """See `Channel`."""
-        decoded = self.coder.decode(_flag, probabilities.reshape(-1) / ONE)
+        shares = probabilities.reshape(-1) / ONE
+        decoded = self.coder.decode(_flag, shares)
+        if self.again:
+            self.again.coder.encode(decoded, _flag, shares)
         return np.asarray(decoded, np.int64).reshape(probabilities.shape)
 
     def tokens(self, counts: Ints, number: int, truth: Ints | None) -> Ints:
         """See `Channel`."""
-        return np.asarray(self.coder.decode(_categorical(counts), number), np.int64)
+        decoded = np.asarray(self.coder.decode(_categorical(counts), number), np.int64)
+        return self.again.tokens(counts, number, decoded) if self.again else decoded
 
     def bits(self, width: int, number: int, truth: Ints | None) -> Ints:
         """See `Channel`."""
@@ -75,7 +80,7 @@ class Decoder:
         for shift, part in _chunks(width):
             digits = self.coder.decode(constriction.stream.model.Uniform(1 << part), number)
             total |= np.asarray(digits, np.int64) << shift
-        return total
+        return self.again.bits(width, number, total) if self.again else total
 
 
 def _categorical(counts: Ints) -> object:

@@ -14,17 +14,16 @@ All integers are unsigned and little-endian. `docs/reference/format.md` describe
 
 import json
 import struct
+import sys
 import zlib
 from typing import Any, NamedTuple
 
+from wavesweep.codec.limits import DEFAULT_LIMITS, beyond
 from wavesweep.codec.short_header import DICTIONARY, expand, shorten
 from wavesweep.errors import FileFormatError
 
 MAGIC = b"\x89WSZ"
 VERSION = 2
-# A header holds some 100 bytes per tensor; this bound is far above any network's. Parsed, JSON takes up to 40 times
-# its size.
-_MOST_HEADER_BYTES = _MOST_JSON_BYTES = 1 << 22
 # A size has at most this many bytes of 7 bits.
 _MOST_SIZE_BYTES = 9
 _PREFIX = struct.Struct("<4sHI")
@@ -51,8 +50,8 @@ def join(text: bytes, streams: tuple[bytes, bytes]) -> bytes:
     return _PREFIX.pack(MAGIC, VERSION, zlib.crc32(content)) + content
 
 
-def read_container(content: bytes) -> Container:
-    """Header and streams of a file.
+def read_container(content: bytes, header_bytes: int = DEFAULT_LIMITS.header_bytes) -> Container:
+    """Header and streams of a file whose header, packed and unpacked, has at most so many bytes.
 
     Raises:
         FileFormatError: it is no such file, of another version, truncated or damaged.
@@ -63,8 +62,8 @@ def read_container(content: bytes) -> Container:
     if version != VERSION:
         raise FileFormatError(f"format version {version}; this wavesweep reads version {VERSION}")
     sizes, start = _sizes(content, _PREFIX.size, 3)
-    if sizes[0] > _MOST_HEADER_BYTES:
-        raise FileFormatError(f"declares a header of {sizes[0]} bytes, more than is allowed")
+    if sizes[0] > header_bytes:
+        raise beyond(f"declares a header of {sizes[0]} bytes", "header_bytes", header_bytes)
     if start + sum(sizes) > len(content):
         raise FileFormatError("cut off: it is shorter than it declares")
     if start + sum(sizes) < len(content):
@@ -72,7 +71,7 @@ def read_container(content: bytes) -> Container:
     if zlib.crc32(memoryview(content)[_PREFIX.size :]) != checksum:
         raise FileFormatError("is damaged (checksum)")
     edges = start, start + sizes[0], start + sizes[0] + sizes[1]
-    parsed = _parse(content[edges[0] : edges[1]])
+    parsed = _parse(content[edges[0] : edges[1]], header_bytes)
     return Container(expand(parsed), (content[edges[1] : edges[2]], content[edges[2] :]))
 
 
@@ -110,14 +109,16 @@ def _sizes(content: bytes, start: int, number: int) -> tuple[list[int], int]:
     return sizes, start
 
 
-def _parse(packed: bytes) -> Any:
+def _parse(packed: bytes, most_bytes: int) -> Any:
     """The JSON value of a compressed header."""
     unpacker = zlib.decompressobj(_RAW_DEFLATE, zdict=DICTIONARY)
     try:
-        text = unpacker.decompress(packed, _MOST_JSON_BYTES + 1)
+        text = unpacker.decompress(packed, min(most_bytes, sys.maxsize - 1) + 1)
+        if len(text) > most_bytes:
+            raise beyond("declares a longer header", "header_bytes", most_bytes)
         header = json.loads(text)
     except (zlib.error, ValueError, RecursionError) as error:
         raise FileFormatError(f"its header cannot be read ({error})") from None
-    if len(text) > _MOST_JSON_BYTES or not unpacker.eof or unpacker.unused_data:
+    if not unpacker.eof or unpacker.unused_data:
         raise FileFormatError("its header is not of the declared size and form")
     return header

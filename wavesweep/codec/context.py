@@ -6,9 +6,10 @@ in batches that grow geometrically, each a sub-grid of rows and columns; all con
 batches before it, so a batch is one vectorised call and the number of batches grows with the logarithm of the size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,8 @@ _ROW_PRIOR, _COLUMN_PRIOR, _GRID_PRIOR, _CONTEXT_PRIOR = 12, 6, 8, 24
 # Further weight of what is known beforehand of rows, and of columns on a grid, in 64ths of a symbol that is not zero:
 # counts of symbols alone weigh too little where hardly any is.
 _ROW_EVENTS, _GRID_EVENTS = 16, 64
+# Orders of more indices are not kept for the next band of that size; and numbers of which all is computed at once.
+_KEPT, _PIECE = 1 << 16, 1 << 18
 # Batches grow by half up to so many symbols, otherwise they double.
 _FIRST_BATCH, _FINE_SIZE = 2, 1 << 19
 # Weight, in symbols that are not zero (or, if these are rarer, that are), of a band's stored prior.
@@ -112,10 +115,25 @@ class Batch:
         """As `np.ix_`, but many times faster."""
         return self.rows[:, None], self.columns
 
+    def pieces(self) -> Iterator[tuple[slice, slice]]:
+        """Rows, or columns of one row, in pieces that follow each other, so that what is computed of one is little."""
+        step = max(1, _PIECE // len(self.columns))
+        for start in range(0, len(self.rows), step):
+            for first in range(0, len(self.columns), _PIECE):
+                yield slice(start, start + step), slice(first, first + _PIECE)
+
+
+def batches(rows: int, columns: int) -> Sequence[Batch]:
+    """All batches in their order; together they cover every symbol once."""
+    return _kept_batches(rows, columns) if rows + columns <= _KEPT else _batches(rows, columns)
+
 
 @lru_cache(maxsize=256)
-def batches(rows: int, columns: int) -> tuple[Batch, ...]:
-    """All batches in their order; together they cover every symbol once."""
+def _kept_batches(rows: int, columns: int) -> Sequence[Batch]:
+    return _batches(rows, columns)
+
+
+def _batches(rows: int, columns: int) -> Sequence[Batch]:
     row_order, column_order = spread(rows), spread(columns)
     halves = 1 if rows * columns <= _FINE_SIZE else 2
     row_edges, column_edges = (growing(count, _FIRST_BATCH, halves) for count in (rows, columns))
@@ -126,12 +144,23 @@ def batches(rows: int, columns: int) -> tuple[Batch, ...]:
     )
 
 
-@lru_cache(maxsize=256)
 def spread(count: int) -> Ints:
     """All indices below `count`, in an order whose every beginning is spread evenly (multiples of the golden ratio)."""
+    return _kept_spread(count) if count <= _KEPT else _spread(count)
+
+
+@lru_cache(maxsize=256)
+def _kept_spread(count: int) -> Ints:
+    return _spread(count)
+
+
+def _spread(count: int) -> Ints:
     # 2654435769 / 2**32 is the golden ratio's fraction (Knuth, vol. 3, 6.4); integers, so that all machines agree.
-    keys = (np.arange(count, dtype=np.uint64) * np.uint64(2654435769)) & np.uint64(0xFFFFFFFF)
-    return np.argsort(keys, kind="stable").astype(np.int64)
+    keys = np.arange(count, dtype=np.uint64)
+    keys |= (keys * np.uint64(2654435769)) << np.uint64(32)
+    keys.sort()  # with the indices in their lower halves: much faster than argsort
+    keys &= np.uint64(0xFFFFFFFF)
+    return keys.view(np.int64)
 
 
 def growing(count: int, first: int, halves: int) -> list[int]:
@@ -155,66 +184,108 @@ class Significance:
     ) -> None:
         rows, columns = plane.rows, plane.columns
         self._plane, self._tables, self._rows = plane, tables, rows
-        # Rows, and behind them columns, so that one operation is for both.
-        self._each_ones, self._each_seen = np.zeros(rows + columns, np.int64), np.zeros(rows + columns, np.int64)
-        self._weight = np.repeat(np.array([_ROW_PRIOR, _COLUMN_PRIOR]), [rows, columns])
+        # Rows, and behind them columns, so that one operation is for both. Columns on a grid have a frame of zeros, so
+        # that all have four neighbours.
+        self._width = plane.grid[-1] + 2 if plane.grid else 0
+        self._places = _framed(plane.grid) + rows if plane.grid else np.arange(rows, rows + columns)
+        count = int(self._places[-1]) + self._width + 2 if columns else rows
+        self._ones_of, self._seen_of = np.zeros(count, np.int32), np.zeros(count, np.int32)
         self._ones, self._seen = (1, 2) if prior_odds is None else _as_counts(prior_odds)
         # Log-odds against the band's, plus `_WIDE`.
-        self._prior = np.full(rows + columns, _WIDE, np.int64)
+        self._prior = np.full(rows + columns, _WIDE, np.int16)
         if parent_odds is not None:
             row_map, *column_maps = (np.asarray(index, np.int64) for index in plane.index_maps)
             self._prior[:rows] += parent_odds.rows[row_map]
             if column_maps:
                 self._prior[rows:] += parent_odds.columns[np.ix_(*column_maps)].reshape(-1)
-        self._parent: Ints | None = None
+        self._parent: npt.NDArray[np.int8] | None = None
         if parent_magnitudes is not None:
-            self._parent = np.minimum(plane.above(parent_magnitudes), PARENT_CLASSES - 1)
+            self._parent = np.minimum(plane.above(parent_magnitudes), PARENT_CLASSES - 1).astype(np.int8)
 
-    def probabilities(self, batch: Batch) -> tuple[Ints, Ints]:
-        """Probabilities (in 65,536ths) of a batch, shape (rows, columns), and the contexts to update with."""
-        band, odds = self._odds()
-        of_columns = odds.take(batch.columns + self._rows) + (_WIDE - band)
-        total = odds.take(batch.rows)[:, None] + of_columns
-        context = _CONTEXT_OF.take(total)
-        if self._parent is not None:
-            context += self._parent[batch.where]
-        ones, seen = self._tables.ones.take(context), self._tables.seen.take(context)
-        mixed = (ones * ONE + _EXPECTED_OF.take(total)) // (seen + _CONTEXT_PRIOR)
-        return np.minimum(np.maximum(mixed, 4), ONE - 4), context
+    def code(self, batch: Batch, code_flags: Callable[[Batch, Ints], Ints]) -> None:
+        """Code whether the symbols of a batch are zero, and learn from it.
 
-    def update(self, batch: Batch, context: Ints, significant: Ints) -> None:
-        """Learn a batch that has been coded; `significant` is 0 or 1, shape (rows, columns)."""
+        `code_flags` takes a piece of the batch and its probabilities (in 65,536ths), and gives back zeros and ones,
+        both of shape (rows, columns).
+        """
+        # All of a batch is expected from the batches before it, so what its pieces teach is learned at its end.
+        band, of_rows, of_columns = self._odds(batch.rows, batch.columns)
+        of_columns += _WIDE - band
         size = len(self._tables.ones)
-        zeros, ones = np.bincount((2 * context + significant).reshape(-1), minlength=2 * size).reshape(size, 2).T
+        counted, in_columns = np.zeros(2 * size, np.int64), np.zeros(len(batch.columns), np.int64)
+        for some_rows, some_columns in batch.pieces():
+            piece = Batch(batch.rows[some_rows], batch.columns[some_columns])
+            total = of_rows[some_rows, None] + of_columns[some_columns]
+            context = _CONTEXT_OF.take(total)
+            if self._parent is not None:
+                context += self._parent[piece.where]
+            ones, seen = self._tables.ones.take(context), self._tables.seen.take(context)
+            mixed = (ones * ONE + _EXPECTED_OF.take(total)) // (seen + _CONTEXT_PRIOR)
+            flags = code_flags(piece, np.minimum(np.maximum(mixed, 4), ONE - 4))
+            counted += np.bincount((2 * context + flags).reshape(-1), minlength=2 * size)
+            self._ones_of[piece.rows] += np.add.reduce(flags, 1)
+            in_columns[some_columns] += np.add.reduce(flags, 0)
+        self._seen_of[batch.rows] += len(batch.columns)
+        places = self._places[batch.columns]
+        self._ones_of[places] += in_columns
+        self._seen_of[places] += len(batch.rows)
+        zeros, ones = counted.reshape(size, 2).T
         self._tables.seen += zeros + ones
         self._tables.ones += ones
-        rows, columns = batch.rows, batch.columns + self._rows
-        in_rows = np.add.reduce(significant, 1)
-        self._each_ones[rows] += in_rows
-        self._each_seen[rows] += len(columns)
-        self._each_ones[columns] += np.add.reduce(significant, 0)
-        self._each_seen[columns] += len(rows)
-        self._ones += int(np.add.reduce(in_rows))
-        self._seen += significant.size
+        self._ones += int(np.add.reduce(in_columns))
+        self._seen += len(batch.rows) * len(batch.columns)
 
     def learned(self) -> Odds:
         """Log-odds of rows and columns against the band's average, for the bands below this one."""
-        band, odds = self._odds()
-        rows, columns = odds[: self._rows], odds[self._rows :]
-        return Odds(rows - band, (columns - band).reshape(self._plane.shape[1:]))
+        band, of_rows, of_columns = self._odds(np.arange(self._rows), np.arange(len(self._places)))
+        return Odds(of_rows - band, (of_columns - band).reshape(self._plane.shape[1:]))
 
-    def _odds(self) -> tuple[int, Ints]:
-        """Log-odds of the band, and of its rows and columns."""
+    def _odds(self, rows: Ints, columns: Ints) -> tuple[int, Ints, Ints]:
+        """Log-odds of the band, of these rows, and of these columns."""
         band = int(LOG_ODDS[self._ones * ONE // self._seen])
-        prior, weight, rows = _PROBABILITY_OF.take(self._prior + band), self._weight.copy(), self._rows
-        weight[:rows] += _events(_ROW_EVENTS, prior[:rows])
-        if self._plane.grid is not None:
-            ones = _neighbour_sums(self._each_ones[rows:].reshape(self._plane.grid))
-            seen = _neighbour_sums(self._each_seen[rows:].reshape(self._plane.grid))
-            of_grid = _GRID_PRIOR + _events(_GRID_EVENTS, prior[rows:])
-            prior[rows:] = (ones * ONE + of_grid * prior[rows:]) // (seen + of_grid)
+        if len(rows) + len(columns) <= _PIECE:
+            return band, *self._odds_against(band, rows, columns)
+        nothing = rows[:0]
+        of_rows = [self._odds_against(band, part, nothing)[0] for part in _parts(rows)]
+        of_columns = [self._odds_against(band, nothing, part)[1] for part in _parts(columns)]
+        return band, np.concatenate(of_rows), np.concatenate(of_columns)
+
+    def _odds_against(self, band: int, rows: Ints, columns: Ints) -> tuple[Ints, Ints]:
+        of_both = np.concatenate([rows, columns + self._rows])
+        places = np.concatenate([rows, self._places[columns]])
+        count = len(rows)
+        prior = _PROBABILITY_OF.take(self._prior.take(of_both) + np.int64(band))
+        weight = np.full(len(places), _COLUMN_PRIOR, np.int64)
+        weight[:count] = _ROW_PRIOR + _events(_ROW_EVENTS, prior[:count])
+        if self._width:
+            ones = self._neighbours(self._ones_of, places[count:])
+            seen = self._neighbours(self._seen_of, places[count:])
+            of_grid = _GRID_PRIOR + _events(_GRID_EVENTS, prior[count:])
+            prior[count:] = (ones * ONE + of_grid * prior[count:]) // (seen + of_grid)
         # Below ONE, since every prior is.
-        return band, LOG_ODDS.take((self._each_ones * ONE + weight * prior) // (self._each_seen + weight))
+        ones, seen = (counts.take(places).astype(np.int64) for counts in (self._ones_of, self._seen_of))
+        odds = LOG_ODDS.take((ones * ONE + weight * prior) // (seen + weight))
+        return odds[:count], odds[count:]
+
+    def _neighbours(self, counts: npt.NDArray[np.int32], places: Ints) -> Ints:
+        """Sum over the four neighbours on the last two axes."""
+        steps = (-self._width, self._width, -1, 1)
+        total = np.zeros(len(places), np.int64)
+        for step in steps:
+            total += counts.take(places + step)
+        return total
+
+
+def _parts(indices: Ints) -> list[Ints]:
+    return [indices[start : start + _PIECE] for start in range(0, len(indices), _PIECE)] or [indices]
+
+
+def _framed(grid: tuple[int, ...]) -> Ints:
+    """Where the cells of a grid lie, flat, once its last two axes have a frame; behind one more row for the first."""
+    *outer, height, width = grid
+    planes = np.arange(prod(outer))[:, None, None] * ((height + 2) * (width + 2))
+    inside = (np.arange(1, height + 1) * (width + 2))[:, None] + np.arange(1, width + 1)
+    return (planes + inside).reshape(-1)
 
 
 def _events(events: int, probability: Ints) -> Ints:
@@ -227,16 +298,6 @@ def _as_counts(odds: int) -> tuple[int, int]:
     share = int(PROBABILITY[max(-_LOG_LIMIT, min(odds, _LOG_LIMIT)) + _LOG_LIMIT])
     seen = _BAND_PRIOR * ONE // min(share, ONE - share)
     return max(1, min((seen * share + ONE // 2) // ONE, seen - 1)), seen
-
-
-def _neighbour_sums(grid: Ints) -> Ints:
-    """Sum over the four neighbours on the last two axes, flat."""
-    total = np.zeros_like(grid)
-    total[..., 1:, :] += grid[..., :-1, :]
-    total[..., :-1, :] += grid[..., 1:, :]
-    total[..., 1:] += grid[..., :-1]
-    total[..., :-1] += grid[..., 1:]
-    return total.reshape(-1)
 
 
 def total_size(planes: Sequence[Plane]) -> int:

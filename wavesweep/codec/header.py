@@ -2,22 +2,20 @@
 
 import sys
 from collections.abc import Mapping
+from functools import cache
 from math import prod
 from typing import Any
 
 import pywt
 from torch import Tensor
 
+from wavesweep.codec.limits import Budget, Limits
 from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor
 from wavesweep.errors import FileFormatError
 from wavesweep.quantization.symbols import Codebook, Steps
 from wavesweep.settings import registry
 from wavesweep.transform.basis import BasisSpec, make_basis
 
-# Elements of all tensors of a file together, unless the reader allows more: a hostile file cannot ask for more.
-MOST_ELEMENTS = 1 << 28
-# What describes a basis in a file, for any kind.
-# A wavelet over n axes has 2**n bands per level.
 _MOST_AXES = 8
 _FLOATS = ("float16", "float32")
 _NUMPY = {
@@ -67,18 +65,18 @@ def describe(tensor: StoredTensor) -> dict[str, Any]:
     return entry | {"values": {"each": str(rule.values.dtype)}}
 
 
-def checked_entries(header: dict[str, Any], most_elements: int) -> list[dict[str, Any]]:
+def checked_entries(header: dict[str, Any], limits: Limits) -> list[dict[str, Any]]:
     """The header's tensor entries once everything in them is known to be sound.
 
     Raises:
-        FileFormatError: something is not, or they declare more than `most_elements` numbers.
+        FileFormatError: something is not, or they declare more than `limits` allow.
     """
     entries = header.get("tensors")
     if not isinstance(entries, list):
         raise FileFormatError("its header lists no tensors")
     checked: list[dict[str, Any]] = []
     names: dict[str, int] = {}  # and how many numbers each has
-    left = most_elements
+    budget = Budget(limits)
     for entry in entries:
         if not isinstance(entry, dict) or not _is_name(entry.get("name")) or entry["name"] in names:
             raise FileFormatError("its header has a tensor without a proper name, or a name twice")
@@ -88,31 +86,37 @@ def checked_entries(header: dict[str, Any], most_elements: int) -> list[dict[str
             if not _is_name(entry.get("of")) or entry["of"] not in names:
                 raise FileFormatError(f"tensor {name} is the same as one that does not come before it")
             count = names[entry["of"]]  # a copy for whoever decodes it
+            budget.take(count)
         elif kind in ("raw", "coded"):
-            entry = {**entry, "shape": _shape(entry.get("shape"), name, left)}
+            entry = {**entry, "shape": _shape(entry.get("shape"), name, budget)}
             if kind == "raw":
                 count = prod(entry["shape"])
+                budget.take(count)
                 if entry.get("stored") not in tuple(_NUMPY) or entry.get("dtype") not in _TORCH:
                     raise FileFormatError(f"tensor {name} is of an unknown type")
             else:
-                entry, count = _checked_coded(entry, name, left)
+                entry, count = _checked_coded(entry, name, budget)
         else:
             raise FileFormatError(f"tensor {name} is of an unknown kind")
-        left -= count
-        if left < 0:
-            raise FileFormatError(f"declares more than {most_elements} numbers; allow more if you trust it")
         names[name] = count
         checked.append(entry)
+    budget.finish()
     return checked
 
 
-def _checked_coded(entry: dict[str, Any], name: str, most: int) -> tuple[dict[str, Any], int]:
-    view = _shape(entry.get("view", entry["shape"]), name, most)
+def _checked_coded(entry: dict[str, Any], name: str, budget: Budget) -> tuple[dict[str, Any], int]:
+    view = _shape(entry.get("view", entry["shape"]), name, budget)
     if prod(view) != prod(entry["shape"]):
         raise FileFormatError(f"tensor {name} has a view of another size than its shape")
     basis = _checked_basis(entry.get("basis"), view, name)
-    bands = make_basis(BasisSpec(**basis), view).bands
+    # Before the bands are listed, as they are in a basis.
+    splits = [sum(most > level for most in basis["levels"]) for level in range(max(basis["levels"], default=0))]
+    budget.check_bands(name, 1 + sum((1 << axes) - 1 for axes in splits))
+    made = make_basis(BasisSpec(**basis), view)
+    bands = made.bands
     count = sum(prod(band.shape) for band in bands)
+    budget.take(count, len(bands))
+    budget.take_matrices(made.random_matrices)
     values = entry.get("values")
     if not isinstance(values, dict) or len(values) != 1:
         raise FileFormatError(f"tensor {name} does not say what its symbols stand for")
@@ -142,11 +146,11 @@ def _checked_basis(basis: object, view: tuple[int, ...], name: str) -> dict[str,
     if type(basis.get("seed", 0)) is not int or not _is_name(basis.get("name", "")):
         raise error
     if kinds[basis["kind"]].has_levels:
-        known = basis.get("wavelet") in pywt.wavelist(kind="discrete") and basis.get("mode") in pywt.Modes.modes
+        known = basis.get("wavelet") in _wavelets() and basis.get("mode") in pywt.Modes.modes
         # More levels than an axis allows, or on a huge filter, would only make the padding grow.
         if not known or len(levels) != len(axes):
             raise error
-        taps = pywt.Wavelet(basis["wavelet"]).dec_len
+        taps = _taps(basis["wavelet"])
         for axis, level in zip(axes, levels, strict=True):
             if not 0 <= level <= pywt.dwt_max_level(view[axis], taps):
                 raise error
@@ -155,7 +159,17 @@ def _checked_basis(basis: object, view: tuple[int, ...], name: str) -> dict[str,
     return {**basis, "axes": tuple(axes), "levels": tuple(levels)}
 
 
-def _shape(shape: Any, name: str, most: int) -> tuple[int, ...]:
+@cache
+def _wavelets() -> tuple[str, ...]:
+    return tuple(pywt.wavelist(kind="discrete"))
+
+
+@cache
+def _taps(wavelet: str) -> int:
+    return int(pywt.Wavelet(wavelet).dec_len)
+
+
+def _shape(shape: Any, name: str, budget: Budget) -> tuple[int, ...]:
     if (
         not isinstance(shape, list | tuple)
         or len(shape) > _MOST_AXES
@@ -163,8 +177,7 @@ def _shape(shape: Any, name: str, most: int) -> tuple[int, ...]:
     ):
         raise FileFormatError(f"tensor {name} has no sound shape")
     # An axis of length 0 must not hide others that are huge.
-    if prod(max(n, 1) for n in shape) > most:
-        raise FileFormatError(f"tensor {name} declares more numbers than are allowed; allow more if you trust it")
+    budget.check_numbers(prod(max(n, 1) for n in shape))
     return tuple(shape)
 
 

@@ -7,10 +7,11 @@ from functools import cache
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from wavesweep.codec.channel import Channel
 from wavesweep.codec.context import Ints, growing, spread
-from wavesweep.quantization.symbols import LARGEST
+from wavesweep.quantization.symbols import LARGEST, Symbols
 
 # Magnitudes less one below this are tokens of their own; above, a token is an exponent and the bit below the first.
 _DIRECT = 8
@@ -26,9 +27,13 @@ _FIRST_COUNTS, _SHARE_BITS = 1024, 48
 
 
 def code_values(
-    channel: Channel, significant: Ints, known: Ints | None, counts: Ints, first_mean: tuple[int, int]
-) -> Ints:
-    """The symbols of a band, shape (rows, columns).
+    channel: Channel,
+    significant: npt.NDArray[np.int8],
+    known: Ints | None,
+    counts: Ints,
+    first_mean: tuple[int, int],
+) -> Symbols:
+    """The symbols of a band, flat.
 
     Args:
         channel: encoder or decoder.
@@ -38,20 +43,19 @@ def code_values(
         first_mean: a sum of magnitudes less one, and their number, that count as seen.
     """
     positions = np.flatnonzero(significant)
-    values = np.zeros(significant.size, np.int64)
+    values = np.zeros(significant.size, np.int32)
     if not len(positions):
         return values
     positions = positions[spread(len(positions))]
     truth = None if known is None else known.reshape(-1)[positions]
     negative = channel.bits(1, len(positions), None if truth is None else (truth < 0).astype(np.int64))
-    rest = np.zeros(len(positions), np.int64)
-    row, column = positions // significant.shape[1], positions % significant.shape[1]
+    rest = np.zeros(len(positions), np.int32)
     sums = [np.zeros(size, np.int64) for size in significant.shape]
     seen = [np.zeros(size, np.int64) for size in significant.shape]
     total, number = first_mean
     edges = growing(len(positions), _FIRST_BATCH, 2)
     for start, end in pairwise(edges):
-        at_row, at_column = row[start:end], column[start:end]
+        at_row, at_column = np.divmod(positions[start:end], significant.shape[1])
         mean = _UNIT * total // number
         expected = (_UNIT * (sums[0][at_row] + sums[1][at_column]) + 4 * mean) // (
             seen[0][at_row] + seen[1][at_column] + 4

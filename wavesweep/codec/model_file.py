@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from wavesweep.codec.container import read_container, write_container
 from wavesweep.codec.context import Decoded, Plane, planes_of
-from wavesweep.codec.header import MOST_ELEMENTS, checked_entries, describe
+from wavesweep.codec.header import checked_entries, describe
+from wavesweep.codec.limits import DEFAULT_LIMITS, Limits
 from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor
 from wavesweep.errors import FileFormatError
 from wavesweep.quantization.symbols import Codebook, CodedTensor, Reconstruction, Steps, Values
@@ -38,14 +39,14 @@ def pack(
     return write_container(header, (stream, b"".join(numbers)))
 
 
-def unpack(content: bytes, most_elements: int = MOST_ELEMENTS) -> tuple[list[StoredTensor], dict[str, Any]]:
+def unpack(content: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[list[StoredTensor], dict[str, Any]]:
     """Tensors and header of a file's bytes.
 
     Raises:
-        FileFormatError: it is damaged, or declares more than `most_elements` numbers.
+        FileFormatError: it is damaged, or declares more than `limits` allow a file of its size.
     """
-    header, streams = read_container(content)
-    entries = checked_entries(header, most_elements)
+    header, streams = read_container(content, limits.header_bytes)
+    entries = checked_entries(header, limits.of_file(len(content)))
     coder = header.get("coder")
     if not isinstance(coder, str) or coder not in registry.rows(registry.Codec):
         known = ", ".join(registry.rows(registry.Codec))

@@ -52,13 +52,14 @@ def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[Decoded]:
         mode, lowest, width, number = _HEAD.unpack(reader.take(_HEAD.size))
         if mode > 1 or width > 32 or number > count:
             raise FileFormatError("a tensor's packed symbols have an unknown form")
-        symbols = np.zeros(count, np.int64)
         if mode == 0:
-            symbols[:] = unpack_bits(reader.take(packed_size(count, width)), count, width) + lowest
+            symbols = unpack_bits(reader.take(packed_size(count, width)), count, width)
+            symbols += lowest
         else:
-            mask = unpack_bits(reader.take(packed_size(count, 1)), count, 1) > 0
+            mask = np.unpackbits(np.frombuffer(reader.take(packed_size(count, 1)), np.uint8), count=count) > 0
             if int(mask.sum()) != number:
                 raise FileFormatError("a tensor's mask does not fit the number of its symbols")
+            symbols = np.zeros(count, np.int64)
             symbols[mask] = unpack_bits(reader.take(packed_size(number, width)), number, width) + lowest
         if max(-int(symbols.min(initial=0)), int(symbols.max(initial=0))) > LARGEST:
             raise FileFormatError("a symbol is too large")

@@ -7,14 +7,16 @@ range coder (Martin 1979; Bamler 2022); what is here is the model, and it learns
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from wavesweep.codec.channel import Channel, Decoder, Encoder
-from wavesweep.codec.context import Decoded, Ints, Odds, Plane, Significance, Tables, batches
+from wavesweep.codec.context import Batch, Decoded, Ints, Odds, Plane, Significance, Tables, batches
 from wavesweep.codec.magnitudes import FIRST_MEAN, code_values, first_counts
 from wavesweep.codec.priors import MEAN_BITS, ODDS_BITS, CodedPrior, coded_prior, own_priors
-from wavesweep.codec.range_end import bits_written, finished, is_end, words_of
+from wavesweep.codec.range_end import bits_written, finished, is_short, words_of
 from wavesweep.errors import FileFormatError
 from wavesweep.quantization.symbols import Prior, Symbols
 
@@ -60,19 +62,12 @@ def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[Decoded]:
     Raises:
         FileFormatError: the stream is seen not to be one that `encode` makes; that it is whole, checksums tell.
     """
-    decoder, learned = Decoder(words_of(stream)), _Learned()
+    decoder, learned = Decoder(words_of(stream), Encoder() if is_short(stream) else None), _Learned()
     try:
         decoded = [_code_tensor(decoder, planes, None, learned, None) for planes in tensors]
     except (AssertionError, ValueError, OverflowError) as error:
         raise FileFormatError(f"the coefficient stream does not decode ({error})") from None
-
-    def again() -> bytes:
-        encoder, learned = Encoder(), _Learned()
-        for planes, (symbols, priors) in zip(tensors, decoded, strict=True):
-            _code_tensor(encoder, planes, symbols, learned, priors)
-        return finished(encoder.coder)
-
-    if not is_end(decoder.coder, stream, again):
+    if not (finished(decoder.again.coder) == stream if decoder.again else decoder.coder.maybe_exhausted()):
         raise FileFormatError("the coefficient stream is longer than its tensors")
     return [
         (symbols, None if priors is None else tuple(prior.decoded() for prior in priors)) for symbols, priors in decoded
@@ -97,7 +92,8 @@ def _code_tensor(
     """Code a tensor, its priors first; `truth` and `priors` are None when decoding."""
     priors = _code_priors(channel, len(planes), truth is not None, priors)
     coded: list[Symbols] = []
-    odds: list[Odds] = []
+    odds: list[Odds | None] = []
+    parents = {plane.parent for plane in planes}
     for index, plane in enumerate(planes):
         prior = None if priors is None else priors[index]
         known = None if truth is None else truth[index].astype(np.int64).reshape(plane.rows, plane.columns)
@@ -106,21 +102,34 @@ def _code_tensor(
         magnitudes_above = None if parent is None else np.abs(coded[parent].astype(np.int64))
         prior_odds = None if prior is None else prior.log_odds()
         expected = Significance(plane, learned.tables, odds_above, magnitudes_above, prior_odds)
-        significant = np.zeros((plane.rows, plane.columns), np.int64)
+        significant = np.zeros((plane.rows, plane.columns), np.int8)
         known_flags = None if known is None else (known != 0).astype(np.int64)
+        seen_by = None if observed is None else observed[index]
+        code_flags = partial(_code_flags, channel, known_flags, significant, seen_by)
         for batch in batches(plane.rows, plane.columns):
-            where = batch.where
-            probabilities, context = expected.probabilities(batch)
-            flags = channel.flags(probabilities, None if known_flags is None else known_flags[where])
-            expected.update(batch, context, flags)
-            significant[where] = flags
-            if observed is not None:
-                observed[index][where] = probabilities
-        odds.append(expected.learned())
+            expected.code(batch, code_flags)
+        odds.append(expected.learned() if index in parents else None)
         first_mean = FIRST_MEAN if prior is None else prior.first_mean()
         values = code_values(channel, significant, known, learned.magnitudes, first_mean)
-        coded.append(values.astype(np.int32).reshape(plane.shape))
+        coded.append(values.reshape(plane.shape))
     return coded, priors
+
+
+def _code_flags(
+    channel: Channel,
+    truth: Ints | None,
+    significant: npt.NDArray[np.int8],
+    observed: Ints | None,
+    piece: Batch,
+    probabilities: Ints,
+) -> Ints:
+    """Code which symbols of a piece are not zero, into `significant`; `observed` takes the probabilities."""
+    where = piece.where
+    flags = channel.flags(probabilities, None if truth is None else truth[where])
+    significant[where] = flags
+    if observed is not None:
+        observed[where] = probabilities
+    return flags
 
 
 def _code_priors(channel: Channel, number: int, is_known: bool, priors: Priors | None) -> Priors | None:

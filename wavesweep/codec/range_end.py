@@ -4,7 +4,6 @@ Words are big-endian, so that the least significant bytes come last, and zeros a
 zeros after its last word.
 """
 
-from collections.abc import Callable
 from math import log2
 from typing import Any
 
@@ -49,8 +48,6 @@ def words_of(stream: bytes) -> npt.NDArray[np.uint32]:
     return np.frombuffer(stream + bytes(-len(stream) % 4), ">u4").astype(np.uint32)
 
 
-def is_end(coder: Any, stream: bytes, again: Callable[[], bytes]) -> bool:
-    """Whether a decoder has come to the end of its stream; `again` codes what it has found once more."""
-    if len(stream) <= _MOST_TO_SHORTEN:
-        return again() == stream
-    return bool(coder.maybe_exhausted())
+def is_short(stream: bytes) -> bool:
+    """Whether it must be the very stream that an encoder makes of its symbols."""
+    return len(stream) <= _MOST_TO_SHORTEN

@@ -7,21 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wavesweep.codec.header import MOST_ELEMENTS
+from wavesweep.codec.limits import DEFAULT_LIMITS, Limits
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor, state_dict
 from wavesweep.errors import FileFormatError
 from wavesweep.runtime.finite import is_storable
 
 
-def read(path: str | Path, most_elements: int = MOST_ELEMENTS) -> tuple[list[StoredTensor], dict[str, Any]]:
+def read(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> tuple[list[StoredTensor], dict[str, Any]]:
     """The stored tensors of a file, and its header.
 
     Raises:
-        FileFormatError: the file is damaged; the message names it.
+        FileFormatError: the file is damaged, or declares more than `limits` allow; the message names it.
     """
     try:
-        return unpack(Path(path).read_bytes(), most_elements)
+        return unpack(Path(path).read_bytes(), limits)
     except FileFormatError as error:
         raise FileFormatError(f"{path}: {error}") from None
 

@@ -4,7 +4,6 @@ Trials share arms. In a sweep over wavelets the magnitude and random arms of all
 two settings that turn out identical after clamping of the level have the same main arm.
 """
 
-import sys
 import time
 from collections.abc import Mapping
 from copy import deepcopy
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from wavesweep.codec.assemble import once_each
 from wavesweep.codec.container import read_container
+from wavesweep.codec.limits import UNLIMITED
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import state_dict
 from wavesweep.errors import FileFormatError, StoppedEarlyError, TrialError
@@ -136,7 +136,7 @@ def _compute(spec: ArmSpec, context: EvaluationContext, paths: CheckpointPaths) 
     content = path.read_bytes()
     # Layers are cut in a copy: the model is that of all trials.
     model = context.workload.model if arm.shrunk is None else deepcopy(context.workload.model)
-    fill(model, state_dict(unpack(content, sys.maxsize)[0])).to(device)
+    fill(model, state_dict(unpack(content, UNLIMITED)[0])).to(device)
     decoded = time.perf_counter()
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     counts = _counts(arm, state if arm.shrunk is None else arm.shrunk.zeroed, context.network.state)

@@ -1,7 +1,6 @@
 """What callers of `wavesweep.compress` and `export_onnx` give, which is checked before any work, and what they get."""
 
 import operator
-import sys
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from wavesweep.codec.header import unstorable
+from wavesweep.codec.limits import UNLIMITED
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import state_dict
 from wavesweep.data.splits import Dataset, Split
@@ -35,7 +35,7 @@ class CompressedModel:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The decoded tensors."""
-        return state_dict(unpack(self.content, sys.maxsize)[0])  # its own content, however large
+        return state_dict(unpack(self.content, UNLIMITED)[0])  # its own content, however large
 
 
 @dataclass(frozen=True)

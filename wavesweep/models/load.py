@@ -6,7 +6,7 @@ from typing import Any, TypeVar, overload
 
 from torch import Tensor, nn
 
-from wavesweep.codec.header import MOST_ELEMENTS
+from wavesweep.codec.limits import DEFAULT_LIMITS, Limits
 from wavesweep.codec.read import read
 from wavesweep.codec.tensors import StoredTensor, state_dict
 from wavesweep.errors import FileFormatError
@@ -16,26 +16,28 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 @overload
-def load(path: str | Path, model: None = None, *, most_elements: int = ...) -> dict[str, Tensor]: ...
+def load(path: str | Path, model: None = None, *, limits: Limits = ...) -> dict[str, Tensor]: ...
 @overload
-def load(path: str | Path, model: Model, *, most_elements: int = ...) -> Model: ...
-def load(path: str | Path, model: nn.Module | None = None, *, most_elements: int = MOST_ELEMENTS) -> Any:
+def load(path: str | Path, model: Model, *, limits: Limits = ...) -> Model: ...
+def load(path: str | Path, model: nn.Module | None = None, *, limits: Limits = DEFAULT_LIMITS) -> Any:
     """Decode a `.wsz` file.
 
     Args:
         path: the file.
         model: a network to fill; its tensors' names and shapes must be the file's. Where units were removed, it may
             also have the shapes from before: its layers are then cut to the file's.
-        most_elements: refuse a file that declares more numbers than this.
+        limits: refuse a file that declares more, before anything is made of it. They are raised to the size of
+            `model`, so that every file of it is read.
 
     Returns:
         The state dict (float32 unless stored otherwise), or `model` with it.
 
     Raises:
-        FileFormatError: the file is damaged or does not fit `model`, which is then left as it was.
+        FileFormatError: the file is damaged, declares more than `limits` allow a file of its size, or does not fit
+            `model`, which is then left as it was.
         OSError: the file cannot be read.
     """
-    tensors, header = read(path, most_elements)
+    tensors, header = read(path, limits if model is None else limits.raised_for(model.state_dict().values()))
     return state_dict(tensors) if model is None else filled(model, tensors, header, str(path))
 
 

@@ -33,7 +33,7 @@ _BASES = (
         "rotation",
         "random orthogonal matrix along each axis, in blocks of at most 1,024",
         "wavesweep.transform.rotation:rotation_basis",
-        stores=("axes", "seed", "name"),
+        stores=("axes", "seed"),
         is_seeded=True,
     ),
     Basis(

@@ -6,11 +6,17 @@ slice of the vector is which subband, so that thresholds, statistics and entropy
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
+import numpy as np
+import pywt
 from torch import Tensor
 
 from wavesweep.settings import registry
+
+# Along one axis: the wavelet, the level, and `a` or `d`.
+Atom = tuple[str, int, str]
 
 
 @dataclass(frozen=True)
@@ -18,28 +24,39 @@ class Band:
     """A subband: a contiguous slice of the coefficient vector.
 
     `level` is 0 for a basis without levels. `orientation` has one letter per transformed axis: `a` for
-    approximation, `d` for detail, `-` where that axis was not split at this level.
+    approximation, `d` for detail, `-` where that axis was not split at this level. `atoms` are what its coefficients
+    stand for along each transformed axis.
     """
 
     level: int
     orientation: str
     shape: tuple[int, ...]
     start: int
-    atom_norm: float = 1.0
+    atoms: tuple[Atom, ...] = ()
 
     @property
     def slice(self) -> slice:
         """Where the band lies in the coefficient vector."""
         return slice(self.start, self.start + prod(self.shape))
 
+    @property
+    def atom_norm(self) -> float:
+        """L2 norm of a synthesis atom, away from the boundary; the axes' norms multiply."""
+        return prod(_atom_norm(*atom) for atom in self.atoms)
+
 
 @dataclass(frozen=True)
 class Basis:
-    """Analysis (signal to coefficient vector), synthesis (back), and the bands of the vector."""
+    """Analysis (signal to coefficient vector), synthesis (back), and the bands of the vector.
+
+    Making a basis costs little whatever its size; what is large, as random matrices are, is made on first use.
+    `random_matrices` are the seeds and numbers of rows of these.
+    """
 
     analyse: Callable[[Tensor], Tensor]
     synthesise: Callable[[Tensor], Tensor]
     bands: tuple[Band, ...]
+    random_matrices: tuple[tuple[int, int], ...] = ()
 
     @property
     def count(self) -> int:
@@ -52,7 +69,7 @@ class BasisSpec:
     """All that is needed to make a basis again: what a compressed file holds of it.
 
     `kind` names a basis of the registry; `axes` are those that are transformed, `levels` the wavelet level of each;
-    `name` (the tensor's) and `seed` decide random matrices and permutations.
+    `seed` decides random matrices, `seed` and `name` (the tensor's) permutations.
     """
 
     kind: str
@@ -62,6 +79,16 @@ class BasisSpec:
     mode: str = ""
     seed: int = 0
     name: str = ""
+
+
+@lru_cache(maxsize=4096)
+def _atom_norm(wavelet: str, level: int, part: str) -> float:
+    atom = np.ones(1)
+    for step in range(level):
+        filtered = (atom, None) if step or part == "a" else (None, atom)
+        atom = pywt.idwt(*(None if f is None else np.pad(f, 64) for f in filtered), wavelet, mode="zero")
+        atom = np.trim_zeros(atom)
+    return float(np.linalg.norm(atom))
 
 
 def identity_basis(shape: Sequence[int], spec: BasisSpec) -> Basis:

@@ -18,14 +18,18 @@ ROTATION_BLOCK = 1024
 def rotation_basis(shape: Sequence[int], spec: BasisSpec) -> Basis:
     """A random orthogonal matrix (Haar measure) along each of `spec.axes`, in blocks of at most 1,024 points.
 
-    The matrices follow from the seed and the tensor's name alone; all blocks of an axis have the same one.
+    Blocks of one length have one matrix, which follows from the seed and the length alone: so a file needs few. With
+    `spec.name`, as in older files, it follows from the seed, the name and the axis.
     """
     shape, axes = tuple(shape), spec.axes
-    seeds = [derived_seed(spec.seed, "rotation", spec.name, str(axis)) for axis in axes]
     kept: dict[tuple[int, int, torch.device, torch.dtype], Tensor] = {}
 
-    def matrix_of(axis_seed: int, block: Tensor) -> Tensor:
-        key = block.shape[0], axis_seed, block.device, block.dtype
+    def seed_of(axis: int, size: int) -> int:
+        parts = (spec.name, str(axis)) if spec.name else (str(size),)
+        return derived_seed(spec.seed, "rotation", *parts)
+
+    def matrix_of(seed: int, block: Tensor) -> Tensor:
+        key = block.shape[0], seed, block.device, block.dtype
         matrix = kept.get(key)
         if matrix is None:
             matrix = torch.from_numpy(_orthogonal(*key[:2])).to(block)
@@ -39,23 +43,25 @@ def rotation_basis(shape: Sequence[int], spec: BasisSpec) -> Basis:
             return rotated(signal, inverse)
 
     def rotated(signal: Tensor, inverse: bool) -> Tensor:
-        for axis, axis_seed in zip(axes, seeds, strict=True):
+        for axis in axes:
             rows = signal.movedim(axis, 0)
             blocks = []
             for block in torch.split(rows, ROTATION_BLOCK):
-                matrix = matrix_of(axis_seed, block)
+                matrix = matrix_of(seed_of(axis, len(block)), block)
                 blocks.append(torch.tensordot(matrix.T if inverse else matrix, block, dims=1))
             signal = (torch.cat(blocks) if len(blocks) > 1 else blocks[0]).movedim(0, axis)
         return signal
 
+    sizes = [(axis, size) for axis in axes for size in {min(shape[axis], ROTATION_BLOCK), shape[axis] % ROTATION_BLOCK}]
     return Basis(
         analyse=lambda signal: rotate(signal, inverse=False).reshape(-1),
         synthesise=lambda coefficients: rotate(coefficients.reshape(shape), inverse=True),
         bands=(Band(0, "", shape, 0),),
+        random_matrices=tuple((seed_of(axis, size), size) for axis, size in sizes if size > 1),
     )
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _orthogonal(size: int, seed: int) -> np.ndarray:
     if size == 1:
         return np.ones((1, 1))

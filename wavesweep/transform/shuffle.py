@@ -15,17 +15,21 @@ from wavesweep.transform.wavelet import wavelet_basis
 def shuffled_basis(shape: Sequence[int], spec: BasisSpec) -> Basis:
     """The wavelet of `spec` after a fixed random permutation along each of its axes."""
     wavelet = wavelet_basis(shape, spec)
-    orders = {
-        axis: torch.randperm(
-            shape[axis],
-            generator=torch.Generator().manual_seed(derived_seed(spec.seed, "shuffle", spec.name, str(axis))),
-        )
-        for axis in spec.axes
-    }
-    back = {axis: order.argsort() for axis, order in orders.items()}
+
+    @cache
+    def all_orders() -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        orders = {
+            axis: torch.randperm(
+                shape[axis],
+                generator=torch.Generator().manual_seed(derived_seed(spec.seed, "shuffle", spec.name, str(axis))),
+            )
+            for axis in spec.axes
+        }
+        return orders, {axis: order.argsort() for axis, order in orders.items()}
 
     @cache  # a copy to a GPU waits for what it still has to do
     def on(device: torch.device) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        orders, back = all_orders()
         there, back_there = ({axis: one.to(device) for axis, one in each.items()} for each in (orders, back))
         return there, back_there
 

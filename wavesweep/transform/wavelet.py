@@ -7,13 +7,12 @@ from itertools import product
 from math import prod
 from typing import Any
 
-import numpy as np
 import pywt
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from wavesweep.transform.basis import Band, Basis, BasisSpec, identity_basis
+from wavesweep.transform.basis import Atom, Band, Basis, BasisSpec, identity_basis
 from wavesweep.transform.dwt import analyse_axis
 from wavesweep.transform.matrices import join_axis_fast, join_axis_fast_adjoint
 
@@ -60,8 +59,7 @@ def wavelet_basis(shape: Sequence[int], spec: BasisSpec) -> Basis:
         (max(levels), coarsest, tuple(sizes)),
         *(entry for entries in reversed(details) for entry in entries),
     ]:
-        norm = _atom_norm(spec.wavelet, level, orientation, levels)
-        bands.append(Band(level, orientation, band_shape, start, norm))
+        bands.append(Band(level, orientation, band_shape, start, _atoms(spec.wavelet, level, orientation, levels)))
         start += prod(band_shape)
 
     def analyse(signal: Tensor) -> Tensor:
@@ -145,21 +143,7 @@ class _Synthesis(torch.autograd.Function):
         return found, None, None, None
 
 
-def _atom_norm(wavelet_name: str, level: int, orientation: str, levels: Sequence[int]) -> float:
-    """L2 norm of a synthesis atom of a band, away from the boundary; the axes' norms multiply."""
-    norm = 1.0
-    for letter, most in zip(orientation, levels, strict=True):
-        axis_level = min(level, most)
-        if axis_level:
-            norm *= _atom_norm_1d(wavelet_name, axis_level, "d" if letter == "d" else "a")
-    return norm
-
-
-@lru_cache(maxsize=4096)
-def _atom_norm_1d(wavelet_name: str, level: int, part: str) -> float:
-    atom = np.ones(1)
-    for step in range(level):
-        filtered = (atom, None) if step or part == "a" else (None, atom)
-        atom = pywt.idwt(*(None if f is None else np.pad(f, 64) for f in filtered), wavelet_name, mode="zero")
-        atom = np.trim_zeros(atom)
-    return float(np.linalg.norm(atom))
+def _atoms(wavelet: str, level: int, orientation: str, levels: Sequence[int]) -> tuple[Atom, ...]:
+    """What the coefficients of a band stand for along each transformed axis; axes without levels are left out."""
+    each = zip(orientation, levels, strict=True)
+    return tuple((wavelet, min(level, most), "d" if letter == "d" else "a") for letter, most in each if most)

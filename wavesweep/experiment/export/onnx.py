@@ -5,7 +5,6 @@ What deals with ONNX is imported where it is used: nobody else waits for it, or 
 
 import io
 import logging
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wavesweep.codec.header import MOST_ELEMENTS
+from wavesweep.codec.limits import UNLIMITED
 from wavesweep.codec.model_file import unpack
 from wavesweep.errors import SettingsError, TrialError
 from wavesweep.experiment.callers import CompressedModel, check_shape, copied
@@ -38,7 +37,6 @@ def export_onnx(
     *,
     input_shape: Sequence[int],
     dtype: torch.dtype = torch.float32,
-    most_elements: int = MOST_ELEMENTS,
 ) -> int:
     """Write a compressed network as an ONNX file, atomically; returns the size of that file in bytes.
 
@@ -48,7 +46,6 @@ def export_onnx(
         path: the file to write.
         input_shape: of one input, e.g. (channels, height, width). The file takes batches of any size.
         dtype: of the input; torch.int64 for tokens.
-        most_elements: refuse a `.wsz` file that declares more numbers than this.
 
     Raises:
         SettingsError: the packages of `wavesweep[onnx]` are not installed, or an argument is of another kind.
@@ -61,9 +58,9 @@ def export_onnx(
     input_shape = check_shape(input_shape)
     scratch = give_logits(copied(model).cpu())
     if isinstance(compressed, str | Path):
-        load(compressed, scratch, most_elements=most_elements)
+        load(compressed, scratch)
     elif isinstance(compressed, CompressedModel):
-        tensors, header = unpack(compressed.content, sys.maxsize)  # our own content, however large
+        tensors, header = unpack(compressed.content, UNLIMITED)  # our own content, however large
         filled(scratch, tensors, header, "the compressed network")
     else:
         allowed = "must be what compress returned, or the path of a .wsz file"

@@ -1,6 +1,5 @@
 """The export of a finished trial: the network decoded from its file, as ONNX, run by onnxruntime and compared."""
 
-import sys
 import time
 from collections.abc import Mapping
 from copy import deepcopy
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from wavesweep.codec.limits import UNLIMITED
 from wavesweep.errors import TrialError
 from wavesweep.experiment.arms import MODEL_FILE
 from wavesweep.experiment.baseline import Workload, load_workload
@@ -126,7 +126,7 @@ def _decoded(workload: Workload, directory: Path) -> nn.Module:
     """The network of the trial's file, in a copy: the model is that of all trials."""
     path = directory / MODEL_FILE
     try:
-        return load(path, deepcopy(workload.model).to(_CPU), most_elements=sys.maxsize)  # it is our own
+        return load(path, deepcopy(workload.model).to(_CPU), limits=UNLIMITED)  # it is our own
     except FileNotFoundError:
         remedy = f"remove {directory / RESULT_FILE} and run the same command again to have it made anew"
         raise TrialError(f"{path} is not there any more; {remedy}") from None
