@@ -147,7 +147,7 @@ def assert_mutations_are_harmless(numbers):
             found, seconds, peak_bytes = cost(mutation(number))
         except Exception as error:
             raise AssertionError(f"mutation {number}: {type(error).__name__}: {error}") from error
-        numbers = sum(value.numel() for value in found.values()) if found else 0
+        count = sum(value.numel() for value in found.values()) if found else 0
         assert seconds < _SLOWER * (1 + count / 5_000_000), f"mutation {number}"
         assert peak_bytes < (64 << 20) + 16 * max(count, 1 << 22), f"mutation {number}"
         loaded, refused = loaded + (found is not None), refused + (found is None)
