@@ -11,6 +11,7 @@ from cases import case
 from examples import CODERS
 from hostile import CODED, HEAD_ONLY, LIMITS, load
 
+from wavesweep.codec.__main__ import main as codec_command
 from wavesweep.codec.container import MAGIC, join, write_container
 from wavesweep.codec.header import checked_entries
 from wavesweep.codec.limits import Limits
@@ -87,6 +88,8 @@ ENTRIES = {
     "unknown mode": [CODED | {"basis": WAVELET | {"mode": "evil"}}],
     "unknown basis": [CODED | {"basis": {"kind": "pickle"}}],
     "a basis with more than it has": [CODED | {"basis": {"kind": "identity", "__class__": 1}}],
+    "a wavelet where there is none": [CODED | {"basis": {"kind": "dct", "axes": [0], "wavelet": 5}}],
+    "levels where there are none": [CODED | {"basis": {"kind": "identity", "levels": [1]}}],
     "no basis": [CODED | {"basis": None}],
     "no steps": [CODED | {"values": {"steps": []}}],
     "more steps than bands": [CODED | {"values": {"steps": [1, 1]}}],
@@ -209,3 +212,24 @@ def test_copies_of_a_tensor_count_as_well():
     assert len(unpack(content, Limits(numbers=1000))[0]) == 10
     with pytest.raises(FileFormatError, match="numbers=999 is allowed"):
         unpack(content, Limits(numbers=999))
+
+
+@pytest.mark.parametrize(
+    "basis", [{"kind": "dct", "axes": [0], "wavelet": 5}, {"kind": "rotation", "axes": [0], "name": 5}]
+)
+@pytest.mark.parametrize("command", ["info", "verify", "decode"])
+def test_the_command_refuses_in_one_line_what_loading_refuses(tmp_path, capsys, basis, command):
+    path = tmp_path / "a.wsz"
+    path.write_bytes(join(json.dumps(["none", {}, [["w", [4], 0.5, basis]]]).encode(), (HEAD_ONLY, b"")))
+    assert codec_command([command, str(path)]) == 1
+    found = capsys.readouterr()
+    assert found.err == f"error: {path}: tensor w has an unknown or broken basis\n"
+    assert not found.out
+
+
+def test_what_made_a_file_may_be_anything_and_is_shown_without_control_characters(tmp_path, capsys):
+    path = tmp_path / "a.wsz"
+    for made_by in (None, [1], {"a": {"b": [None, 1e300]}}, "\x1b[31m\ud800"):
+        path.write_bytes(join(json.dumps(["none", made_by, []]).encode(), (b"", b"")))
+        assert codec_command(["info", str(path)]) == 0
+        assert "\x1b" not in capsys.readouterr().out

@@ -81,7 +81,8 @@ def test_any_shape_and_symbols_come_back(shape, coder, largest, data):
     if shape and 0 not in shape:
         axes = data.draw(st.lists(st.integers(0, len(shape) - 1), unique=True).map(sorted).map(tuple))
         kind = data.draw(st.sampled_from(["identity", "dct", "rotation"]))
-        basis = BasisSpec(kind, axes if kind != "identity" else (), seed=5, name="a")
+        made_of = {"identity": {}, "dct": {"axes": axes}, "rotation": {"axes": axes, "seed": 5}}
+        basis = BasisSpec(kind, **made_of[kind])
     count = make_basis(basis, shape).count
     symbols = data.draw(st.lists(st.integers(-largest, largest), min_size=count, max_size=count)) if count < 200 else []
     flat = np.zeros(count, np.int32)

@@ -134,8 +134,11 @@ def _checked_coded(entry: dict[str, Any], name: str, budget: Budget) -> tuple[di
 def _checked_basis(basis: object, view: tuple[int, ...], name: str) -> dict[str, Any]:
     error = FileFormatError(f"tensor {name} has an unknown or broken basis")
     kinds = registry.rows(registry.Basis)
-    fields = {"kind"}.union(*(kind.stores for kind in kinds.values()))
-    if not isinstance(basis, dict) or basis.get("kind") not in tuple(kinds) or basis.keys() - fields:
+    if not isinstance(basis, dict) or basis.get("kind") not in tuple(kinds):
+        raise error
+    kind = kinds[basis["kind"]]
+    # Older files have a name for each basis that has a seed.
+    if basis.keys() - {"kind", *kind.stores, *(("name",) if kind.is_seeded else ())}:
         raise error
     axes, levels = basis.get("axes", []), basis.get("levels", [])
     lists = isinstance(axes, list) and isinstance(levels, list)
@@ -145,7 +148,7 @@ def _checked_basis(basis: object, view: tuple[int, ...], name: str) -> dict[str,
         raise error
     if type(basis.get("seed", 0)) is not int or not _is_name(basis.get("name", "")):
         raise error
-    if kinds[basis["kind"]].has_levels:
+    if kind.has_levels:
         known = basis.get("wavelet") in _wavelets() and basis.get("mode") in pywt.Modes.modes
         # More levels than an axis allows, or on a huge filter, would only make the padding grow.
         if not known or len(levels) != len(axes):
