@@ -93,6 +93,7 @@ def test_a_chart_says_its_data_seeds_and_split(charts, name):
     assert axes.get_ylabel() or axes.get_yticklabels()
 
 
+@pytest.mark.integration
 def test_equal_data_give_equal_bytes(charts, workload, outputs):
     again = {chart.name: chart for chart in charts_of(replace(workload), outputs)}
     for name in NAMES:
@@ -248,6 +249,7 @@ def test_hostile_names_are_text(tmp_path):
             assert b"<script" not in encoded(chart.figure, "svg")
 
 
+@pytest.mark.integration
 def test_the_command_writes_svg_and_png(tmp_path):
     write_records(tmp_path, 2, seeds=1)
     done = command(tmp_path, script="figures")
@@ -278,6 +280,7 @@ def test_style_does_not_leak(charts):
     assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.integration
 def test_titles_of_learning_curves_stay_within_their_panels(tmp_path):
     several = {
         "retrain.epochs": (4, 30),

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from analysis_command import ROOT, command
 from records import write_records
 
@@ -53,6 +54,7 @@ def test_no_module_of_the_analysis_loads_pytorch_hydra_or_optuna():
     assert [name for name in sorted(own) if name not in SHARED and not name.startswith(rooms)] == []
 
 
+@pytest.mark.integration
 def test_nor_does_making_the_table_the_report_and_the_status(tmp_path):
     write_records(tmp_path, 4, seeds=2)
     assert loaded(IMPORT_ALL, ANALYSE, arguments=[tmp_path]) & {*FOREIGN, "optuna"} == set()

@@ -284,6 +284,7 @@ HYDRAS_OWN = {
 }
 
 
+@pytest.mark.integration
 def test_a_library_call_imports_no_sweeper_and_no_launcher():
     command = [sys.executable, "-c", IMPORTS_NOTHING]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

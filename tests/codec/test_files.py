@@ -4,7 +4,6 @@ import hashlib
 import json
 import subprocess
 import sys
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -209,8 +208,8 @@ def test_wrong_settings_are_one_line(override, said):
 
 @pytest.mark.parametrize("name", ["conv.weight", "out.weight", "fc.bias", "norm.weight", "norm.running_mean"])
 def test_weights_that_are_not_finite_are_refused_by_name(name):
-    values = (float("nan"), float("inf"), float("-inf"))
-    for value, overrides in product(values, ([], ["quantize.other=quantized"], ["quantize=kmeans"])):
+    values, kinds = (float("nan"), float("inf"), float("-inf")), ([], ["quantize.other=quantized"], ["quantize=kmeans"])
+    for value, overrides in zip(values, kinds, strict=True):
         model = network()
         model.state_dict()[name].view(-1)[3] = value
         with case(value, overrides), pytest.raises(TrialError, match=name):

@@ -36,6 +36,7 @@ def study(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.integration
 def test_each_stage_of_the_study_runs_on_the_format_of_cifar100(study):
     direct = study("retrain=none", *NETWORK, *FEW)["arms"][0]
     iterative = study(*RETRAINED, *NETWORK, *FEW)["arms"][0]

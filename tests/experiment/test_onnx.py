@@ -84,7 +84,9 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", ["tokens", *(pytest.param(name, marks=pytest.mark.integration) for name in NETWORKS if name != "tokens")]
+)
 def test_onnxruntime_gives_the_outputs_of_pytorch_for_any_batch(name, capfd):
     make, shape, dtype = NETWORKS[name]
     torch.manual_seed(0)

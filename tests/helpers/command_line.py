@@ -34,6 +34,9 @@ import json, os, signal, sys, time, traceback
 # With all that a command imports only when it needs it.
 import wavesweep.experiment.trial, wavesweep.sweep.scan, wavesweep.sweep.search.run
 from wavesweep.cli.app import main
+from wavesweep.cli.composition import compose_settings
+
+compose_settings([])  # what the first composition of a process takes longer for
 
 for line in sys.stdin:
     directory, log, interrupt_after, arguments = json.loads(line)

@@ -1,8 +1,9 @@
 """Trials, and networks of a caller's, on a pretended device, in a process of their own.
 
-    python on_pretend_device.py OUTPUTS
+    python on_pretend_device.py OUTPUTS NAME...
 
-Prints JSON: the record of each of `ON_DEVICES`; the files of each of `CALLERS`, with data on the CPU and on the device.
+Prints JSON: the record of each of `ON_DEVICES` that is named; the files of each of `CALLERS`, with data on the CPU and
+on the device.
 """
 
 import json
@@ -21,7 +22,7 @@ def main() -> None:
     torch.set_num_threads(1)
     device = pretend_device()
     trial.choose_device = callers.choose_device = lambda _name: device
-    records = {name: trial.run_trial(settings_of(outputs, **changes)) for name, changes in ON_DEVICES.items()}
+    records = {name: trial.run_trial(settings_of(outputs, **ON_DEVICES[name])) for name in sys.argv[2:]}
     files = [[compressed_of(overrides, device, data).hex() for data in (CPU, device)] for overrides in CALLERS]
     print(json.dumps({"records": records, "files": files}))
 

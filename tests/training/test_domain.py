@@ -118,7 +118,7 @@ def test_optimizers_forget_what_is_pruned_and_train_the_rest_as_before(optimizer
     for forgets in (False, True):
         model, coefficients, arm, _ = parametrised("wavelet", masked=False)
         optimizers = [OPTIMIZERS[optimizer](model.parameters())]
-        for step in range(400):
+        for step in range(60):
             if step == 5:
                 coefficients.set_masks([tensor.mask for tensor in arm.tensors])
                 if forgets:

@@ -13,24 +13,46 @@ from wavesweep.experiment.trial import run_trial
 HELPERS = Path(__file__).parents[1] / "helpers"
 
 
+# One of each strategy and each kind of transform; the others are slow.
+FEW = ("finetune, codebooks", "gradual, regrown", "rate, frozen", "rotation", "units")
+
+
 @pytest.fixture(scope="module")
 def cpu(tmp_path_factory):
     return tmp_path_factory.mktemp("cpu")
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory):
-    """The folder of all trials on the device, and what was found: in one process, since it changes PyTorch for all."""
-    outputs = tmp_path_factory.mktemp("elsewhere")
-    command = [sys.executable, str(HELPERS / "on_pretend_device.py"), str(outputs)]
+def few(tmp_path_factory):
+    return on_device(tmp_path_factory.mktemp("few"), FEW)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    return on_device(tmp_path_factory.mktemp("others"), [name for name in ON_DEVICES if name not in FEW])
+
+
+def on_device(outputs, names):
+    """The folder of trials on the device, and what was found: in one process, since it changes PyTorch for all."""
+    command = [sys.executable, str(HELPERS / "on_pretend_device.py"), str(outputs), *names]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     return outputs, json.loads(found.stdout)
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("name", ON_DEVICES)
-def test_a_trial_on_another_device_gives_the_same_file_and_record(name, cpu, elsewhere):
+@pytest.mark.parametrize("name", FEW)
+def test_a_trial_on_another_device_gives_the_same_file_and_record(name, cpu, few):
+    assert_as_on_the_cpu(name, cpu, few)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in ON_DEVICES if name not in FEW])
+def test_so_does_every_other_kind(name, cpu, others):
+    assert_as_on_the_cpu(name, cpu, others)
+
+
+def assert_as_on_the_cpu(name, cpu, elsewhere):
     outputs, found = elsewhere
     record = found["records"][name]
     expected = run_trial(settings_of(cpu, **ON_DEVICES[name]))
@@ -40,9 +62,9 @@ def test_a_trial_on_another_device_gives_the_same_file_and_record(name, cpu, els
 
 @pytest.mark.integration
 @pytest.mark.parametrize("number", range(len(CALLERS)))
-def test_a_callers_network_on_another_device_gives_the_same_file(number, elsewhere):
+def test_a_callers_network_on_another_device_gives_the_same_file(number, few):
     content = compressed_of([*CALLERS[number], "device=cpu"], CPU, CPU)
-    assert [bytes.fromhex(text) for text in elsewhere[1]["files"][number]] == [content, content]
+    assert [bytes.fromhex(text) for text in few[1]["files"][number]] == [content, content]
 
 
 MIXED = [
@@ -73,6 +95,7 @@ for text in {MIXED}:
 """
 
 
+@pytest.mark.integration
 def test_the_device_takes_no_tensors_of_the_cpu():
     found = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, cwd=HELPERS)
     assert found.stdout == ""  # what was not refused

@@ -49,7 +49,13 @@ SHARING = {
 }
 
 
-@pytest.mark.parametrize("name", SHARING)
+def few_by_default(name):
+    return (
+        name if name in ("gradual, regrown", "rate-distortion") else pytest.param(name, marks=pytest.mark.integration)
+    )
+
+
+@pytest.mark.parametrize("name", map(few_by_default, SHARING))
 def test_arms_that_differ_in_how_they_are_quantised_are_retrained_once_to_the_same_bytes(name, tmp_path, monkeypatch):
     def train_epoch(loop, epoch, *arguments, original=TrainingLoop.train_epoch):
         if isinstance(loop.strategy, Masked):  # and not that of the baseline
@@ -88,6 +94,7 @@ def test_arms_of_equal_bytes_share_a_retraining_and_have_steps_of_their_own(tmp_
     assert len(list(tmp_path.glob("retrained/*/" + TRAINED))) == 2
 
 
+@pytest.mark.integration
 def test_the_importances_of_a_shared_network_are_estimated_once(tmp_path, monkeypatch):
     monkeypatch.setattr(network, "_importances", {})
     estimated = []

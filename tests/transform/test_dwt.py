@@ -55,11 +55,15 @@ def assert_as_pywt(signal, axis, name, mode):
     assert_close(ours, expected, np.linalg.norm(noise), dtype)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_periodization_is_that_of_pywavelets(family, dtype):
-    for name, length in product(pywt.wavelist(family, kind="discrete"), LENGTHS):
-        with case(name, length):
+def test_periodization_is_that_of_pywavelets(family):
+    # Neighbours of a family are the same code with other numbers, so each meets some of the lengths and types.
+    names = pywt.wavelist(family, kind="discrete")
+    for number, (name, length) in enumerate(product(names, LENGTHS)):
+        if len(names) > 3 and number % 3:
+            continue
+        dtype = (np.float32, np.float64)[number % 2]
+        with case(name, length, dtype):
             assert_as_pywt(signal_of((2, length), dtype), 1, name, "periodization")
 
 

@@ -70,7 +70,7 @@ def test_the_gradient_is_that_of_the_transposed_matrix(spec):
 
 @pytest.mark.parametrize("mode", pywt.Modes.modes)
 def test_every_mode_and_odd_sizes(mode):
-    names = ("haar", "db3", "sym4", "coif1", "bior2.2", "rbio3.3", "bior3.1", "dmey")
+    names = ("haar", "sym4", "rbio3.3", "bior3.1", "dmey")
     for name, shape in product(names, ((5, 13), (16, 3), (2, 2))):
         with case(name, shape):
             basis = make_basis(BasisSpec("wavelet", (0, 1), name, (1, 1), mode), shape)
@@ -80,7 +80,7 @@ def test_every_mode_and_odd_sizes(mode):
                 assert torch.allclose(gradient, matrix.T @ upstream.reshape(-1), atol=1e-10)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     shape=st.lists(st.integers(1, 11), min_size=1, max_size=4).map(tuple),
     name=st.sampled_from(WAVELETS),

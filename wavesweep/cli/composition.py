@@ -40,8 +40,13 @@ class SweeperOption:
 
 
 def register_configuration() -> None:
-    """Make the schema, and the sweepers that files of the configuration choose, known to Hydra by their names."""
+    """Make the schema, and the sweepers that files of the configuration choose, known to Hydra by their names.
+
+    Once in each of Hydra's stores, since it takes longer than most of what follows in a call of `compress`.
+    """
     store = ConfigStore.instance()
+    if "schema.yaml" in store.repo:
+        return
     schema = OmegaConf.structured(Settings)
     # A factory's arguments are the user's own names, so new keys are welcome in these two places.
     OmegaConf.set_struct(schema.model.arguments, False)
