@@ -41,8 +41,8 @@ def uncoded_notes(content: bytes, others: Sequence[TensorPlan], layers: LayersSe
     names = ", ".join(largest[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
     kinds = {_reason(name, reasons).partition(" ")[0] for name in sizes if NOT_A_TYPE in _reason(name, reasons)}
     remedy = f"; with layers.types=[{','.join([*layers.types, *sorted(kinds)])}] more are" if kinds else ""
-    types = ", ".join(layers.types)
-    return [f"{100 * share:.0f} % of the file {NOT_CODED}, being no weights of {types} layers: {names}{remedy}"]
+    why = f"being no weights of {', '.join(layers.types)} layers"
+    return [f"{100 * share:.0f} % of the file are tensors that {NOT_CODED}, {why}: {names}{remedy}"]
 
 
 def _is_left_out(name: str, reasons: Mapping[str, str], layers: LayersSettings) -> bool:
@@ -59,5 +59,5 @@ def _reason(name: str, reasons: Mapping[str, str]) -> str:
 
 
 def _bytes(entry: Mapping[str, Any]) -> int:
-    size: int = np.dtype(entry["stored"]).itemsize
-    return prod(entry["shape"]) * size
+    itemsize: int = np.dtype(entry["stored"]).itemsize
+    return int(prod(entry["shape"])) * itemsize
