@@ -5,6 +5,7 @@ import warnings
 import pytest
 import torch
 from cases import case
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 
@@ -12,7 +13,14 @@ import wavesweep
 from wavesweep.errors import FileFormatError, SettingsError
 from wavesweep.experiment.trial import run_trial
 from wavesweep.models.computed import copy_of, fold_computed, has_computed
-from wavesweep.settings.schema import ModelSettings, PathsSettings, Recipe, Settings
+from wavesweep.settings.schema import (
+    ModelSettings,
+    PathsSettings,
+    Recipe,
+    RetrainSettings,
+    Settings,
+    ThresholdSettings,
+)
 
 IMAGES = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(4))
 PLAIN = ["method=magnitude", "threshold=none", "quantize=none", "quantize.coefficients=float32"]
@@ -255,15 +263,19 @@ def test_a_weight_that_something_unknown_computes_is_named():
         wavesweep.compress(model, [*PLAIN, "layers.exclude=[1.inner]"])
 
 
-def settings(tmp_path, target, **more):
-    model = ModelSettings("custom", target=f"{__name__}.{target}", recipe=Recipe(epochs=2, batch_size=64))
+def settings(tmp_path, target, epochs=0, checkpoint=None, **more):
+    recipe = Recipe(epochs=epochs, batch_size=64)
+    model = ModelSettings("custom", target=f"{__name__}.{target}", recipe=recipe, checkpoint=checkpoint)
     paths = PathsSettings(outputs=str(tmp_path))
-    return Settings(model=model, paths=paths, wavelet="haar", level=1, device="cpu", progress=False, compare=[], **more)
+    more = {"wavelet": "haar", "level": 1, **more}
+    return Settings(model=model, paths=paths, device="cpu", progress=False, compare=[], **more)
 
 
+@pytest.mark.filterwarnings("ignore:.*(computed by|are not coded):UserWarning")
 @pytest.mark.parametrize("target", ["with_weight_norm", "with_old_weight_norm", "with_masks"])
-def test_a_trial_prunes_what_is_computed_and_its_file_loads(target, tmp_path):
-    record = run_trial(settings(tmp_path, target))
+def test_a_trial_and_python_give_the_same_of_what_is_computed(target, tmp_path):
+    torch.save(globals()[target]().state_dict(), tmp_path / "weights.pt")
+    record = run_trial(settings(tmp_path, target, checkpoint=str(tmp_path / "weights.pt")))
     arm = record["arms"][0]
     assert {layer["name"] for layer in arm["layers"]} == {"conv.weight", "out.weight"}
     assert arm["total_coefficients"] == 36 + 160
@@ -271,8 +283,28 @@ def test_a_trial_prunes_what_is_computed_and_its_file_loads(target, tmp_path):
     # What is compared with is the network as it is compressed.
     assert record["baseline"]["parameters"] == sum(parameter.numel() for parameter in Network().parameters())
     (path,) = tmp_path.glob("runs/*/model.wsz")
+    small = wavesweep.compress(globals()[target](), ["wavelet=haar", "level=1"], input_shape=(1, 8, 8))
+    state, expected = wavesweep.load(path), small.state_dict()  # in another order
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in state.items())
     loaded = wavesweep.load(path, globals()[target]())
     assert not has_computed(loaded)
+
+
+def test_a_trained_network_is_compressed_with_the_weights_that_it_computes_then(tmp_path):
+    record = run_trial(settings(tmp_path, "with_weight_norm", 1, threshold=ThresholdSettings(percentile=0.0)))
+    baseline, arm = record["baseline"], record["arms"][0]
+    assert abs(arm["test"]["loss"] - baseline["test"]["loss"]) < 0.02
+    assert max(layer["error"] for layer in arm["layers"]) < 0.02
+
+
+@pytest.mark.integration
+def test_a_network_that_computes_its_weights_is_retrained_from_its_early_ones(tmp_path):
+    retrain = RetrainSettings("rewind", rewind="weights", rewind_epoch=1, quantize_epochs=1, rounds=1)
+    record = run_trial(settings(tmp_path, "with_spectral_norm", 3, retrain=retrain))
+    assert len(record["arms"][0]["retraining"]["curve"]) == 2
+    (early,) = tmp_path.glob("baselines/*/epoch_1/weights.safetensors")
+    assert load_file(early).keys() == Network().state_dict().keys()
 
 
 @pytest.mark.integration
