@@ -83,7 +83,7 @@ def fold_computed(model: nn.Module) -> list[str]:
             _put(module, folded, shared)
             names.setdefault(folded.kind, []).insert(0, f"{module_name}.{folded.name}".lstrip("."))
     left = model.state_dict().keys()
-    names = {kind: [name for name in found if name in left] for kind, found in names.items()}
+    names = {kind: [name for name in found if name in left] for kind, found in reversed(names.items())}
     return [
         f"{_listed(found)}: {COMPUTED_BY} {kind}; what it gives is pruned and stored, and wavesweep.load puts it into "
         "the network as a plain parameter"
