@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from wavesweep.cli.composition import compose_settings
 from wavesweep.experiment.callers import CallersData, CompressedModel, callers_network, check_overrides, check_shape
 from wavesweep.experiment.compressor import CompressionSettings, compress_arm
-from wavesweep.experiment.plan import arm_spec, plan_pruned, selection_notes
+from wavesweep.experiment.plan import arm_spec, computed_notes, plan_pruned, selection_notes
+from wavesweep.experiment.uncoded import uncoded_notes
 from wavesweep.runtime.records import write_atomically
 from wavesweep.settings.effective import unused_notes
 
@@ -30,7 +31,7 @@ def compress(
         model: the network.
         overrides: settings as on the command line, e.g. ["wavelet=haar", "threshold.percentile=90"]. Those of data,
             model, comparison, export and records have no effect, except model.recipe, from which retraining takes
-            what retrain.* leaves open. A warning names others that have no effect.
+            what retrain.* leaves open. Warnings say what a record's notes would.
         input_shape: (channels, height, width), for a first linear layer that is to be seen as an image, and for
             shrink=true.
         images: normalised training images, shape (count, channels, height, width), or tokens as int64, shape
@@ -49,12 +50,18 @@ def compress(
     plans, others = plan_pruned(network.model, settings, data.input_shape)
     # A loop over methods may give all of them the settings of wavelets, as a trial gives them to its controls.
     also = ["wavelet"] if settings.method.name != "wavelet" else []
-    notes = unused_notes(replace(settings, compare=also, compare_match="coefficients"))
-    notes += selection_notes([plan.name for plan in (*plans, *others)], settings.layers)
-    for note in notes:
-        warnings.warn(note, stacklevel=2)
+    _warn(unused_notes(replace(settings, compare=also, compare_match="coefficients")))
+    _warn(selection_notes([plan.name for plan in (*plans, *others)], settings.layers))
+    _warn([*network.notes, *computed_notes(network.model)])
     arm = compress_arm(arm_spec(settings, plans), CompressionSettings.from_settings(settings), network)
+    _warn(uncoded_notes(arm.content, others, settings.layers))
     return CompressedModel(arm.content)
+
+
+def _warn(notes: Sequence[str]) -> None:
+    """As warnings of the line that calls `compress`."""
+    for note in notes:
+        warnings.warn(note, stacklevel=3)
 
 
 def save(compressed: CompressedModel, path: str | Path) -> int:

@@ -12,6 +12,7 @@ from wavesweep.settings.keys import trial_key
 from wavesweep.settings.registry import Method, rows
 from wavesweep.settings.schema import Settings
 
+pytestmark = pytest.mark.integration
 METHODS = tuple(rows(Method))
 
 QUALITY = {"accuracy", "loss", "precision", "recall", "f1"}

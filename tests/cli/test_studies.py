@@ -101,6 +101,7 @@ def test_deep_compression_densenet(tmp_path, forked, monkeypatch):
     assert page.count("| iterative |") >= 3
 
 
+@pytest.mark.slow
 def test_do_wavelets_help_in_its_three_ways(tmp_path, forked, monkeypatch):
     small = ("model=mlp", "dataset=digits", QUICK, "seed=0,1", "method=wavelet,magnitude")
     grids = {

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import wavesweep
-from wavesweep.errors import SettingsError
+from wavesweep.errors import SettingsError, TrialError
 from wavesweep.experiment import compressor
 
 
@@ -53,7 +53,12 @@ REFUSED = {
     "a state dict": (lambda: network().state_dict(), [], {}, r"^model=OrderedDict: must be a torch\.nn\.Module"),
     "lazy layers": (lazy, [], {}, r"^model=1\.weight: has no shape yet; call the model once"),
     "meta device": (on_meta, [], {}, r"^model=1\.weight: has no values"),
-    "what cannot be copied": (hooked, [], {}, r"^model=Sequential: cannot be copied by copy\.deepcopy \(Only Tensors"),
+    "what cannot be copied": (
+        hooked,
+        [],
+        {},
+        r"^model=Sequential: cannot be copied by copy\.deepcopy \(Only Tensors.*; detach what was computed: 1\.extra$",
+    ),
     "settings as a string": (network, "level=2", {}, r"^overrides=level=2: must be a list of settings; give"),
     "no settings": (network, None, {}, r"^overrides=None: must be a list of settings"),
     "numbers as settings": (network, [5], {}, r"^overrides=\[5\]: must be a list of settings"),
@@ -86,6 +91,18 @@ REFUSED = {
         RETRAIN,
         DATA,
         r"^model=outputs of shape \(1, 10, 1\): must be",
+    ),
+    "a tuple of outputs for importances": (
+        lambda: Returning(lambda logits: (logits, None)),
+        ["quantize=rdo", "threshold=none", "method=magnitude"],
+        {"images": IMAGES},
+        r"^model=outputs tuple: must be a tensor of floating-point numbers, .*or set quantize\.importance=none$",
+    ),
+    "classes for importances": (
+        lambda: Returning(lambda logits: logits.argmax(1)),
+        ["quantize=rdo", "threshold=none", "method=magnitude"],
+        {"images": IMAGES},
+        r"^model=outputs int64: must be a tensor of floating-point numbers",
     ),
     "a drop that is not measured": (
         network,
@@ -143,6 +160,14 @@ def test_what_is_lacking_is_said_before_any_work(name, monkeypatch):
 def test_a_scripted_network_is_refused():
     with pytest.raises(SettingsError, match=r"^model=a TorchScript module: is not taken; give the module"):
         wavesweep.compress(scripted())
+
+
+def test_outputs_without_derivatives_are_one_line():
+    model = Returning(lambda logits: logits.detach())
+    with pytest.raises(
+        TrialError, match=r"^outputs have no derivatives by the weights; use quantize\.importance=none$"
+    ):
+        wavesweep.compress(model, ["quantize=rdo", "threshold=none", "method=magnitude"], images=IMAGES)
 
 
 def test_a_pattern_that_matches_nothing_is_warned_of():

@@ -97,3 +97,10 @@ def test_recurrent_layers_multiply_their_inputs_and_what_they_remember(kind, gat
     ways = 1 + both_ways
     each = sum(gates * 32 * ((8 if layer == 0 else 32 * ways) + 32) * ways for layer in range(layers))
     assert cost.multiply_accumulates(First(), torch.zeros(1, 5, 8), CPU) == 5 * each
+
+
+def test_layers_with_parametrised_weights_are_counted():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10))
+    for layer in (model[0], model[2]):
+        nn.utils.parametrizations.weight_norm(layer)
+    assert cost.multiply_accumulates(model, torch.zeros(1, 1, 8, 8), CPU) == 36 * 4 * 9 + 1440

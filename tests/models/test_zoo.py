@@ -167,6 +167,11 @@ def test_arguments_reach_the_factory():
         ("resnet18", {"shape": (64,)}, r"model=resnet18: does not fit inputs of shape \(64,\)"),
         ("custom", {"target": FLAT, "arguments": {"units": 7}}, "has 10 classes"),
         ("custom", {"target": FLAT, "shape": COLOUR32}, "does not accept images"),
+        (
+            "custom",
+            {"target": "torch.nn.LSTM", "arguments": {"input_size": 28, "hidden_size": 10}, "shape": (28, 28)},
+            r"model=custom: gives tuple, not a tensor of shape \(inputs, classes\).*; wrap the network",
+        ),
     ],
 )
 def test_a_wrong_network_is_one_line(name, settings, message):

@@ -213,3 +213,63 @@ def test_a_tied_weight_is_pruned_once():
     plans = plan_tensors(nn.Sequential(first, second), Settings(), (1, 2, 4))
     assert [plan.name for plan in plans if plan.pruned] == ["0.weight"]
     assert {plan.name: plan.reason for plan in plans}["1.weight"] == "is the same tensor as 0.weight"
+
+
+class Tied(nn.Module):
+    """A language model's matrix, which is both an embedding's and a linear layer's, declared in either order."""
+
+    def __init__(self, embedding_first):
+        super().__init__()
+        if embedding_first:
+            self.embedding = nn.Embedding(16, 8)
+        self.decoder = nn.Linear(8, 16, bias=False)
+        if embedding_first:
+            self.decoder.weight = self.embedding.weight
+        else:
+            self.embedding = nn.Embedding(16, 8)
+            self.embedding.weight = self.decoder.weight
+
+
+@pytest.mark.parametrize("embedding_first", [True, False])
+@pytest.mark.parametrize(
+    ("chosen", "pruned"),
+    [
+        ({}, True),
+        ({"types": ["embedding"]}, True),
+        ({"types": ["linear"]}, True),
+        ({"types": ["conv"]}, False),
+        ({"include": ["decoder*"]}, True),
+        ({"include": ["embedding*"]}, True),
+        ({"include": ["other*"]}, False),
+        ({"exclude": ["decoder*"]}, False),
+        ({"exclude": ["embedding*"]}, False),
+        ({"overrides": [LayerOverride(match="decoder*", percentile=12.0)]}, True),
+        ({"overrides": [LayerOverride(match="embedding*", percentile=12.0)]}, True),
+    ],
+)
+def test_a_tied_tensor_is_chosen_by_any_of_its_names_and_layers(embedding_first, chosen, pruned):
+    first, second = plan_tensors(Tied(embedding_first), Settings(**layers(**chosen)), ())
+    assert first.pruned is pruned
+    assert first.name == ("embedding.weight" if embedding_first else "decoder.weight")
+    assert (second.pruned, second.reason) == (False, f"is the same tensor as {first.name}")
+    assert first.percentile == (12.0 if "overrides" in chosen else None)
+
+
+def test_a_layer_under_two_names_is_chosen_by_either():
+    model = nn.Sequential(nn.Linear(8, 8))
+    model.again = model[0]
+    for name in ("0*", "again*"):
+        plans = plan_tensors(model, Settings(**layers(exclude=[name])), ())
+        assert [(plan.name, plan.pruned) for plan in plans] == [
+            ("0.weight", False),
+            ("0.bias", False),
+            ("again.weight", False),
+            ("again.bias", False),
+        ]
+
+
+def test_a_transposed_convolution_that_shares_its_weight_counts_the_units_of_the_layer_that_is_pruned():
+    model = nn.Sequential(nn.Conv2d(4, 6, 3), nn.ConvTranspose2d(6, 4, 3))
+    model[1].weight = model[0].weight
+    plan = plan_tensors(model, Settings(), (4, 8, 8))[0]
+    assert (plan.pruned, plan.unit_axis) == (True, 0)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from wavesweep.settings.effective import MATCHES_NO_TENSOR, NO_EFFECT
+from wavesweep.settings.effective import COMPUTED_BY, MATCHES_NO_TENSOR, NO_EFFECT, NOT_CODED
 from wavesweep.settings.keys import differences
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.grid import GridResult
@@ -59,12 +59,14 @@ def show_trials(entries: Sequence[Entry], settings: Settings) -> None:
 
 
 def _notes(entries: Sequence[Entry]) -> list[str]:
-    """Those of a single trial; of several only settings without effect in all of them, such as misspelt patterns."""
+    """Those of a single trial; of several what all of them say of the settings, such as misspelt patterns, or of the
+    network, and the first that says which tensors are not coded, whose share differs."""
     found: list[list[str]] = [record["notes"] for _, record in entries if "arms" in record]
     if len(entries) == 1 or not found:
         return [note for notes in found for note in notes]
-    unused = (NO_EFFECT, MATCHES_NO_TENSOR)
-    return [note for note in found[0] if any(text in note for text in unused) and all(note in notes for notes in found)]
+    common = (NO_EFFECT, MATCHES_NO_TENSOR, COMPUTED_BY)
+    same = [note for note in found[0] if any(text in note for text in common) and all(note in notes for notes in found)]
+    return [*same, *[note for notes in found for note in notes if NOT_CODED in note][:1]]
 
 
 def _search_notes(settings: Settings) -> list[str]:

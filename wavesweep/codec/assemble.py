@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor
 from wavesweep.quantization.quantize import quantize_small
-from wavesweep.quantization.symbols import CodedTensor
+from wavesweep.quantization.symbols import CodedTensor, fits
 from wavesweep.runtime.finite import is_storable, not_finite
 from wavesweep.transform.basis import BasisSpec
 
@@ -80,9 +80,7 @@ def other_tensor(name: str, value: Tensor, other: str, bits: int) -> StoredTenso
     if other == "quantized" and small and not name.endswith("running_var"):
         symbols, steps = quantize_small(values.astype(np.float64), bits)
         return CodedTensor(name, tuple(values.shape), tuple(values.shape), BasisSpec("identity"), symbols, steps)
-    if other != "float32" and dtype != "float16":
-        with np.errstate(over="ignore"):
-            short = values.astype(np.float16)
-        if np.isfinite(short).all():
-            return RawTensor(name, short, dtype)
+    # Where float16 does not hold the numbers, they stay as they are.
+    if other != "float32" and dtype != "float16" and fits(values, np.float16):
+        return RawTensor(name, values.astype(np.float16), dtype)
     return RawTensor(name, values, dtype)

@@ -18,6 +18,7 @@ from wavesweep.experiment.inputs import checkpoint_digest
 from wavesweep.measure.alternatives import dense_file_bytes, gzip_bytes, int8_state
 from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates
 from wavesweep.measure.quality import evaluate
+from wavesweep.models.computed import fold_computed
 from wavesweep.models.pretrained import weights_file
 from wavesweep.models.zoo import build_model, load_checkpoint, with_channels_last
 from wavesweep.runtime.records import once_or_failure, write_atomically
@@ -27,16 +28,20 @@ from wavesweep.training.train import discard_checkpoint, train
 
 _WEIGHTS_FILE = "weights.safetensors"
 # The network of the last trial, which the next one of this process most likely uses again.
-_models: dict[tuple[object, ...], nn.Module] = {}
+_models: dict[tuple[object, ...], tuple[nn.Module, tuple[str, ...]]] = {}
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What the settings say is to be compressed: data, network and the digests of files they name."""
+    """What the settings say is to be compressed: data, network and the digests of files they name.
+
+    In `model` weights that layers compute are plain parameters already, which `notes` say; it is not trained as such.
+    """
 
     dataset: Dataset
     model: nn.Module
     digests: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,8 @@ def load_workload(settings: Settings) -> Workload:
         digests["checkpoint"] = checkpoint_digest(settings.model.checkpoint)
     if settings.model.weights is not None:
         digests["weights"] = weights_file(settings.model)
-    return Workload(dataset, _remembered_model(settings, dataset, digests), digests)
+    model, notes = _remembered_model(settings, dataset, digests)
+    return Workload(dataset, model, digests, notes)
 
 
 def obtain_baseline(settings: Settings, workload: Workload, device: torch.device) -> Baseline:
@@ -75,6 +81,7 @@ def obtain_baseline(settings: Settings, workload: Workload, device: torch.device
         started = time.perf_counter()
         model = _initial_model(settings, workload.dataset)
         curve = train(model, workload.dataset, settings.model.recipe, settings.seed, device, into, settings.progress)
+        fold_computed(model)  # what is compressed, and so what it is compared with
         # Copies, because safetensors refuses tensors that share memory, as tied weights do.
         state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
         write_atomically(into / _WEIGHTS_FILE, save(state))
@@ -118,6 +125,7 @@ def obtain_early_weights(settings: Settings, workload: Workload, device: torch.d
         model = _initial_model(settings, workload.dataset)
         recipe = settings.model.recipe
         curve = train(model, workload.dataset, recipe, settings.seed, device, into, settings.progress, until=epoch)
+        fold_computed(model)
         state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
         write_atomically(into / _WEIGHTS_FILE, save(state))
         return {"epoch": epoch, "training": curve}
@@ -165,7 +173,9 @@ def _uses_cpu(settings: Settings) -> bool:
     return settings.device == "cpu" or not torch.cuda.is_available()
 
 
-def _remembered_model(settings: Settings, dataset: Dataset, digests: dict[str, str]) -> nn.Module:
+def _remembered_model(
+    settings: Settings, dataset: Dataset, digests: dict[str, str]
+) -> tuple[nn.Module, tuple[str, ...]]:
     key = (
         repr(settings.model),
         settings.seed,
@@ -176,7 +186,9 @@ def _remembered_model(settings: Settings, dataset: Dataset, digests: dict[str, s
     )
     if key not in _models:
         _models.clear()
-        _models[key] = _initial_model(settings, dataset)
+        model = _initial_model(settings, dataset)
+        notes = tuple(fold_computed(model))
+        _models[key] = model, notes
     return _models[key]
 
 

@@ -17,6 +17,7 @@ from wavesweep.codec.tensors import state_dict
 from wavesweep.data.splits import Dataset, Split
 from wavesweep.errors import SettingsError
 from wavesweep.experiment.network import TrainedNetwork
+from wavesweep.models.computed import copy_of, fold_computed
 from wavesweep.models.zoo import give_logits, take_contiguous
 from wavesweep.runtime.devices import choose_device
 from wavesweep.settings.schema import Settings
@@ -59,11 +60,14 @@ def check_overrides(overrides: Any) -> None:
 def callers_network(model: nn.Module, settings: Settings, data: CallersData) -> TrainedNetwork:
     """A copy of the caller's network, with what its compression needs of the data.
 
+    In the copy weights that layers compute are plain parameters, as its notes say.
+
     Raises:
         SettingsError: the network, or the data, are not what the settings need.
     """
     check_model(model, settings)
     network = take_contiguous(give_logits(copied(model)))
+    notes = tuple(fold_computed(network))
     outputs = _check_data(settings, network, data)
     parameter = next(model.parameters(), None)
     dataset, device = None, torch.device("cpu") if parameter is None else parameter.device
@@ -72,11 +76,12 @@ def callers_network(model: nn.Module, settings: Settings, data: CallersData) -> 
         device = device if device.type == "cuda" and settings.device != "cpu" else choose_device(settings.device)
     return TrainedNetwork(
         network,
-        {name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
+        {name: value.detach().cpu().clone() for name, value in network.state_dict().items()},
         device,
         data.input_shape,
         None if data.images is None else data.images[: settings.quantize.images],
         dataset,
+        notes=notes,
     )
 
 
@@ -103,9 +108,19 @@ def _check_data(settings: Settings, network: nn.Module, data: CallersData) -> An
         raise SettingsError("retrain.name", retrain.name, "needs data", "give compress(images=, labels=, validation=)")
     if retrain.name == "rewind" and retrain.rewind == "weights":
         raise SettingsError("retrain.rewind", "weights", "needs the training of the baseline", "use the command line")
-    if settings.quantize.importance != "none" and data.images is None:
-        raise SettingsError("quantize.importance", "second_order", "needs images", "give compress(images=...)")
+    if settings.quantize.importance != "none":
+        if data.images is None:
+            raise SettingsError("quantize.importance", "second_order", "needs images", "give compress(images=...)")
+        _check_differentiable(outputs)
     return outputs
+
+
+def _check_differentiable(outputs: Any) -> None:
+    """Refuse outputs whose derivatives `quantize.importance` cannot have."""
+    if not isinstance(outputs, Tensor) or not outputs.is_floating_point():
+        found = str(outputs.dtype).removeprefix("torch.") if isinstance(outputs, Tensor) else type(outputs).__name__
+        allowed = "must be a tensor of floating-point numbers, or hold one as .logits, for quantize.importance"
+        raise SettingsError("model", f"outputs {found}", allowed, "wrap the network, or set quantize.importance=none")
 
 
 def _dataset_of(settings: Settings, network: nn.Module, data: CallersData, outputs: Any) -> Dataset:
@@ -144,15 +159,28 @@ def check_model(model: Any, settings: Settings) -> None:
 def copied(model: nn.Module) -> nn.Module:
     """A copy of the network, to work with."""
     try:
-        return deepcopy(model)
+        return copy_of(model)
     except Exception as error:
         reason = " ".join(str(error).split())
         raise SettingsError(
             "model",
             type(model).__name__,
             f"cannot be copied by copy.deepcopy ({reason})",
-            "remove first what computes its weights, as torch.nn.utils.remove_weight_norm does",
+            _remedy(model),
         ) from None
+
+
+def _remedy(model: nn.Module) -> str:
+    """What to do about a network that cannot be copied: most often it holds tensors that were computed."""
+    computed = [
+        f"{module_name}.{name}".lstrip(".")
+        for module_name, module in model.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, Tensor) and not value.is_leaf
+    ]
+    if computed:
+        return f"detach what was computed: {', '.join(computed[:5])}"
+    return "make it a network that copy.deepcopy copies"
 
 
 def check_shape(input_shape: Any) -> tuple[int, ...]:

@@ -41,6 +41,8 @@ from wavesweep.training.interface import CheckpointPaths, Retrained, Start, Trai
 from wavesweep.training.retrain import retrain
 from wavesweep.transform.basis import Band, BasisSpec, identity_basis
 
+# What `codec=huffman` takes: so many different symbols of a tensor, within such a span.
+MOST_SYMBOLS, MOST_SPAN = 1 << 16, 1 << 24
 # Halvings of the range of steps in the search for `max_drop`, and that range.
 _HALVINGS, _SMALLEST_SCALE, _LARGEST_SCALE = 10, 2.0**-8, 2.0**8
 
@@ -206,18 +208,34 @@ class ArmCoder:
         return state_dict(self._stored(coded, state))
 
     def encode(self, coded: Sequence[CodedTensor], state: Mapping[str, Tensor]) -> tuple[bytes, ShrunkFile | None]:
-        """The bytes of that file, and with `shrink` what was removed."""
+        """The bytes of that file, and with `shrink` what was removed.
+
+        Raises:
+            TrialError: the coder cannot take the symbols of a tensor.
+        """
         settings, network = self._settings, self._network
         stored, shrunk, full_shapes = self._stored(coded, state), None, None
         if settings.shrink:
             other = settings.quantize
             shrunk = shrink_stored(stored, network.model, network.input_shape, other.other, other.other_bits)
             stored, full_shapes = shrunk.tensors, shrunk.full_shapes
+        _check_symbols(coded, settings.codec.name)
         return pack(stored, settings.codec.name, _made_by(self._spec, settings), full_shapes), shrunk
 
     def _stored(self, coded: Sequence[CodedTensor], state: Mapping[str, Tensor]) -> list[StoredTensor]:
         other = self._settings.quantize
         return assemble(state, coded, tied_names(self._network.model), other.other, other.other_bits)
+
+
+def _check_symbols(tensors: Sequence[CodedTensor], coder: str) -> None:
+    for tensor in tensors if coder == "huffman" else ():
+        span = int(tensor.symbols.max(initial=0)) - int(tensor.symbols.min(initial=0))
+        count = span if span >= MOST_SPAN else len(np.unique(tensor.symbols))
+        if span >= MOST_SPAN or count > MOST_SYMBOLS:
+            raise TrialError(
+                f"tensor {tensor.name} has up to {count:,} different symbols, more than Huffman codes take; use a "
+                "coarser quantize.step, or codec=range"
+            )
 
 
 def significance_rates(bands: Sequence[Band], symbols: Sequence[Symbols]) -> list[npt.NDArray[np.float64]]:

@@ -28,7 +28,7 @@ class TrainedNetwork:
     `input_shape` is that of one input, for removing units; `calibration` are inputs for the importance of weights,
     shape (count, ...); `dataset` is for retraining and for accuracies; `early_state` is the state dict that
     `retrain.rewind=weights` returns to. `key` names the trained weights, so that what was computed from them is kept
-    for the next arm; with None nothing is kept.
+    for the next arm; with None nothing is kept. `notes` are what its user must know of it.
     """
 
     model: nn.Module
@@ -39,6 +39,7 @@ class TrainedNetwork:
     dataset: Dataset | None = None
     early_state: Mapping[str, Tensor] | None = None
     key: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def validation_quality(network: TrainedNetwork, state: Mapping[str, Tensor]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from torch import nn
 from wavesweep.codec.header import unstorable
 from wavesweep.errors import SettingsError, TrialError
 from wavesweep.experiment.baseline import Workload
-from wavesweep.pruning.plan import TensorPlan, plan_tensors, transforms_nothing
+from wavesweep.pruning.plan import PRUNABLE, TensorPlan, plan_tensors, transforms_nothing
 from wavesweep.pruning.prune import ArmSpec
 from wavesweep.pruning.sensitivity import check_workload, curves_for, read_table
 from wavesweep.settings import registry
@@ -29,7 +29,8 @@ def plan_pruned(
     plans = plan_tensors(model, settings, input_shape)
     pruned = [plan for plan in plans if plan.pruned]
     if not pruned:
-        raise TrialError("no tensor is selected for pruning; change layers.types, layers.include or layers.exclude")
+        reason = "no tensor is selected for pruning; change layers.types, layers.include or layers.exclude"
+        raise TrialError("; ".join([reason, *computed_notes(model)]))
     method = registry.row(registry.Method, settings.method.name)
     if uses_basis_with_levels(method.name) and not method.level_limit and transforms_nothing(pruned):
         longest = max((plan.view[axis] for plan in pruned for axis in plan.axes), default=0)
@@ -98,6 +99,17 @@ def selection_notes(names: Sequence[str], layers: LayersSettings) -> list[str]:
     patterns += [("layers.overrides", override.match) for override in layers.overrides]
     unused = [(key, one) for key, one in patterns if not any(fnmatchcase(name, one) for name in names)]
     return [f"{key}: {pattern!r} {MATCHES_NO_TENSOR} of the network" for key, pattern in unused]
+
+
+def computed_notes(model: nn.Module) -> list[str]:
+    """Layers whose weight is neither a parameter nor one of those that `fold_computed` knows how to replace."""
+    return [
+        f"{name}: its weight is computed, so it is not pruned; make it a torch.nn.Parameter"
+        for name, module in model.named_modules()
+        if isinstance(module, PRUNABLE)
+        and not isinstance(module, nn.MultiheadAttention)
+        and module._parameters.get("weight") is None
+    ]
 
 
 def transform_notes(plans: Sequence[TensorPlan], settings: Settings) -> list[str]:

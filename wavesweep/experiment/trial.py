@@ -15,8 +15,16 @@ from wavesweep.experiment.baseline import Workload, load_workload, obtain_baseli
 from wavesweep.experiment.controls import obtain_controls
 from wavesweep.experiment.early import read_early_stop
 from wavesweep.experiment.inputs import input_digests
-from wavesweep.experiment.plan import arm_spec, check_inputs, plan_pruned, selection_notes, transform_notes
+from wavesweep.experiment.plan import (
+    arm_spec,
+    check_inputs,
+    computed_notes,
+    plan_pruned,
+    selection_notes,
+    transform_notes,
+)
 from wavesweep.experiment.record import curves_csv, layers_csv, settings_yaml, trial_record
+from wavesweep.experiment.uncoded import uncoded_notes
 from wavesweep.runtime.devices import cached_memory_released, choose_device
 from wavesweep.runtime.progress import logging_enabled
 from wavesweep.runtime.records import (
@@ -73,7 +81,8 @@ def _compute(settings: Settings, workload: Workload, key: str, directory: Path) 
         write_atomically(directory / "config.yaml", settings_yaml(settings))
         plans, not_pruned = plan_pruned(workload.model, settings, workload.dataset.input_shape)
         notes = selection_notes([plan.name for plan in (*plans, *not_pruned)], settings.layers)
-        notes += [*unused_notes(settings), *transform_notes(plans, settings)]
+        notes += [*unused_notes(settings), *workload.notes, *computed_notes(workload.model)]
+        notes += transform_notes(plans, settings)
         for note in notes:
             _log.info(note)
 
@@ -88,6 +97,8 @@ def _compute(settings: Settings, workload: Workload, key: str, directory: Path) 
         for arm in arms:
             _log.info("%s: test accuracy %.4f", arm.spec.method, arm.record["test"]["accuracy"])
 
+        model_file = arm_directory(context.outputs, main.record["arm_key"]) / MODEL_FILE
+        uncoded = uncoded_notes(model_file.read_bytes(), not_pruned, settings.layers)
         record = trial_record(
             settings,
             key,
@@ -95,10 +106,10 @@ def _compute(settings: Settings, workload: Workload, key: str, directory: Path) 
             baseline=baseline.record,
             arms=arms,
             not_pruned=not_pruned,
-            notes=notes,
+            notes=[*notes, *uncoded],
             seconds={"baseline": baseline_seconds, "total": time.perf_counter() - started},
         )
-        _write_files(directory, record, arm_directory(context.outputs, main.record["arm_key"]) / MODEL_FILE)
+        _write_files(directory, record, model_file)
     return record
 
 

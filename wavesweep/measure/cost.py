@@ -46,7 +46,8 @@ def multiply_accumulates(model: nn.Module, example: Tensor, device: torch.device
     """Multiply-accumulates of one input, shape (1, ...), through the dense network (convolutions, matrix products)."""
     model.eval()
     counter = FlopCounterMode(display=False, custom_mapping=_RECURRENT)
-    with torch.inference_mode(), without_fused_attention(), counter:
+    # Not in inference mode, in which the counter cannot see what a layer with a parametrised weight computes.
+    with torch.no_grad(), without_fused_attention(), counter:
         model(example.to(device))
     return int(counter.get_total_flops()) // 2
 

@@ -10,6 +10,7 @@ from wavesweep.codec.limits import DEFAULT_LIMITS, Limits
 from wavesweep.codec.read import read
 from wavesweep.codec.tensors import StoredTensor, state_dict
 from wavesweep.errors import FileFormatError
+from wavesweep.models.computed import copy_of, fold_computed, has_computed
 from wavesweep.models.resize import fit_to, resizable_names
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -25,7 +26,8 @@ def load(path: str | Path, model: nn.Module | None = None, *, limits: Limits = D
     Args:
         path: the file.
         model: a network to fill; its tensors' names and shapes must be the file's. Where units were removed, it may
-            also have the shapes from before: its layers are then cut to the file's.
+            also have the shapes from before: its layers are then cut to the file's. Weights that layers compute (by
+            torch.nn.utils.parametrize, weight_norm, prune and the like) become plain parameters, the decoded ones.
         limits: refuse a file that declares more, before anything is made of it. They are raised to the size of
             `model`, so that every file of it is read.
 
@@ -48,7 +50,14 @@ def filled(model: Model, tensors: list[StoredTensor], header: Mapping[str, Any],
         FileFormatError: they do not fit; `model` is as it was.
     """
     state = state_dict(tensors)
-    _check_fit(what, state, model, header)
+    # A file that holds what weights are computed from, not what comes out, has the names of the network as it is.
+    if has_computed(model) and state.keys() != model.state_dict().keys():
+        plain = copy_of(model, shared=True)  # which shows whether it fits before the network is changed
+        fold_computed(plain)
+        _check_fit(what, state, plain, header)
+        fold_computed(model)
+    else:
+        _check_fit(what, state, model, header)
     return fill(model, state)
 
 

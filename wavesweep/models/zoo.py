@@ -259,7 +259,7 @@ def _check_output(model: nn.Module, settings: ModelSettings, example: Tensor, cl
     model.eval()
     try:
         with torch.no_grad():  # what a network keeps of its first inputs may be needed in training
-            shape = tuple(model(example.repeat(2, *[1] * (example.dim() - 1))).shape)
+            outputs = model(example.repeat(2, *[1] * (example.dim() - 1)))
     except Exception as error:
         reason = " ".join(str(error).split())
         what = "images" if example.dim() == 4 else "inputs"
@@ -270,6 +270,10 @@ def _check_output(model: nn.Module, settings: ModelSettings, example: Tensor, cl
             "choose another dataset or model",
         ) from None
     model.train(was_training)
+    if not isinstance(outputs, Tensor):
+        gives = f"gives {type(outputs).__name__}, not a tensor of shape (inputs, classes) or an object with .logits"
+        raise SettingsError("model", settings.name, gives, "wrap the network")
+    shape = tuple(outputs.shape)
     if shape != (2, classes):
         raise SettingsError(
             "model",

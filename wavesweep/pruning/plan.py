@@ -5,6 +5,7 @@ chooses. The wavelet level that an axis allows is limited by its length, so the 
 axis really gets beside the level that was asked for.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
@@ -25,6 +26,10 @@ _LAYER_TYPES: dict[str, tuple[type[nn.Module], ...]] = {
     "linear": (nn.Linear, nn.MultiheadAttention),
     "embedding": (nn.Embedding,),
 }
+PRUNABLE = tuple(layer for types in _LAYER_TYPES.values() for layer in types)
+# Why a tensor is not pruned: its second name, and what the settings leave out.
+SAME_AS, NOT_A_TYPE = "is the same tensor as", "is not among layers.types"
+EXCLUDED, NOT_INCLUDED = "matches layers.exclude", "matches no pattern of layers.include"
 # Attention has the linear layers of queries, keys and values as matrices of its own, stacked if they are of one size.
 _ATTENTION_WEIGHTS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 
@@ -71,25 +76,53 @@ def plan_tensors(model: nn.Module, settings: Settings, input_shape: Sequence[int
     """
     grid_layer = _input_grid_layer(model, input_shape)
     plans: list[TensorPlan] = []
-    first_names: dict[int, str] = {}
-    for module_name, module in model.named_modules():
-        for parameter_name, parameter in module.named_parameters(recurse=False):
-            name = f"{module_name}.{parameter_name}" if module_name else parameter_name
-            shape = tuple(parameter.shape)
-            first_name = first_names.setdefault(id(parameter), name)
-            if first_name != name:
-                plans.append(TensorPlan(name, shape, False, f"is the same tensor as {first_name}"))
-                continue
-            pruned, reason = _choose(module, parameter_name, name, settings.layers)
-            if not prod(shape):
-                pruned, reason = False, "has no numbers"
-            if not pruned:
-                plans.append(TensorPlan(name, shape, pruned, reason))
-                continue
-            grid = tuple(input_shape) if module is grid_layer else ()
-            plan = _plan_signal(name, shape, reason, grid, settings)
-            plans.append(replace(plan, unit_axis=1) if isinstance(module, _TRANSPOSED) else plan)
+    uses = _uses(model)
+    for use in uses:
+        name, shape = use.name, tuple(use.parameter.shape)
+        same = [other for other in uses if other.parameter is use.parameter] if use.is_tied else [use]
+        if same[0].name != name:
+            plans.append(TensorPlan(name, shape, False, f"{SAME_AS} {same[0].name}"))
+            continue
+        chosen, reason = _choose(same, settings.layers)
+        if not prod(shape):
+            chosen, reason = None, "has no numbers"
+        if chosen is None:
+            plans.append(TensorPlan(name, shape, False, reason))
+            continue
+        grid = tuple(input_shape) if any(other.module is grid_layer for other in same) else ()
+        override = _override([other.name for other in same], settings.layers.overrides)
+        plan = _plan_signal(name, shape, reason, grid, settings, override)
+        plans.append(replace(plan, unit_axis=1) if isinstance(chosen.module, _TRANSPOSED) else plan)
     return plans
+
+
+@dataclass(frozen=True)
+class _Use:
+    """A name of a parameter: the module that has it, and what it is called there. A tied one has several."""
+
+    name: str
+    module: nn.Module
+    attribute: str
+    parameter: nn.Parameter
+    is_tied: bool = False
+
+    @property
+    def kind(self) -> str | None:
+        """Of `layers.types`; None where it is no weight of such a layer."""
+        kind = next((kind for kind, types in _LAYER_TYPES.items() if isinstance(self.module, types)), None)
+        weights = _ATTENTION_WEIGHTS if isinstance(self.module, nn.MultiheadAttention) else ("weight",)
+        return kind if self.attribute in weights else None
+
+
+def _uses(model: nn.Module) -> list[_Use]:
+    """All names of all parameters, in the order of the state dict."""
+    found = [
+        _Use(f"{module_name}.{attribute}" if module_name else attribute, module, attribute, parameter)
+        for module_name, module in model.named_modules(remove_duplicate=False)
+        for attribute, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+    ]
+    counts = Counter(id(use.parameter) for use in found)
+    return [replace(use, is_tied=counts[id(use.parameter)] > 1) for use in found]
 
 
 def level_limit(method: str) -> Callable[[Sequence[int], Sequence[int], int], int]:
@@ -108,32 +141,36 @@ def transforms_nothing(plans: Sequence[TensorPlan]) -> bool:
     return not any(any(plan.levels) for plan in plans if plan.pruned)
 
 
-def _choose(module: nn.Module, parameter_name: str, name: str, layers: LayersSettings) -> tuple[bool, str]:
-    kind = next((kind for kind, types in _LAYER_TYPES.items() if isinstance(module, types)), None)
-    weights = _ATTENTION_WEIGHTS if isinstance(module, nn.MultiheadAttention) else ("weight",)
-    if parameter_name not in weights or kind is None:
-        return (
-            False,
-            f"{type(module).__name__} {parameter_name}: only weights of {', '.join(layers.types)} layers",
-        )
-    if kind not in layers.types:
-        return False, f"{kind} is not among layers.types"
+def _choose(uses: Sequence[_Use], layers: LayersSettings) -> tuple[_Use | None, str]:
+    """By which of its names a tensor is pruned, and why; None, and why not.
+
+    A tied tensor is pruned if any of its layers is of a type and any of its names is included, and none is excluded.
+    """
+    typed = [use for use in uses if use.kind in layers.types]
+    if not typed:
+        kind = next((use.kind for use in uses if use.kind is not None), None)
+        if kind is not None:
+            return None, f"{kind} {NOT_A_TYPE}"
+        owner = f"{type(uses[0].module).__name__} {uses[0].attribute}"
+        return None, f"{owner}: only weights of {', '.join(layers.types)} layers"
     for pattern in layers.exclude:
-        if fnmatchcase(name, pattern):
-            return False, f"matches layers.exclude {pattern!r}"
+        if any(fnmatchcase(use.name, pattern) for use in uses):
+            return None, f"{EXCLUDED} {pattern!r}"
     for pattern in layers.include:
-        if fnmatchcase(name, pattern):
-            return (
-                True,
-                f"{kind} weight" if pattern == "*" else f"{kind} weight, matches layers.include {pattern!r}",
-            )
-    return False, "matches no pattern of layers.include"
+        if any(fnmatchcase(use.name, pattern) for use in uses):
+            reason = f"{typed[0].kind} weight"
+            return typed[0], reason if pattern == "*" else f"{reason}, matches layers.include {pattern!r}"
+    return None, NOT_INCLUDED
 
 
 def _plan_signal(
-    name: str, shape: tuple[int, ...], reason: str, grid: tuple[int, ...], settings: Settings
+    name: str,
+    shape: tuple[int, ...],
+    reason: str,
+    grid: tuple[int, ...],
+    settings: Settings,
+    override: LayerOverride,
 ) -> TensorPlan:
-    override = _override(name, settings.layers.overrides)
     view = (shape[0], *grid) if grid else shape
     layout, view, axes = registry.row(registry.Layout, override.layout or settings.layout).load()(shape, view)
     wavelet = override.wavelet or settings.wavelet
@@ -149,9 +186,10 @@ def _plan_signal(
     return replace(plan, percentile=override.percentile, bits=override.bits)
 
 
-def _override(name: str, overrides: Sequence[LayerOverride]) -> LayerOverride:
-    """The first override whose pattern matches, or one that changes nothing."""
-    return next((entry for entry in overrides if fnmatchcase(name, entry.match)), LayerOverride())
+def _override(names: Sequence[str], overrides: Sequence[LayerOverride]) -> LayerOverride:
+    """The first override whose pattern matches one of a tensor's names, or one that changes nothing."""
+    matching = (entry for entry in overrides if any(fnmatchcase(name, entry.match) for name in names))
+    return next(matching, LayerOverride())
 
 
 def _input_grid_layer(model: nn.Module, input_shape: Sequence[int]) -> nn.Module | None:

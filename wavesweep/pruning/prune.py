@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from wavesweep.errors import TrialError
 from wavesweep.pruning.allocation import Curve, Participant
 from wavesweep.pruning.plan import TensorPlan
 from wavesweep.pruning.scores import AnalysedTensor, for_each_weight, magnitude_scores
@@ -20,6 +21,10 @@ from wavesweep.settings.effective import uses_basis_with_levels
 from wavesweep.settings.schema import ThresholdSettings
 from wavesweep.transform.basis import Band, Basis, BasisSpec, make_basis
 from wavesweep.transform.wavelet import canonical_name
+
+# How large the largest weight of a tensor may be: sums of weights must not leave float32, nor the type of the network
+# when they are read back; below the least, float32's steps would be coarser than those of most quantisers.
+_FLOAT32_RANGE, _FLOAT16_RANGE = (2.0**-140, 2.0**120), (0.0, 2.0**15)
 
 
 @dataclass(frozen=True)
@@ -100,13 +105,12 @@ def prune(weights: Mapping[str, Tensor], spec: ArmSpec) -> PrunedArm:
         spec: method, plans, threshold and seed.
 
     Raises:
-        TrialError: a weight is not finite.
+        TrialError: a weight is not finite, or of a size that cannot be coded.
     """
     bases, coefficients = [], []
+    originals = {plan.name: _checked(plan.name, weights[plan.name]) for plan in spec.plans}
     for plan in spec.plans:
-        weight = weights[plan.name]
-        if not is_finite(weight):
-            raise not_finite(plan.name)
+        weight = originals[plan.name]
         basis = build_basis(spec.method, plan, spec.boundary, spec.seed)
         bases.append(basis)
         coefficients.append(basis.analyse(weight.reshape(plan.view)))
@@ -126,13 +130,32 @@ def prune(weights: Mapping[str, Tensor], spec: ArmSpec) -> PrunedArm:
             given = cuts[group_of[i]].threshold
             edge = selection.largest_pruned[group_of[i]] if given is None else given
             pruned = soften(pruned, scores[i], edge)
-        original = weights[plan.name]
+        original = originals[plan.name]
         weight = basis.synthesise(pruned).reshape(plan.shape)
         form = basis_spec(spec.method, plan, spec.boundary, spec.seed)
         tensors.append(
             PrunedTensor(plan, form, basis.bands, pruned, selection.masks[i], weight, relative_error(original, weight))
         )
     return PrunedArm(tuple(tensors), selection.kept, "soft" if soft else "hard")
+
+
+def _checked(name: str, weight: Tensor) -> Tensor:
+    """A weight as it is transformed: in float32 at least.
+
+    Raises:
+        TrialError: it is not finite, or would not be after the transform or in the type in which it is decoded.
+    """
+    if not is_finite(weight):
+        raise not_finite(name)
+    largest = float(weight.detach().abs().max()) if weight.numel() else 0.0
+    least, most = _FLOAT16_RANGE if weight.dtype == torch.float16 else _FLOAT32_RANGE
+    if largest and not least <= largest <= most:
+        kind = str(weight.dtype).removeprefix("torch.")
+        raise TrialError(
+            f"tensor {name} of {kind} holds numbers of up to {largest:.2g}, which cannot be coded (from {least:.2g} to "
+            f"{most:.2g} can); rescale it, or leave it out by layers.exclude"
+        )
+    return weight.float() if weight.dtype == torch.float16 else weight
 
 
 @dataclass(frozen=True)

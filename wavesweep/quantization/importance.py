@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from wavesweep.errors import TrialError
 from wavesweep.runtime.kernels import gradients_in_evaluation, without_fused_attention
 
 Array = npt.NDArray[np.float64]
@@ -41,6 +42,9 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
         names: names of weights, such as fc1.weight.
         images: normalised, shape (count, channels, height, width), or tokens, shape (count, length).
         seed: of the random projections.
+
+    Raises:
+        TrialError: the network computes its outputs without gradients.
     """
     modules = {name: model.get_submodule(name.rpartition(".")[0]) for name in names if name.endswith("weight")}
     known = {name: module for name, module in modules.items() if _is_known(module)}
@@ -72,6 +76,8 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
                 calls = [(name, *call) for name, each in recorded.items() for call in each]
                 if not calls:
                     continue
+                if not result.requires_grad:
+                    raise TrialError("outputs have no derivatives by the weights; use quantize.importance=none")
                 for name, given, _ in calls:
                     moment = _second_moment(known[name], given)
                     inputs[name] = inputs[name] + moment if name in inputs else moment

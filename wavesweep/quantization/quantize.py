@@ -6,18 +6,20 @@ import numpy.typing as npt
 
 from wavesweep.errors import TrialError
 from wavesweep.pruning.prune import PrunedTensor
-from wavesweep.quantization.symbols import LARGEST, Codebook, CodedTensor, Reconstruction, Steps, Symbols, Values
+from wavesweep.quantization.symbols import LARGEST, Codebook, CodedTensor, Reconstruction, Steps, Symbols, Values, fits
 from wavesweep.settings import registry
 from wavesweep.settings.schema import QuantizeSettings
 
 Array = npt.NDArray[np.float64]
+# Of what is all zero: any step does.
+STEP_OF_ZEROS = 1e-30
 
 
 def quantize(tensor: PrunedTensor, settings: QuantizeSettings, scale: float = 1.0) -> CodedTensor:
     """Quantise the kept coefficients of a tensor by `settings`, with steps times `scale`.
 
     Raises:
-        TrialError: a coefficient is too large for the type that it is stored as.
+        TrialError: coefficients are too large or too small for the type that they are stored as.
     """
     found: CodedTensor = registry.row(registry.Quantizer, settings.name).load()(tensor, settings, scale)
     return found
@@ -37,7 +39,7 @@ def kmeans(tensor: PrunedTensor, settings: QuantizeSettings, scale: float) -> Co
     """The values of an optimal codebook (Han et al. 2016, Groenlund et al. 2017), which never holds zero.
 
     Raises:
-        TrialError: a value is too large for float16.
+        TrialError: the values are too large or too small for float16.
     """
     mask = tensor.mask.numpy()
     kept = tensor.coefficients.double().numpy()[mask]
@@ -46,7 +48,7 @@ def kmeans(tensor: PrunedTensor, settings: QuantizeSettings, scale: float) -> Co
         return as_coded(tensor, symbols, Codebook(np.zeros(0, np.float16), np.zeros(0, np.float16)))
     levels = 1 << (tensor.plan.bits or settings.bits)
     clusters, centroids = kmeans1d.cluster(kept, min(levels, len(np.unique(kept))))
-    values = _as_float16(np.asarray(centroids), tensor.plan.name)
+    values = as_codebook(np.asarray(centroids), tensor.plan.name)
     negative = np.flatnonzero(np.asarray(centroids) < 0)[::-1]  # centroids grow, so magnitudes grow from here down
     positive = np.flatnonzero(np.asarray(centroids) >= 0)
     symbol_of = np.zeros(len(values), np.int32)
@@ -57,14 +59,18 @@ def kmeans(tensor: PrunedTensor, settings: QuantizeSettings, scale: float) -> Co
 
 
 def floats(tensor: PrunedTensor, settings: QuantizeSettings, scale: float) -> CodedTensor:
-    """Each coefficient as a float16 or float32 of its own (`quantize=none`).
+    """Each coefficient as a float16 or float32 of its own (`quantize=none`); float32 too where float16 does not hold
+    those of the tensor.
 
     Raises:
-        TrialError: a coefficient is too large for float16.
+        TrialError: nor does float32.
     """
     mask = tensor.mask.numpy()
     kept = tensor.coefficients.double().numpy()[mask]
-    values = _as_float16(kept, tensor.plan.name) if settings.coefficients == "float16" else kept.astype(np.float32)
+    kind = "float16" if settings.coefficients == "float16" and fits(kept, np.float16) else "float32"
+    if kind == "float32" and not fits(kept, np.float32):
+        raise TrialError(f"tensor {tensor.plan.name} holds numbers beyond the range of float32; use quantize=uniform")
+    values = kept.astype(kind)
     symbols = np.zeros(mask.size, np.int32)
     symbols[mask] = values != 0
     return as_coded(tensor, symbols, Values(values[values != 0]))
@@ -87,7 +93,7 @@ def band_steps(tensor: PrunedTensor, settings: QuantizeSettings, scale: float) -
     for band, most in zip(tensor.bands, largest, strict=True):
         step = settings.step if settings.step is not None else most / ((1 << (bits - 1)) - 1)
         step = scale * step / (band.atom_norm if settings.atom_norm else 1.0)
-        steps.append(short_number(max(step, most / LARGEST, 1e-30), up=settings.step is None))
+        steps.append(short_number(max(step, most / LARGEST) or STEP_OF_ZEROS, up=settings.step is None))
     return steps
 
 
@@ -104,15 +110,22 @@ def round_to_step(coefficients: Array, step: float, dead_zone: float) -> Symbols
     return (np.sign(coefficients) * magnitudes).astype(np.int32)
 
 
-def _as_float16(values: Array, name: str) -> npt.NDArray[np.float16]:
-    with np.errstate(over="ignore"):
-        short = values.astype(np.float16)
-    if not np.isfinite(short).all():
-        raise TrialError(f"tensor {name} holds numbers too large for float16; use quantize=uniform")
-    return short
+def as_codebook(values: Array, name: str) -> npt.NDArray[np.float16]:
+    """The values of a codebook as files hold them.
+
+    Raises:
+        TrialError: float16 does not hold them.
+    """
+    if not fits(values, np.float16):
+        size = float(np.abs(values).max())
+        raise TrialError(
+            f"tensor {name} holds numbers of up to {size:.2g}, beyond the range of float16, of which codebooks are; "
+            "use quantize=uniform"
+        )
+    return values.astype(np.float16)
 
 
 def quantize_small(values: Array, bits: int) -> tuple[Symbols, Steps]:
     """A bias or the like: uniform steps over its range."""
-    step = short_number(max(float(np.abs(values).max(initial=0)) / ((1 << (bits - 1)) - 1), 1e-30), up=True)
+    step = short_number(float(np.abs(values).max(initial=0)) / ((1 << (bits - 1)) - 1) or STEP_OF_ZEROS, up=True)
     return round_to_step(values, step, 1.0), Steps((step,))

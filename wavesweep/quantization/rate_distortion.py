@@ -55,7 +55,9 @@ def quantize_rate_distortion(
     base = settings.step * scale
     if not sensitivity > 0:  # the outputs do not depend on this layer
         return as_coded(tensor, np.zeros(values.shape, np.int32), Steps((short_number(base),)))
-    step, price = short_number(base / np.sqrt(sensitivity)), settings.rate_weight * base**2
+    # Not so fine that the largest value has no candidate.
+    finest = float(np.abs(values).max(initial=0)) / (_LARGEST_CANDIDATE >> 1)
+    step, price = short_number(max(base / np.sqrt(sensitivity), finest)), settings.rate_weight * base**2
     symbols = round_to_step(values, step, max(settings.dead_zone, WEIGHED_DEAD_ZONE)).astype(np.int64) * free
     for number in range(_ROUNDS):
         found = rates(tensor.bands, [symbols[band.slice].reshape(band.shape).astype(np.int32) for band in tensor.bands])

@@ -13,6 +13,24 @@ Symbols = npt.NDArray[np.int32]
 # Largest magnitude of a symbol that a file can hold.
 LARGEST = (1 << 30) - 1
 Floats = npt.NDArray[np.floating]
+_PART = 1 << 20
+
+
+def fits(values: npt.NDArray[np.floating], dtype: npt.DTypeLike) -> bool:
+    """Whether a floating-point type holds numbers about as exactly as it can: none too large for it, and together none
+    so small that its steps are coarser there."""
+    largest = float(np.abs(values).max(initial=0))
+    if not largest or not np.isfinite(largest):
+        return not largest
+    lost = whole = 0.0
+    flat = values.reshape(-1)
+    with np.errstate(over="ignore", under="ignore"):
+        for start in range(0, flat.size, _PART):  # in parts, as a large tensor as float64 takes much memory
+            part = flat[start : start + _PART].astype(np.float64)
+            error = part.astype(dtype).astype(np.float64) / largest - part / largest
+            lost += float((error**2).sum())
+            whole += float(((part / largest) ** 2).sum())
+    return lost <= float(np.finfo(dtype).eps) ** 2 * whole
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from wavesweep.pruning.prune import PrunedTensor
-from wavesweep.quantization.quantize import as_coded, short_number
+from wavesweep.quantization.quantize import as_codebook, as_coded, short_number
 from wavesweep.quantization.symbols import LARGEST, Codebook, CodedTensor, Reconstruction, Steps, Values
 from wavesweep.transform.basis import Band
 
 # First step, in deviations, of a tensor that is all zero.
 _STEP_OF_ZEROS = 0.01
+# Largest symbol that float32 holds; and the least first steps, as a share of the largest coefficient and in float32.
+_MOST, _FINEST, _LEAST = LARGEST - 63, 2.0**-20, 1e-37
 
 
 class Quantizer(nn.Module):
@@ -72,9 +74,9 @@ class StepQuantizer(Quantizer):
     def symbols(self, scaled: Tensor, mask: Tensor) -> Tensor:
         """The multiples, as numbers, of coefficients that are given in units of their steps."""
         if not self.exact and self.dead_zone <= 1:
-            return torch.round(scaled).clamp_(-LARGEST, LARGEST)  # what is pruned is zero before
+            return torch.round(scaled).clamp_(-_MOST, _MOST)  # what is pruned is zero before
         sizes = scaled.abs()
-        symbols = torch.floor(sizes + 0.5).clamp_(min=1, max=LARGEST)
+        symbols = torch.floor(sizes + 0.5).clamp_(min=1, max=_MOST)
         if not self.exact:
             symbols = torch.where(sizes < self.dead_zone / 2, 0, symbols)
         # The sign bit, not a comparison: a subnormal coefficient over a step of two is a negative zero.
@@ -159,8 +161,12 @@ class CodebookQuantizer(Quantizer):
         return nonzero.new_zeros(mask.shape).index_copy(0, self.positions, nonzero) * mask
 
     def coded(self, tensor: PrunedTensor) -> CodedTensor:
-        """The coded form."""
-        values = self.values.detach().cpu().numpy().astype(np.float16)
+        """The coded form.
+
+        Raises:
+            TrialError: values have left the range of float16.
+        """
+        values = as_codebook(self.values.detach().double().cpu().numpy(), tensor.plan.name)
         rule = Codebook(values[: self.below][::-1].copy(), values[self.below + 1 :].copy())
         return as_coded(tensor, (self.index.cpu().numpy() - self.below).astype(np.int32), rule)
 
@@ -182,7 +188,7 @@ def first_quantizer(tensor: PrunedTensor, deviations: float, per: str) -> StepQu
         # scales that are all one must not begin as zeros, from which nothing is learned.
         step = min(deviations, 1.0) * float(values.abs().mean()) or deviations * _STEP_OF_ZEROS
     count = len(tensor.bands) if per == "band" else 1
-    return StepQuantizer(tensor.bands, [max(step, 1e-8)] * count, exact=False)
+    return StepQuantizer(tensor.bands, [max(step, _FINEST * float(values.abs().max()), _LEAST)] * count, exact=False)
 
 
 def coded_as_plain(coded: CodedTensor) -> dict[str, Any]:
