@@ -126,7 +126,7 @@ class Layout(Row):
 
 @dataclass(frozen=True)
 class Retraining(Row):
-    """How the network is trained on after pruning."""
+    """How the network is trained on after pruning; its target is a strategy of the training loop."""
 
     group: ClassVar[str] = "retrain"
 

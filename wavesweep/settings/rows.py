@@ -116,34 +116,40 @@ _LAYOUTS = (
 _TRAINING = ("optimizer", "learning_rate", "weight_decay", "batch_size", "augment", "precision")
 _MASKED = (*_TRAINING, "regrow", "distillation", "ramp", "quantize_epochs")
 _BITS_IN_THE_LOSS = ("step", "rate_weight", "group_weight", "freeze_epochs")
+_MASKED_TRAINING = "wavesweep.training.masked:Masked"
 _RETRAININGS = (
     Retraining("none", "what pruning leaves is stored as it is"),
     Retraining(
         "finetune",
         "prune once, then train the coefficients that are kept",
+        _MASKED_TRAINING,
         uses=(*_MASKED, "epochs", "schedule"),
     ),
     Retraining(
         "iterative",
         "prune, retrain, prune further, in retrain.rounds rounds (Han et al. 2015)",
+        _MASKED_TRAINING,
         uses=(*_MASKED, "epochs", "schedule", "rounds"),
         sets={"epochs": 20},
     ),
     Retraining(
         "gradual",
         "prune a little 20 times per epoch, on a cubic schedule (Zhu and Gupta 2017)",
+        _MASKED_TRAINING,
         uses=(*_MASKED, "epochs", "schedule"),
         sets={"epochs": 20},
     ),
     Retraining(
         "rewind",
         "prune, return to the learning rate or weights of an early epoch, train again (Renda et al. 2020)",
+        _MASKED_TRAINING,
         uses=(*_MASKED, "rounds", "rewind", "rewind_epoch"),
         sets={"rounds": 1},
     ),
     Retraining(
         "rate",
         "the file's bits in the loss (Oktay et al. 2020); with threshold=none the bits alone decide what becomes zero",
+        "wavesweep.training.rate:Rate",
         uses=(*_TRAINING, *_BITS_IN_THE_LOSS, "distillation", "epochs", "schedule", "ramp"),
         sets={
             "epochs": 20,

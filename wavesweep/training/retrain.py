@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from wavesweep.runtime.records import locked
+from wavesweep.settings import registry
 from wavesweep.settings.schema import RetrainSettings
 from wavesweep.settings.timeline import timeline
 from wavesweep.training.checkpoint import CHECKPOINT, TRAINED
@@ -30,7 +31,7 @@ def retrain(
         BusyError: another process trains what is shared, and this one is not to wait.
     """
     epochs = timeline(settings, training.recipe, trains_quantizer)
-    kind = Rate if settings.name == "rate" else Masked
+    kind: type[Masked] | type[Rate] = registry.row(registry.Retraining, settings.name).load()
     strategy = kind(start, settings, training, coder, epochs)
     loop = TrainingLoop(strategy, training.seed, training.shown)
     paths = training.paths
