@@ -22,10 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from wavesweep.cli.composition import register_configuration
+from wavesweep.cli.hydra_errors import HydraProblem, Problem, problem_of, value_problem
 from wavesweep.cli.hydra_internals import (
-    HydraProblem,
     LauncherKind,
-    Problem,
     configuration_loader,
     distribution_of,
     joblib_with,
@@ -33,9 +32,7 @@ from wavesweep.cli.hydra_internals import (
     launcher_kind,
     outcome_of,
     parallel_tasks,
-    problem_of,
     quieten_ray,
-    value_problem,
 )
 from wavesweep.settings.schema import config_directory
 
