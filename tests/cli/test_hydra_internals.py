@@ -123,8 +123,6 @@ def test_flags_that_exclude_each_other_are_recognised(tmp_path):
 
 
 def test_other_errors_are_one_line_without_a_link(loader):
-    problem = refused(loader, "~nothing")
-    assert problem == HydraProblem(Problem.OTHER, text="Could not delete from config. 'nothing' does not exist.")
     assert problem_of(ValueError("one\n  two\nSee https://hydra.cc/x for more")).text == "one two"
 
 

@@ -44,7 +44,7 @@ def check_hydra(config: DictConfig) -> None:
         SettingsError: naming the key, and what to do.
     """
     hydra = config.hydra
-    task, own = list(hydra.overrides.task), list(hydra.overrides.hydra)
+    task, own = _lines(hydra.overrides.task), _lines(hydra.overrides.hydra)
     check_deletions([*task, *own])
     _check_groups([*task, *own])
     sweeps = hydra.mode == RunMode.MULTIRUN
@@ -53,6 +53,12 @@ def check_hydra(config: DictConfig) -> None:
     _check_unused(hydra, sweeps)
     if sweeps and not _is_ours(hydra.sweeper):
         _check_direction(hydra)
+
+
+def _lines(overrides: Any) -> list[str]:
+    """Overrides as they were given: those with references as they are written."""
+    content = OmegaConf.to_container(overrides, resolve=False)
+    return list(map(str, content)) if isinstance(content, list) else []
 
 
 def check_deletions(lines: Sequence[str]) -> None:

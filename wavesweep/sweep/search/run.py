@@ -155,8 +155,9 @@ class _Process:
         """Run batches until the study has as many trials as are wanted."""
         here = self.launcher is None
         # A log gets a line per trial of this process anyway.
+        total = max(self.wanted, self.study.counts().ended)  # more, where an earlier command wanted more
         with SweepMonitor(
-            self.wanted, self.base.progress, "search", lines=not here, limits=limits_of(self.base.search.constraints)
+            total, self.base.progress, "search", lines=not here, limits=limits_of(self.base.search.constraints)
         ) as monitor:
             self._count_earlier(monitor)
             self._run_batches(monitor, self.base.progress and here and not monitor.has_bar)
