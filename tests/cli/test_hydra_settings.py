@@ -145,7 +145,7 @@ def test_a_study_that_was_made_to_minimise_is_refused(check, tmp_path):
     optuna.create_study(study_name="old", storage=url, direction="minimize")
     optuna.create_study(study_name="good", storage=url, direction="maximize")
     lines = ["-m", "hydra/sweeper=optuna", f"hydra.sweeper.storage={url}"]
-    with pytest.raises(SettingsError, match="hydra.sweeper.study_name=old: exists with direction minimize.*new name"):
+    with pytest.raises(SettingsError, match=r"study_name=old: exists with direction minimize.*new name"):
         check(*lines, "hydra.sweeper.study_name=old")
     for name in ("good", "new"):
         check(*lines, f"hydra.sweeper.study_name={name}")

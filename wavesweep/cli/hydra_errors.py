@@ -61,7 +61,7 @@ _PLACES = (
 # What functions of Hydra's grammar of overrides, such as interval(1,2), are told, in plain words.
 _OF_CALLS = (
     (r"mismatch type argument args\[\d+\]: NoneType is incompatible.*", "null cannot be given to a function"),
-    (r"mismatch type argument (\w+): (\w+) is incompatible with Union\[int, float\].*", r"\1 must be a number"),
+    (r"mismatch type argument (\w+): \w+ is incompatible with \S*Union\[int, float\].*", r"\1 must be a number"),
     (r"mismatch type argument (\S+): (\w+) is incompatible with .*", r"\1 cannot be a \2 there"),
     (r"missing a required argument: '(\w+)'.*", r"\1 is missing"),
     (r"Unknown function '(\w+)'.*", r"there is no function \1"),

@@ -17,7 +17,7 @@ from wavesweep.cli.hydra_internals import directions_of_study
 from wavesweep.cli.options import GROUPS
 from wavesweep.errors import SettingsError
 from wavesweep.settings import registry
-from wavesweep.settings.schema import allowed_text, config_directory
+from wavesweep.settings.schema import Settings, allowed_text, config_directory
 
 # Groups whose options are files of the configuration.
 _FILE_GROUPS = ("search", "experiment")
@@ -43,6 +43,8 @@ def check_hydra(config: DictConfig) -> None:
     Raises:
         SettingsError: naming the key, and what to do.
     """
+    if OmegaConf.get_type(config) is not Settings:
+        return  # a configuration of something else, which is refused as such
     hydra = config.hydra
     task, own = _lines(hydra.overrides.task), _lines(hydra.overrides.hydra)
     check_deletions([*task, *own])
