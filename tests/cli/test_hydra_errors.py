@@ -6,10 +6,11 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
-from wavesweep.cli.composition import comma_hint, compose_settings, explain, register_configuration
+from wavesweep.cli.composition import compose_settings, explain, register_configuration
 from wavesweep.cli.flags import check_flags
 from wavesweep.cli.hydra_errors import HydraProblem, Problem, problem_of
 from wavesweep.cli.hydra_internals import configuration_loader
+from wavesweep.cli.remedies import comma_hint
 from wavesweep.errors import SettingsError
 from wavesweep.settings.schema import config_directory
 

@@ -13,11 +13,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from wavesweep.cli.composition import comma_hint, explain, register_configuration, settings_from, syntax_error
+from wavesweep.cli.composition import explain, register_configuration, settings_from, syntax_error
 from wavesweep.cli.flags import check_flags
 from wavesweep.cli.hydra_errors import Problem, problem_of
 from wavesweep.cli.hydra_internals import callbacks_made_by, store_core_sweeper, store_maximising_optuna
 from wavesweep.cli.jobs import TrialCallbacks
+from wavesweep.cli.remedies import comma_hint
 from wavesweep.cli.sweepers import register_sweepers
 from wavesweep.cli.tables import show_trials
 from wavesweep.errors import SettingsError, WavesweepError

@@ -4,8 +4,6 @@ Importing this loads neither a sweeper nor a launcher, nor anything of `waveswee
 """
 
 import difflib
-import re
-import shlex
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -26,16 +24,12 @@ from wavesweep.cli.hydra_errors import HydraProblem, Problem, problem_of, value_
 from wavesweep.cli.hydra_internals import configuration_loader
 from wavesweep.cli.hydra_settings import check_deletions, deletion_error
 from wavesweep.cli.options import store_options
+from wavesweep.cli.remedies import no_place, several_values, wrong_call
 from wavesweep.errors import SettingsError
-from wavesweep.settings.keys import PATHS
-from wavesweep.settings.quoting import quoted
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import LayerOverride, Settings, allowed_text, config_directory
 
 _OWN_CONFIGURATION = "a file of your own begins with defaults: [config, _self_]"
-# How an override spans several values.
-SPAN_FORMS = "must be choice(A,B,...), interval(LOW,HIGH) or range(START,STOP,STEP)"
-_PATHS = ("paths.outputs", "paths.data", "search.storage", *(f"{group}.{name}" for group, name in PATHS))
 # What to install for a launcher that is not among this package's dependencies.
 _LAUNCHER_EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
 
@@ -208,11 +202,11 @@ def _settings_error(problem: HydraProblem) -> SettingsError:
         case Problem.UNKNOWN_KEY:
             return _unknown_key(_full_key(key, problem.inner))
         case Problem.SEVERAL_VALUES:
-            return _several_values(value)
+            return several_values(value)
         case Problem.SYNTAX:
             return syntax_error(value)
         case Problem.BAD_CALL:
-            return _wrong_call(key, value, problem.text)
+            return wrong_call(key, value, problem.text)
         case Problem.DELETION:
             return deletion_error(value)
         case Problem.REFERENCE:
@@ -220,7 +214,7 @@ def _settings_error(problem: HydraProblem) -> SettingsError:
             remedy = f"; set it, or give a default: ${{oc.env:{problem.inner},VALUE}}" if problem.inner else ""
             return SettingsError.from_text(text + remedy, key)
         case Problem.NO_PLACE:
-            return _no_place(key, value)
+            return no_place(key, value)
         case Problem.CHANGED_SWEEPER:
             text = "search: a command is one search or one grid, so it cannot vary, nor an experiment that chooses it"
             return SettingsError.from_text(f"{text}; give one value", "search")
@@ -235,49 +229,6 @@ def _written(config: DictConfig, key: str) -> str:
             return ""
         node = node[name]
     return str(node)
-
-
-def _several_values(line: str) -> SettingsError:
-    """The error for an override with several values where there is no sweep."""
-    key, _, value = line.partition("=")
-    if key in _PATHS and "(" not in value:
-        text = f"a comma separates values of a sweep; put a path that has one in quotes: {_in_quotes(key, value)}"
-        return SettingsError.from_text(f"{line}: {text}", key)
-    text = f"{line}: several values need a sweep; add -m: python -m wavesweep -m {line}"
-    return SettingsError.from_text(text, key)
-
-
-def comma_hint(key: str, arguments: Sequence[str]) -> str:
-    """For a path that is refused: that its commas separated values, if they did on the command line."""
-    given = [line.partition("=")[2] for line in arguments if line.lstrip("+").startswith(f"{key}=")]
-    if key not in _PATHS or not given or "," not in given[-1] or given[-1].startswith(("'", '"')):
-        return ""
-    return f"; a path with a comma goes in quotes: {_in_quotes(key, given[-1])}"
-
-
-def _in_quotes(key: str, value: str) -> str:
-    """The override with its value quoted for Hydra and for a shell."""
-    return shlex.quote(f"{key}={quoted(value)}")
-
-
-def _wrong_call(key: str, line: str, reason: str) -> SettingsError:
-    """The error for an override whose value calls a function of Hydra's wrongly."""
-    value = line.partition("=")[2]
-    if "null" in reason and (found := re.fullmatch(r"choice\((.*)\)", value)):
-        remedy = f"write the values alone: {key}={found[1]}"
-    elif "no function" in reason:
-        remedy = f"{SPAN_FORMS}; a text with parentheses in quotes: {_in_quotes(key, value)}"
-    else:
-        remedy = SPAN_FORMS
-    return SettingsError.from_text(f"{line}: {reason}; {remedy}", key)
-
-
-def _no_place(key: str, value: str) -> SettingsError:
-    """The error for a directory or a file of the configuration that is not there."""
-    text = "is no file of the configuration; give its directory by --config-dir, and its name without .yaml"
-    if key != "--config-name":
-        text = "is no directory that can be read; mend the path, or leave it out"
-    return SettingsError.from_text(f"{key} {value}: {text}", key)
 
 
 def _full_key(key: str, inner: str) -> str:

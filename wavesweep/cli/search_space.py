@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from hydra.core.override_parser.types import Override
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from wavesweep.cli.composition import SPAN_FORMS
 from wavesweep.cli.hydra_internals import distribution_of
+from wavesweep.cli.remedies import SPAN_FORMS
 from wavesweep.errors import SettingsError
 from wavesweep.settings.schema import VOLATILE
 from wavesweep.sweep.search.space import FixedValue, Space
