@@ -51,6 +51,14 @@ REFUSED = {
     "mapping that is deleted": (["~paths"], ["~paths", "paths=VALUE"]),
     "launcher that is deleted": (["-m", "~hydra/launcher"], ["~hydra/launcher", "leave it out"]),
     "two searches": (["-m", "search=pareto", "search=none"], ["search=pareto search=none", "give one"]),
+    "search and a sweeper of another kind": (
+        ["-m", "search=pareto", "hydra/sweeper=optuna"],
+        ["search=pareto", "hydra/sweeper=optuna", "leave one out"],
+    ),
+    "search and an experiment with its own sweeper": (
+        ["-m", "search=pareto", "experiment=sensitivity"],
+        ["search=pareto", "experiment=sensitivity", "leave one out"],
+    ),
     "two options of a group": (["quantize=none", "quantize=rdo"], ["quantize=none quantize=rdo", "give one"]),
     "directory of a run": (["hydra.run.dir=x"], ["hydra.run.dir=x", "no effect", RECORDS]),
     "directory of a run in a sweep": (["-m", "hydra.run.dir=x"], ["hydra.run.dir=x", "single runs", RECORDS]),

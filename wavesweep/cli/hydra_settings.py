@@ -53,6 +53,8 @@ def check_hydra(config: DictConfig) -> None:
     for line in own:
         _check_override(line, sweeps)
     _check_unused(hydra, sweeps)
+    if sweeps:
+        _check_search(config)
     if sweeps and not _is_ours(hydra.sweeper):
         _check_direction(hydra)
 
@@ -176,6 +178,15 @@ def _raw(hydra: DictConfig, key: str) -> Any:
 
 def _is_ours(sweeper: DictConfig) -> bool:
     return str(sweeper.get("_target_", "")).startswith("wavesweep.")
+
+
+def _check_search(config: DictConfig) -> None:
+    """Refuse a search whose sweeper something else has replaced, such as an experiment with one of its own."""
+    search, sweeper = config.search.name, config.hydra.runtime.choices.get("hydra/sweeper")
+    if search != "none" and sweeper != "search":
+        experiment = config.hydra.runtime.choices.get("experiment")
+        other = f"experiment={experiment}, or hydra/sweeper={sweeper}," if experiment else f"hydra/sweeper={sweeper}"
+        raise SettingsError("search", search, f"is replaced by {other} which chooses another sweeper", "leave one out")
 
 
 def _check_direction(hydra: DictConfig) -> None:
