@@ -247,9 +247,9 @@ def test_a_value_of_the_wrong_type_is_one_line_with_what_is_allowed(hydra, way, 
         ("wavelet=null", "wavelet=null: must be a discrete wavelet"),
         ("layers=3", "layers=3: is a group of keys; set one of them"),
         ("model.recipe=3", "model.recipe=3: is a group of keys; set one of them"),
-        ("~nothing", "Could not delete from config. 'nothing' does not exist."),
+        ("~nothing", "nothing: there is no such key; see --help for all keys"),
         ("+level=4", "Could not append to config. An item is already at 'level'."),
-        ("level=${nothing}", "Interpolation key 'nothing' not found"),
+        ("level=${nothing}", "level=${nothing}: key nothing not found"),
     ],
 )
 def test_a_wrong_override_is_explained_in_one_line(hydra, way, line, start):

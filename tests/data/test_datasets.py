@@ -181,6 +181,24 @@ def test_a_fraction_that_leaves_a_class_without_images_names_the_key(fraction):
     assert "1437 training images" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("counts", "remedy"),
+    [
+        ([1, 1, 1], "no share does: add images, so that every class has two (one of them has 1)"),
+        ([1], "no share does: add images, so that every class has two (one of them has 1)"),
+        ([9, 1], "no share does: add images, so that every class has two (one of them has 1)"),
+        ([5, 5], "choose from 0.2 to 0.8, or add images"),
+        ([2, 2], "choose from 0.5 to 0.5, or add images"),
+    ],
+)
+def test_a_fraction_is_proposed_only_where_one_fits(counts, remedy):
+    labels = torch.tensor([label for label, count in enumerate(counts) for _ in range(count)])
+    part = Split(torch.zeros(len(labels), 1, 2, 2, dtype=torch.uint8), labels)
+    with pytest.raises(SettingsError) as raised:
+        datasets._check_split(part, "training", len(counts), 0.001)
+    assert str(raised.value).endswith(f"; {remedy}")
+
+
 @settings(deadline=None)
 @given(
     counts=st.lists(st.integers(1, 30), min_size=2, max_size=5),

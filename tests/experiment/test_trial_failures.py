@@ -65,6 +65,34 @@ def test_a_trial_that_transforms_nothing_names_the_remedy_and_trains_nothing(tin
     assert not (Path(tiny.paths.outputs) / "baselines").exists()
 
 
+@pytest.mark.parametrize(
+    ("shape", "layout", "wavelet", "remedies"),
+    [
+        ((1, 1), "channel", "haar", "method=magnitude"),  # one weight
+        ((1, 1), "flat", "bior6.8", "method=magnitude"),
+        ((2, 3), "channel", "haar", None),
+        ((2, 3), "channel", "db4", "a shorter wavelet (wavelet=haar), or method=magnitude"),
+        (
+            (8, 8),
+            "channel",
+            "db8",
+            "(wavelet=haar), another layout (layout=flat), or method=magnitude",
+        ),
+        ((4, 1), "flat", "db4", "a shorter wavelet (wavelet=haar), or method=magnitude"),
+    ],
+)
+def test_only_remedies_that_help_are_named(tiny, shape, layout, wavelet, remedies):
+    model = nn.Sequential(nn.Linear(shape[1], shape[0]))
+    settings = replace(tiny, layout=layout, wavelet=wavelet, level=1)
+    if remedies is None:
+        assert plan.plan_pruned(model, settings, (1, 8, 8))
+        return
+    with pytest.raises(TrialError) as raised:
+        plan.plan_pruned(model, settings, (1, 8, 8))
+    assert str(raised.value).endswith(remedies)
+    assert "layout=flat" in remedies or "layout=flat" not in str(raised.value)
+
+
 def test_a_failure_is_recorded_with_its_reason_and_its_log(tiny):
     text = failure_of(too_short(tiny))
     directory = directory_of(too_short(tiny))

@@ -109,7 +109,11 @@ def flat_network(units=10):
     return nn.Sequential(nn.Flatten(), nn.Linear(784, units))
 
 
-FLAT = f"{__name__}.flat_network"
+def double_network():
+    return flat_network().double()
+
+
+FLAT, DOUBLE = f"{__name__}.flat_network", f"{__name__}.double_network"
 
 
 def lazy_network():
@@ -166,11 +170,16 @@ def test_arguments_reach_the_factory():
         ("lenet5", {"shape": (64,)}, r"model=lenet5: does not fit inputs of shape \(64,\)"),
         ("resnet18", {"shape": (64,)}, r"model=resnet18: does not fit inputs of shape \(64,\)"),
         ("custom", {"target": FLAT, "arguments": {"units": 7}}, "has 10 classes"),
-        ("custom", {"target": FLAT, "shape": COLOUR32}, "does not accept images"),
+        ("custom", {"target": FLAT, "shape": COLOUR32}, "does not accept images.*; choose another dataset or model$"),
         (
             "custom",
             {"target": "torch.nn.LSTM", "arguments": {"input_size": 28, "hidden_size": 10}, "shape": (28, 28)},
             r"model=custom: gives tuple, not a tensor of shape \(inputs, classes\).*; wrap the network",
+        ),
+        (
+            "custom",
+            {"target": DOUBLE},
+            r"images.*; its parameters are float64: return model\.float\(\)$",
         ),
     ],
 )

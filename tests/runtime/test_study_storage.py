@@ -58,6 +58,24 @@ def test_a_url_that_cannot_be_used_is_one_line(url, text):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite+pysqlite:///:memory:",
+        "sqlite:///file::memory:?uri=true",
+        "sqlite:///file:x?mode=memory&cache=shared&uri=true",
+    ],
+)
+def test_a_study_in_memory_is_refused_since_it_would_be_forgotten(url):
+    with pytest.raises(SettingsError) as raised:
+        storage_url(url, Path("any"))
+    assert str(raised.value).startswith(f"search.storage={url}: keeps the study in memory")
+    assert "sqlite:////ABSOLUTE/PATH.db" in str(raised.value)
+
+
 def test_a_missing_driver_of_postgresql_names_the_extra(monkeypatch):
     def without_driver(url, engine_kwargs):
         raise ImportError(f"no driver for {url.partition('//')[0]}")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from importlib.metadata import version
 
 import hydra
@@ -13,7 +14,11 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from wavesweep.cli.composition import explain, register_configuration, settings_from, syntax_error
-from wavesweep.cli.hydra_internals import Problem, problem_of, store_core_sweeper
+from wavesweep.cli.flags import check_flags
+from wavesweep.cli.hydra_errors import Problem, problem_of
+from wavesweep.cli.hydra_internals import callbacks_made_by, store_core_sweeper, store_maximising_optuna
+from wavesweep.cli.jobs import TrialCallbacks
+from wavesweep.cli.remedies import comma_hint
 from wavesweep.cli.sweepers import register_sweepers
 from wavesweep.cli.tables import show_trials
 from wavesweep.errors import SettingsError, WavesweepError
@@ -46,7 +51,7 @@ def task(config: DictConfig) -> float:
             print(
                 "note: this experiment describes a sweep, of which this is one trial; add -m to run it", file=sys.stderr
             )
-        record = run_trial(settings)
+        record = run_trial(settings, TrialCallbacks.trial_started)
         if single:
             show_trials([({}, record)], settings)
         exported = export_trial(settings, record)
@@ -56,7 +61,7 @@ def task(config: DictConfig) -> float:
         if not single:
             raise
         # Hydra would print a line of its own before the exception; leave without it.
-        sys.exit(_report(error))
+        raise SystemExit(_report(error)) from error
     return objective(record)
 
 
@@ -83,9 +88,14 @@ def _run() -> int:
     # With this set Hydra raises its errors instead of printing several lines and leaving.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        check_flags(sys.argv[1:])
         register_configuration()
         register_sweepers()
-        hydra.main(config_path=str(config_directory()), config_name="config")(task)()
+        store_maximising_optuna()
+        # Of a place in hydra.searchpath that is not there Hydra only warns.
+        warnings.filterwarnings("error", message="provider=.* is not available", category=UserWarning)
+        with callbacks_made_by(TrialCallbacks):
+            hydra.main(config_path=str(config_directory()), config_name="config")(task)()
     except BrokenPipeError:
         # The reader of our output has gone (`| head`); give Python's last flush somewhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -94,7 +104,7 @@ def _run() -> int:
         if wants_traceback:
             raise
         return _report(error)
-    except ValueError as error:
+    except (ValueError, UserWarning) as error:
         wrong = _wrong_use(error)
         if wants_traceback or wrong is None:
             raise
@@ -102,11 +112,13 @@ def _run() -> int:
     return 0
 
 
-def _wrong_use(error: ValueError) -> SettingsError | None:
-    """The error for a mistake of the user's to which Hydra answers with a ValueError."""
+def _wrong_use(error: ValueError | UserWarning) -> SettingsError | None:
+    """The error for a mistake of the user's to which Hydra answers with a ValueError, or a warning."""
     problem = problem_of(error)
     if problem.kind == Problem.NO_NAME:  # to model=null, model=3 or =3
         return _wrong_option(sys.argv[1:])
+    if problem.kind == Problem.NO_PLACE:
+        return SettingsError.from_text(explain(error))
     if problem.kind == Problem.EXCLUSIVE_FLAGS:
         sweeps = bool({"-m", "--multirun"} & set(sys.argv))
         remedy = "to look at the settings of a sweep leave --multirun (-m) out" if sweeps else "give one of them"
@@ -129,6 +141,7 @@ def _wrong_option(arguments: list[str]) -> SettingsError:
 def _report(error: Exception) -> int:
     if interrupted():  # whatever it is, Ctrl-C is its cause
         return EXIT_INTERRUPTED
-    print(f"error: {explain(error)}", file=sys.stderr)
+    hint = comma_hint(error.key, sys.argv) if isinstance(error, SettingsError) else ""
+    print(f"error: {explain(error)}{hint}", file=sys.stderr)
     is_failure = isinstance(error, WavesweepError) and not isinstance(error, SettingsError)
     return EXIT_SETTINGS if isinstance(error, _REPORTED) and not is_failure else EXIT_FAILED

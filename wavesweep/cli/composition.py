@@ -6,7 +6,7 @@ Importing this loads neither a sweeper nor a launcher, nor anything of `waveswee
 import difflib
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from itertools import combinations
 from typing import Any
@@ -20,8 +20,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from wavesweep.cli.hydra_internals import HydraProblem, Problem, configuration_loader, problem_of, value_problem
+from wavesweep.cli.hydra_errors import HydraProblem, Problem, problem_of, value_problem
+from wavesweep.cli.hydra_internals import configuration_loader
+from wavesweep.cli.hydra_settings import check_deletions, deletion_error
 from wavesweep.cli.options import store_options
+from wavesweep.cli.remedies import no_place, several_values, wrong_call
 from wavesweep.errors import SettingsError
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import LayerOverride, Settings, allowed_text, config_directory
@@ -65,6 +68,7 @@ def compose_settings(overrides: Sequence[str]) -> Settings:
         SettingsError: an override, or what all of them make together, is wrong.
     """
     register_configuration()
+    check_deletions(overrides)
     try:
         loader = configuration_loader(config_directory())
         config = loader.load_configuration("config", list(overrides), run_mode=RunMode.RUN, from_shell=False)
@@ -91,7 +95,8 @@ def settings_from(config: DictConfig) -> Settings:
     try:
         settings = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
-        raise SettingsError.from_text(" ".join(str(error).split())) from None
+        problem = problem_of(error)
+        raise _settings_error(replace(problem, value=problem.value or _written(config, problem.key))) from None
     if not isinstance(settings, Settings):
         raise SettingsError.from_text(f"the configuration lacks wavesweep's settings; {_OWN_CONFIGURATION}")
     return settings
@@ -202,11 +207,33 @@ def _settings_error(problem: HydraProblem) -> SettingsError:
         case Problem.UNKNOWN_KEY:
             return _unknown_key(_full_key(key, problem.inner))
         case Problem.SEVERAL_VALUES:
-            text = f"{value}: several values need a sweep; add -m: python -m wavesweep -m {value}"
-            return SettingsError.from_text(text, value.partition("=")[0])
+            return several_values(value)
         case Problem.SYNTAX:
             return syntax_error(value)
-    return SettingsError.from_text(problem.text)
+        case Problem.BAD_CALL:
+            return wrong_call(key, value, problem.text)
+        case Problem.DELETION:
+            return deletion_error(value)
+        case Problem.REFERENCE:
+            text = f"{key}={value}: {problem.text}" if value else f"{key}: {problem.text}"
+            remedy = f"; set it, or give a default: ${{oc.env:{problem.inner},VALUE}}" if problem.inner else ""
+            return SettingsError.from_text(text + remedy, key)
+        case Problem.NO_PLACE:
+            return no_place(key, value)
+        case Problem.CHANGED_SWEEPER:
+            text = "search: a command is one search or one grid, so it cannot vary, nor an experiment that chooses it"
+            return SettingsError.from_text(f"{text}; give one value", "search")
+    return SettingsError.from_text(f"{key}: {problem.text}" if key else problem.text, key)
+
+
+def _written(config: DictConfig, key: str) -> str:
+    """The value of a key as it is written, with references; nothing where there is no such key."""
+    node: Any = OmegaConf.to_container(config, resolve=False)
+    for name in key.split("."):
+        if not isinstance(node, dict) or name not in node:
+            return ""
+        node = node[name]
+    return str(node)
 
 
 def _full_key(key: str, inner: str) -> str:

@@ -1,33 +1,62 @@
-"""All that depends on the inside of Hydra and its plugins, and on the prose of Hydra's errors.
+"""All that depends on the inside of Hydra and its plugins; the prose of its errors is in `hydra_errors`.
 
 A new release candidate may change any of it and then breaks this module alone; tests/cli/test_hydra_internals.py states
 what is relied on. Launchers and sweepers are imported inside functions, so that importing this module imports none.
 """
 
-import re
+import argparse
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+from unittest.mock import patch
 
+from hydra._internal.callbacks import Callbacks
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, setup_globals
-from hydra.errors import MissingConfigException, OverrideParseException
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+
+HydraCallbacks = Callbacks
 
 
 def store_core_sweeper() -> None:
     """Have Hydra's own sweeper store its option now: later, when a worker scans for plugins, it would replace ours."""
     from hydra._internal.core_plugins import basic_sweeper  # noqa: F401
+
+
+def store_maximising_optuna() -> None:
+    """Have the plugin's own Optuna sweeper maximise where no direction is given: a trial returns its accuracy."""
+    from hydra_plugins.hydra_optuna_sweeper.config import Direction, OptunaSweeperConf
+
+    option = OptunaSweeperConf(direction=Direction.maximize)
+    ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=option, replace=True)
+
+
+def directions_of_study(name: str, storage: str) -> list[str]:
+    """The directions of an Optuna study that exists; none of one that does not, or cannot be read."""
+    import optuna
+
+    try:
+        return [one.name.lower() for one in optuna.load_study(study_name=name, storage=storage).directions]
+    except Exception:  # of a database there are many; the sweeper itself meets it again
+        return []
+
+
+@contextmanager
+def callbacks_made_by(make: "type[HydraCallbacks]") -> Iterator[None]:
+    """In the block a run or a sweep of Hydra gives its composed configuration to `make`, for its callbacks."""
+    from hydra._internal import hydra as application
+
+    with patch.object(application, "Callbacks", make):
+        yield
 
 
 def configuration_loader(directory: Path) -> ConfigLoader:
@@ -53,69 +82,6 @@ def configuration_loader(directory: Path) -> ConfigLoader:
     return ConfigLoaderImpl(search_path)
 
 
-class Problem(Enum):
-    """What Hydra refuses."""
-
-    UNKNOWN_OPTION = auto()  # `key` is the group, `value` the option that it has not, `options` those that it has
-    UNKNOWN_KEY = auto()  # `key` is what was given, `inner` the key that OmegaConf does not know, if it says so
-    BAD_VALUE = auto()  # `key` cannot be `value`; `text` is OmegaConf's reason
-    SEVERAL_VALUES = auto()  # `value` is an argument that needs a sweep
-    SYNTAX = auto()  # `value` is an argument that is no override
-    NO_NAME = auto()  # a group's option is no name; Hydra says neither which group nor which option
-    EXCLUSIVE_FLAGS = auto()  # `text` names flags of which only one may be given
-    OTHER = auto()  # `text` is all that is known
-
-
-@dataclass(frozen=True)
-class HydraProblem:
-    """An error of Hydra or OmegaConf as plain values; which of them are filled depends on its kind."""
-
-    kind: Problem
-    key: str = ""
-    value: str = ""
-    options: tuple[str, ...] = ()
-    inner: str = ""
-    text: str = ""
-
-
-def problem_of(error: BaseException) -> HydraProblem:
-    """What an error that Hydra raised is about."""
-    text = str(error)
-    if isinstance(error, MissingConfigException) and error.options is not None and "Could not find" in text:
-        group, _, option = str(error.missing_cfg_file).rpartition("/")
-        return HydraProblem(Problem.UNKNOWN_OPTION, group, option, tuple(error.options))
-    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
-    if found := re.search(r"Error merging override (.+)", text):
-        return value_problem(found[1], cause)
-    if found := re.search(r"Could not override '([^']+)'", text):
-        return _unknown_key(found[1], cause)
-    if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
-        return HydraProblem(Problem.SEVERAL_VALUES, value=found[1])
-    if re.search(
-        r"no viable alternative|mismatched input|token recognition|extraneous input|missing EQUAL|Lexer", text
-    ):
-        argument = error.override if isinstance(error, OverrideParseException) else ""
-        return HydraProblem(Problem.SYNTAX, value=argument)
-    if "Config group override must be" in text:
-        return HydraProblem(Problem.NO_NAME)
-    if text.startswith("Only one of --run"):
-        return HydraProblem(Problem.EXCLUSIVE_FLAGS, text=text)
-    return HydraProblem(Problem.OTHER, text=" ".join(re.sub(r"See https?://\S+.*", "", text).split()))
-
-
-def value_problem(override: str, cause: BaseException | None) -> HydraProblem:
-    """Why OmegaConf does not take the value of an override, given as `key=value`."""
-    key, _, value = override.partition("=")
-    key = key.lstrip("+~")
-    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
-        return _unknown_key(key, cause)
-    return HydraProblem(Problem.BAD_VALUE, key, value, text=" ".join(str(cause).split()))
-
-
-def _unknown_key(key: str, cause: BaseException | None) -> HydraProblem:
-    return HydraProblem(Problem.UNKNOWN_KEY, key, inner=str(getattr(cause, "full_key", None) or ""))
-
-
 def distribution_of(override: Override) -> "BaseDistribution":
     """Optuna's distribution for an override that spans several values, as Hydra's Optuna sweeper reads it.
 
@@ -134,6 +100,31 @@ def distribution_of(override: Override) -> "BaseDistribution":
     if not isinstance(found, BaseDistribution):
         raise ValueError
     return found
+
+
+def flags_of(arguments: Sequence[str]) -> argparse.Namespace:
+    """Hydra's flags in the arguments of a command line.
+
+    Raises:
+        ValueError: one is unknown or lacks its value; argparse's reason in one line.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise ValueError(message)
+
+    # By itself argparse prints its usage and leaves.
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_intermixed_args(arguments)
+
+
+def known_flags() -> list[str]:
+    """All of Hydra's flags, as they are written."""
+    from hydra._internal.utils import get_args_parser
+
+    return [name for action in get_args_parser()._actions for name in action.option_strings]
 
 
 class LauncherKind(Enum):

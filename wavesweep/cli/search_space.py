@@ -6,11 +6,10 @@ from hydra.core.override_parser.types import Override
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from wavesweep.cli.hydra_internals import distribution_of
+from wavesweep.cli.remedies import SPAN_FORMS
 from wavesweep.errors import SettingsError
 from wavesweep.settings.schema import VOLATILE
 from wavesweep.sweep.search.space import FixedValue, Space
-
-_FORMS = "must be choice(A,B,...), interval(LOW,HIGH) or range(START,STOP,STEP)"
 
 
 def parse_space(overrides: Sequence[Override]) -> Space:
@@ -42,7 +41,7 @@ def _distribution(key: str, override: Override) -> BaseDistribution:
     try:
         found = distribution_of(override)
     except ValueError as error:
-        raise SettingsError(key, text, _FORMS, str(error)) from None
+        raise SettingsError(key, text, SPAN_FORMS, str(error)) from None
     if isinstance(found, CategoricalDistribution) and len(set(found.choices)) < len(found.choices):
         raise SettingsError(key, text, "has a value twice", "give each once")
     return found

@@ -15,6 +15,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from wavesweep.cli.composition import Composer, SweeperOption
+from wavesweep.cli.jobs import jobs_of
 from wavesweep.cli.launchers import sweep_launcher
 from wavesweep.cli.tables import show_counts, show_scan, show_search, show_trials
 from wavesweep.errors import SettingsError, TrialError
@@ -38,6 +39,7 @@ class _OwnSweeper(Sweeper):
         self._loader = hydra_context.config_loader
         self._composer = Composer(self._loader, config)
         self._sweep_launcher = sweep_launcher(self.launcher)
+        self._jobs = jobs_of(hydra_context, config)
 
     def _parsed(self, arguments: Sequence[str]) -> list[Override]:
         lines = [*(f"{key}={value}" for key, value in self._params.items()), *arguments]
@@ -62,7 +64,7 @@ class GridSweeper(_OwnSweeper):
             TrialError: some trials failed; all others are done and shown.
             StoreError: records cannot be written.
         """
-        result = run_grid(self._grid(arguments), arguments, self._sweep_launcher)
+        result = run_grid(self._grid(arguments), arguments, self._sweep_launcher, self._jobs)
         show_trials(result.entries, result.settings)
         result.write_table()
         show_counts(result)
@@ -87,7 +89,7 @@ class SearchSweeper(_OwnSweeper):
 
         points = Points.checked(parse_space(self._parsed(arguments)), self._composer.settings)
         with logging_enabled(points.base.progress):
-            search(points, self._sweep_launcher, show_search)
+            search(points, self._sweep_launcher, show_search, self._jobs)
 
 
 class SensitivitySweeper(_OwnSweeper):

@@ -133,7 +133,9 @@ def show_search(result: "SearchResult") -> None:
         (counts.warm, "from earlier sweeps besides"),
     ):
         parts += [f"{number} {text}"] if number else []
-    print(f"{counts.ended} of {result.wanted} trials: {', '.join(parts)}")
+    # One that continues with a smaller number has more than are wanted.
+    shown = f"{counts.ended} of {result.wanted}" if counts.ended <= result.wanted else f"{counts.ended}"
+    print(f"{shown} trials: {', '.join(parts)}")
     has_best = (result.directory / BEST_FILE).exists()  # not before the first trial has ended
     rerun = f"   rerun the best: {rerun_command(result.directory)}" if has_best else ""
     print(f"study: {result.directory}{rerun}")

@@ -130,12 +130,17 @@ def _check_split(split: Split, what: str, classes: int, validation_fraction: flo
     validation = math.ceil(len(split) * validation_fraction)
     if int(torch.bincount(split.labels).min()) >= 2 and classes <= validation <= len(split) - classes:
         return
+    images = len(split)
+    rarest = int(torch.bincount(split.labels).min())
+    remedy = f"choose from {classes / images:.3g} to {1 - classes / images:.3g}, or add images"
+    if rarest < 2 or images < 2 * classes:
+        remedy = f"no share does: add images, so that every class has two (one of them has {rarest})"
     raise SettingsError(
         "dataset.validation_fraction",
         validation_fraction,
-        f"takes {validation} of {len(split)} {what} images; both parts need at least one of each of "
+        f"takes {validation} of {images} {what} images; both parts need at least one of each of "
         f"the {classes} classes, and every class two images",
-        f"choose from {classes / len(split):.3g} to {1 - classes / len(split):.3g}, or add images",
+        remedy,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from pywt import Wavelet, dwt_max_level
 from torch import nn
 
 from wavesweep.codec.header import unstorable
@@ -36,10 +37,27 @@ def plan_pruned(
         longest = max((plan.view[axis] for plan in pruned for axis in plan.axes), default=0)
         raise TrialError(
             f"wavelet {settings.wavelet} at level {settings.level} with layout {settings.layout} transforms nothing: "
-            f"its longest axis has {longest} values, too short for one level; use a shorter wavelet (wavelet=haar), "
-            "another layout (layout=channel or layout=flat), or method=magnitude"
+            f"its longest axis has {longest} values, too short for one level; use {_what_transforms(pruned, settings)}"
         )
     return pruned, [plan for plan in plans if not plan.pruned]
+
+
+def _what_transforms(plans: Sequence[TensorPlan], settings: Settings) -> str:
+    """What would transform something, or do without: only what helps these tensors."""
+    longest = max((plan.view[axis] for plan in plans for axis in plan.axes), default=0)
+    remedies = []
+    if dwt_max_level(longest, Wavelet("haar").dec_len):
+        remedies.append("a shorter wavelet (wavelet=haar)")
+    taps = Wavelet(settings.wavelet).dec_len
+    channel = max((length for plan in plans for length in plan.shape[:2]), default=0)
+    flat = max(plan.weights for plan in plans)
+    layouts = (("channel", channel), ("flat", flat))
+    others = [f"layout={name}" for name, length in layouts if name != settings.layout and dwt_max_level(length, taps)]
+    if others:
+        remedies.append(f"another layout ({' or '.join(others)})")
+    if not remedies and flat > 1:
+        remedies.append("wavelet=haar with layout=flat")
+    return ", ".join([*remedies, "or method=magnitude" if remedies else "method=magnitude"])
 
 
 def arm_spec(settings: Settings, plans: Sequence[TensorPlan]) -> ArmSpec:

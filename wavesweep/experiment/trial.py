@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -44,8 +44,12 @@ from wavesweep.settings.schema import Settings
 _log = logging.getLogger("wavesweep.experiment.trial")
 
 
-def run_trial(settings: Settings) -> dict[str, Any]:
+def run_trial(settings: Settings, started: Callable[[Path], None] = lambda _: None) -> dict[str, Any]:
     """The record of the trial that `settings` describe: from disk, or computed now.
+
+    Args:
+        settings: of the trial.
+        started: called with the trial's directory before it is computed; not where its record is there.
 
     Raises:
         SettingsError: a setting is wrong; nothing was trained.
@@ -61,9 +65,14 @@ def run_trial(settings: Settings) -> dict[str, Any]:
         workload = load_workload(settings)
         check_inputs(settings, workload)
         key = trial_key(settings, input_digests(settings))
+
+        def compute(directory: Path) -> dict[str, Any]:
+            started(directory)
+            return _compute(settings, workload, key, directory)
+
         return once_or_failure(
             trial_directory(settings, key) / RESULT_FILE,
-            lambda directory: _compute(settings, workload, key, directory),
+            compute,
             wait=settings.on_busy == "wait",
             retry_failed=settings.retry_failed,
         )

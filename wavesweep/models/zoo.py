@@ -254,6 +254,15 @@ def _custom(settings: ModelSettings) -> nn.Module:
     return model.cpu()  # where networks begin
 
 
+def _other_type(model: nn.Module, example: Tensor) -> str:
+    """The remedy for a network of another type of numbers than its inputs; empty where that is not the reason."""
+    kinds = {one.dtype for one in model.parameters() if one.is_floating_point()} - {torch.float32}
+    if not kinds or not example.is_floating_point():
+        return ""
+    names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+    return f"its parameters are {names}: return model.float()"
+
+
 def _check_output(model: nn.Module, settings: ModelSettings, example: Tensor, classes: int) -> None:
     was_training = model.training
     model.eval()
@@ -267,7 +276,7 @@ def _check_output(model: nn.Module, settings: ModelSettings, example: Tensor, cl
             "model",
             settings.name,
             f"does not accept {what} of shape {tuple(example.shape[1:])} ({reason})",
-            "choose another dataset or model",
+            _other_type(model, example) or "choose another dataset or model",
         ) from None
     model.train(was_training)
     if not isinstance(outputs, Tensor):

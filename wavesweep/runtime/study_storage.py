@@ -61,13 +61,31 @@ class _KernelLock(JournalFileOpenLock):
 
 
 def storage_url(url: str | None, directory: Path) -> str:
-    """The URL of a study's storage: as given, or SQLite in the study's directory."""
+    """The URL of a study's storage: as given, or SQLite in the study's directory.
+
+    Raises:
+        SettingsError: it would keep the study in memory.
+    """
+    if url:
+        _check_kept(url)
     return url or f"sqlite:///{quote(str(directory.absolute() / 'study.db'))}"  # a path may hold ? and %
 
 
 def without_password(url: str) -> str:
     """The URL without its password."""
     return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", url)
+
+
+def _check_kept(url: str) -> None:
+    """Refuse SQLite in memory, which forgets the study when its process ends."""
+    scheme, _, path = url.partition("://")
+    if scheme.partition("+")[0] != "sqlite":
+        return
+    place, _, options = unquote(path.removeprefix("/")).partition("?")
+    name = place.removeprefix("file:")
+    if name in ("", ":memory:") or "mode=memory" in options.split("&"):
+        allowed = "keeps the study in memory, where it ends with this process"
+        raise SettingsError("search.storage", url, allowed, "leave it out, or give sqlite:////ABSOLUTE/PATH.db")
 
 
 def open_storage(url: str) -> BaseStorage:

@@ -16,7 +16,7 @@ from wavesweep.experiment.export.files import export_problems, lacks_export
 from wavesweep.runtime.records import read_json, write_atomically, write_json
 from wavesweep.settings.keys import hash_of
 from wavesweep.settings.schema import Settings
-from wavesweep.sweep.launch import Launcher, LostError, Outcome, pace, unrecorded
+from wavesweep.sweep.launch import Jobs, Launcher, LostError, Outcome, pace, unrecorded
 from wavesweep.sweep.monitor import SweepMonitor
 from wavesweep.sweep.point import Point, check_ready, checked_points, run_points
 from wavesweep.sweep.table import Entry, rows_as_csv, table_rows
@@ -45,7 +45,10 @@ class GridResult:
 
 
 def run_grid(
-    composed: Sequence[tuple[tuple[str, ...], Settings]], arguments: Sequence[str], launcher: Launcher | None
+    composed: Sequence[tuple[tuple[str, ...], Settings]],
+    arguments: Sequence[str],
+    launcher: Launcher | None,
+    jobs: Jobs | None = None,
 ) -> GridResult:
     """Run all points of a grid that have no record yet.
 
@@ -53,6 +56,7 @@ def run_grid(
         composed: the overrides of each point, and the settings they make.
         arguments: of the command that sweeps, for the sweep's own record.
         launcher: of the trials; None for this process.
+        jobs: what surrounds those of this process.
 
     Raises:
         SettingsError: a point's settings are wrong; nothing was trained.
@@ -76,17 +80,20 @@ def run_grid(
             else:
                 monitor.cached(record, names[key])
         with_lines = points[0].settings.progress and not monitor.has_bar
-        reasons = run_left(left, launcher, names if with_lines else {})
+        reasons = run_left(left, launcher, names if with_lines else {}, jobs)
     return _result(points, sum(record is not None and "failed" not in record for record in found.values()), reasons)
 
 
-def run_left(points: Sequence[Point], launcher: Launcher | None, names: Mapping[str, str]) -> dict[str, str]:
+def run_left(
+    points: Sequence[Point], launcher: Launcher | None, names: Mapping[str, str], jobs: Jobs | None = None
+) -> dict[str, str]:
     """Run the points that have no record, or no export; returns what ended those that recorded no failure, by key.
 
     Args:
         points: all different.
         launcher: of the trials; None for this process.
         names: of the points by key, for a line per trial; empty for none.
+        jobs: what surrounds those of this process.
     """
     outcomes: dict[str, Outcome] = {}
 
@@ -99,7 +106,8 @@ def run_left(points: Sequence[Point], launcher: Launcher | None, names: Mapping[
                 seconds = time.perf_counter() - started
                 _print_progress(names[left[len(done) - 1].key], len(left), done, seconds)
 
-        outcomes.update(zip((p.key for p in left), run_points(left, launcher, on_busy, ran=show), strict=True))
+        ended = run_points(left, launcher, on_busy, jobs=jobs, ran=show)
+        outcomes.update(zip((p.key for p in left), ended, strict=True))
         return [point for point in left if _is_left(point, outcomes[point.key])]
 
     # First what nobody else is computing, then wait for the rest: so processes share the work.

@@ -1,6 +1,7 @@
 """What a sweep needs of a launcher, and what becomes of the jobs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from wavesweep.errors import DeviceError, StoreError, TrialError, WavesweepError
@@ -27,6 +28,13 @@ class Launcher(Protocol):
 
     def launch(self, jobs: Sequence[Sequence[str]]) -> list[Outcome]:
         """Run the jobs, each given by its overrides; their outcomes, in their order."""
+
+
+class Jobs(Protocol):
+    """What surrounds the jobs of this process. Functions take None where nothing does."""
+
+    def run(self, overrides: Sequence[str], job: Callable[[Callable[[Path], None]], float]) -> float:
+        """The objective of a job, which calls what it is given with its directory when its trial begins."""
 
 
 def raise_if_fatal(outcomes: Sequence[Outcome]) -> None:

@@ -13,7 +13,7 @@ from wavesweep.runtime.records import FAILURE_FILE, RESULT_FILE, check_writable,
 from wavesweep.settings.keys import trial_directory, trial_key
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import Settings
-from wavesweep.sweep.launch import Launcher, Outcome, raise_if_fatal
+from wavesweep.sweep.launch import Jobs, Launcher, Outcome, raise_if_fatal
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ def run_points(
     launcher: Launcher | None,
     on_busy: str,
     more: Sequence[str] = (),
+    jobs: Jobs | None = None,
     ran: Callable[[Sequence[Outcome]], None] = lambda _: None,
 ) -> list[Outcome]:
     """Run the points by the launcher, or in this process for None; what became of them, in their order.
@@ -97,6 +98,7 @@ def run_points(
         launcher: of the jobs.
         on_busy: what to do with a trial that another process computes: wait or skip.
         more: overrides of a launcher's jobs beside those of the points.
+        jobs: what surrounds those of this process.
         ran: called with all outcomes so far after each point of this process.
 
     Raises:
@@ -109,22 +111,26 @@ def run_points(
         return launcher.launch([[*point.overrides, *lines] for point in points])
     outcomes: list[Outcome] = []
     for point in points:
-        outcomes.append(run_here(point, on_busy))
+        outcomes.append(run_here(point, on_busy, jobs))
         raise_if_fatal(outcomes[-1:])
         ran(outcomes)
     return outcomes
 
 
-def run_here(point: Point, on_busy: str) -> Outcome:
+def run_here(point: Point, on_busy: str, jobs: Jobs | None = None) -> Outcome:
     """Run a point in this process. Hydra's launcher would compose its settings once more, which takes longer than a
     small network's trial."""
     from wavesweep.experiment.export.trial import export_trial
     from wavesweep.experiment.trial import objective, run_trial
 
     settings = replace(point.settings, on_busy=on_busy)
-    try:
-        record = run_trial(settings)
+
+    def job(started: Callable[[Path], None]) -> float:
+        record = run_trial(settings, started)
         export_trial(settings, record)
         return objective(record)
+
+    try:
+        return jobs.run(point.overrides, job) if jobs else job(lambda _: None)
     except WavesweepError as error:
         return error.with_traceback(None)  # whose frames hold what the trial needed

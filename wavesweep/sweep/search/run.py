@@ -24,7 +24,7 @@ from wavesweep.runtime.study_storage import open_storage, reporting_storage_erro
 from wavesweep.settings.keys import study_directory, trial_directory
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import Settings
-from wavesweep.sweep.launch import Launcher, LostError, Outcome, pace, unrecorded
+from wavesweep.sweep.launch import Jobs, Launcher, LostError, Outcome, pace, unrecorded
 from wavesweep.sweep.monitor import SweepMonitor
 from wavesweep.sweep.point import Point, check_ready, run_points
 from wavesweep.sweep.search.samplers import make_sampler, points_of, unvisited, visited
@@ -70,13 +70,16 @@ class SearchResult:
     directory: Path
 
 
-def search(points: Points, launcher: Launcher | None, show: Callable[[SearchResult], None]) -> None:
+def search(
+    points: Points, launcher: Launcher | None, show: Callable[[SearchResult], None], jobs: Jobs | None = None
+) -> None:
     """Run the study that the settings of the points describe up to its number of trials, and show it.
 
     Args:
         points: of the space.
         launcher: of the trials; None for this process.
         show: shows the result, at the end and when the search is interrupted.
+        jobs: what surrounds those of this process.
 
     Raises:
         SettingsError: a setting is wrong, or the study exists with others; nothing was trained.
@@ -110,7 +113,7 @@ def search(points: Points, launcher: Launcher | None, show: Callable[[SearchResu
         joined(directory.name, directory, partial(open_storage, url), sampler_of, description) as study,
     ):
         write_study_json(directory, url, base)
-        process = _Process(points, launcher, study, objectives, wanted)
+        process = _Process(points, launcher, study, objectives, wanted, jobs)
         if options.warm_start:
             added = add_earlier_trials(study, points, objectives)
             print(f"warm start: {added} trials of earlier sweeps lie in the space", file=sys.stderr, flush=True)
@@ -142,6 +145,7 @@ class _Process:
     study: SharedStudy
     objectives: tuple[Objective, ...]
     wanted: int
+    jobs: Jobs | None = None
 
     @property
     def base(self) -> Settings:
@@ -151,8 +155,9 @@ class _Process:
         """Run batches until the study has as many trials as are wanted."""
         here = self.launcher is None
         # A log gets a line per trial of this process anyway.
+        total = max(self.wanted, self.study.counts().ended)  # more, where an earlier command wanted more
         with SweepMonitor(
-            self.wanted, self.base.progress, "search", lines=not here, limits=limits_of(self.base.search.constraints)
+            total, self.base.progress, "search", lines=not here, limits=limits_of(self.base.search.constraints)
         ) as monitor:
             self._count_earlier(monitor)
             self._run_batches(monitor, self.base.progress and here and not monitor.has_bar)
@@ -187,7 +192,7 @@ class _Process:
                     monitor.watch(job.point.directory, name)
             missing = [job.point for job in jobs if not job.was_there]
             try:
-                ended = run_points(missing, self.launcher, "wait", ["export=none"])
+                ended = run_points(missing, self.launcher, "wait", ["export=none"], self.jobs)
                 outcomes = dict(zip((point.key for point in missing), ended, strict=True))
             except KeyboardInterrupt:
                 with held_back(), study.locked():  # the finished ones need not wait for the next run
