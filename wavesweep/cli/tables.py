@@ -145,6 +145,8 @@ def show_front(summary: "Summary", best: Sequence["Best"], space: Sequence[str])
         console.print("no trial is complete yet")
         return
     table = Table(box=None, pad_edge=False)
+    # A wavelet's level is nothing to a magnitude trial: such cells are empty, and so would be whole columns.
+    space = [key for key in space if any(key in trial.params for trial in front)]
     titles = [one.title for one in summary.objectives]
     extra = [title for title in ("bytes",) if title not in titles]
     for number, column in enumerate(("trial", *space, *titles, "test %", *extra)):
@@ -152,7 +154,7 @@ def show_front(summary: "Summary", best: Sequence["Best"], space: Sequence[str])
     for trial in front:
         measures = trial.user_attrs["measures"]
         shown = [one.shown(value) for one, value in zip(summary.objectives, trial.values, strict=True)]
-        values = [_short(trial.params[key]) for key in space]
+        values = [_short(trial.params[key]) if key in trial.params else "-" for key in space]
         sizes = [f"{measures['stored_bytes']:,}" for _ in extra]
         table.add_row(str(trial.number), *values, *shown, f"{100 * measures['test_accuracy']:.2f}", *sizes)
     console.print(f"Pareto front of {summary.study}: {len(front)} of {len(summary.trials)} complete trials")
@@ -177,6 +179,8 @@ def _in_words(best: "Best") -> str:
 
 
 def _short(value: object) -> str:
+    if value is None:
+        return "null"
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 

@@ -5,7 +5,9 @@ configuration is composed. Each field carries its constraint, from which come bo
 of the error; `rules` has the checks across fields.
 """
 
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +301,12 @@ class SearchSettings:
         .or_null()
         .with_note("SQLite beside the study"),
     )
+    start: list[Any] = setting(
+        [], each(arguments(), "must be a list of points, such as [{method: dct, quantize.step: 0.05}]")
+    )
+    retrain_from: float = setting(
+        0.5, between(0, 1).with_note("share of the trials before those that retrain, where retrain varies")
+    )
     warm_start: bool = setting(False, flag().with_note("begin with what earlier sweeps have computed"))
     early_images: int | None = setting(
         None,
@@ -350,7 +358,8 @@ class Settings:
     )
 
 
-def fields_by_key(schema: type = Settings, prefix: str = "") -> dict[str, "Field[Any]"]:
+@cache  # a search asks for each value that it could try
+def fields_by_key(schema: type = Settings, prefix: str = "") -> Mapping[str, "Field[Any]"]:
     """Every setting by its dotted key, with its field; groups are not in it."""
     found: dict[str, Field[Any]] = {}
     for entry in fields(schema):
