@@ -26,7 +26,13 @@ from wavesweep.sweep.search.space import Points
 
 pytestmark = pytest.mark.integration
 
-LINES = ("search=pareto", "model.recipe.epochs=1", "threshold.percentile=interval(50,90)", "search.n_jobs=2")
+LINES = (
+    "search=pareto",
+    "model.recipe.epochs=1",
+    "threshold.percentile=interval(50,90)",
+    "retrain=none",
+    "search.n_jobs=2",
+)
 
 
 @pytest.fixture

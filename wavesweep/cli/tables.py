@@ -19,9 +19,12 @@ from wavesweep.sweep.grid import GridResult
 from wavesweep.sweep.table import Entry, percent, table_rows, varying
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from wavesweep.sweep.scan import ScanResult
+    from wavesweep.sweep.search.limits import Best
     from wavesweep.sweep.search.run import SearchResult
-    from wavesweep.sweep.search.summary import Best, Summary
+    from wavesweep.sweep.search.summary import Summary
 
 
 def show_counts(result: GridResult) -> None:
@@ -122,6 +125,8 @@ def show_search(result: "SearchResult") -> None:
 
     counts, summary = result.counts, result.summary
     show_front(summary, result.best, result.keys)
+    if result.best[-1].trial is None and summary.trials:
+        print(f"to try: {'; '.join(result.remedies)}")
     parts = [f"{counts.complete} complete"]
     cached = sum(bool(trial.user_attrs.get("cached")) for trial in summary.trials)
     parts += [f"{cached} of them from records"] if cached else []
@@ -170,11 +175,16 @@ def show_front(summary: "Summary", best: Sequence["Best"], space: Sequence[str])
 
 def _in_words(best: "Best") -> str:
     if best.trial is None:
-        return f"{best.constraint}: no trial satisfies it"
-    found = best.trial.user_attrs["measures"]
+        nearest = f"; nearest is {_trial_in_words(best.nearest)}: {best.beyond}" if best.nearest else ""
+        return f"{best.constraint}: no trial satisfies it{nearest}"
+    return f"{best.constraint}: {best.wanted} is {_trial_in_words(best.trial)}"
+
+
+def _trial_in_words(trial: "FrozenTrial") -> str:
+    found = trial.user_attrs["measures"]
     return (
-        f"{best.constraint}: {best.wanted} is trial {best.trial.number}, {found['stored_bytes']:,} bytes, validation "
-        f"{100 * found['accuracy']:.2f} % ({found['drop']:.2f} points lost), test {100 * found['test_accuracy']:.2f} %"
+        f"trial {trial.number}, {found['stored_bytes']:,} bytes, validation {100 * found['accuracy']:.2f} % "
+        f"({found['drop']:.2f} points lost), test {100 * found['test_accuracy']:.2f} %"
     )
 
 

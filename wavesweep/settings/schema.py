@@ -276,6 +276,14 @@ class ConstraintSettings:
 
 
 @dataclass
+class StageSettings:
+    """The first trials of a search, in which some of the keys that vary have one value."""
+
+    share: float = setting(0.5, between(0, 1).with_note("of all trials"))
+    values: dict[str, Any] = setting({}, arguments())
+
+
+@dataclass
 class SearchSettings:
     """How Optuna looks for the Pareto front; the space is what the sweep's lists, intervals and ranges span."""
 
@@ -304,9 +312,7 @@ class SearchSettings:
     start: list[Any] = setting(
         [], each(arguments(), "must be a list of points, such as [{method: dct, quantize.step: 0.05}]")
     )
-    retrain_from: float = setting(
-        0.5, between(0, 1).with_note("share of the trials before those that retrain, where retrain varies")
-    )
+    first_stage: StageSettings = field(default_factory=StageSettings)
     warm_start: bool = setting(False, flag().with_note("begin with what earlier sweeps have computed"))
     early_images: int | None = setting(
         None,

@@ -110,7 +110,9 @@ def conditional(
                 if not _has_effect(settings, key, values) or False in accepted(params, key):
                     continue
                 others = [] if key in given else [one for one in given if one not in params]
-                if not any({*accepted({**params, key: value}, one)} == {True, False} for one in others for value in values):
+                if not any(
+                    {*accepted({**params, key: value}, one)} == {True, False} for one in others for value in values
+                ):
                     return key
             left = [key for key in left if key not in ready]
         return None

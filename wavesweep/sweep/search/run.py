@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 import optuna
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 
 from wavesweep.errors import SettingsError, ShortMemoryError, StoppedEarlyError, TrialError, WavesweepError
 from wavesweep.experiment.export.files import export_problems
@@ -28,16 +28,15 @@ from wavesweep.settings.rules import check
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.launch import Launcher, LostError, Outcome, pace, unrecorded
 from wavesweep.sweep.monitor import SweepMonitor
-from wavesweep.sweep.point import Point, check_ready, run_points
+from wavesweep.sweep.point import Point, check_ready, run_points, transforms_nothing
+from wavesweep.sweep.search.limits import Best, best_trials, remedies
 from wavesweep.sweep.search.samplers import make_sampler, unvisited
 from wavesweep.sweep.search.space import Points
-from wavesweep.sweep.search.stages import Stages
+from wavesweep.sweep.search.stages import Given, Stages, nothing_given
 from wavesweep.sweep.search.study import Counts, Description, SharedStudy, joined
 from wavesweep.sweep.search.summary import (
     HISTORY_FILE,
-    Best,
     Summary,
-    best_trials,
     measures_of,
     write_results,
     write_study_json,
@@ -64,7 +63,10 @@ class Job:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A search at one moment: its front, its best trials, and what became of the `wanted` ones; `keys` vary."""
+    """A search at one moment: its front, its best trials, and what became of the `wanted` ones; `keys` vary.
+
+    `remedies` are what to try where no trial satisfies the constraints.
+    """
 
     summary: Summary
     best: tuple[Best, ...]
@@ -72,6 +74,7 @@ class SearchResult:
     counts: Counts
     wanted: int
     directory: Path
+    remedies: tuple[str, ...]
 
 
 def search(points: Points, launcher: Launcher | None, show: Callable[[SearchResult], None]) -> None:
@@ -100,7 +103,7 @@ def search(points: Points, launcher: Launcher | None, show: Callable[[SearchResu
     wanted = sum(1 for _ in islice(tree.leaves(), options.n_trials)) if tree.is_finite else options.n_trials
     # A search that takes every point has its own order.
     exhaustive = registry.row(registry.Sampler, options.sampler).is_exhaustive
-    stages = Stages((), 0) if exhaustive else Stages.of(tree, options, wanted)
+    given = nothing_given if exhaustive else Stages.of(tree, options, wanted).given
     objectives = objectives_of(options.objectives)
     description = Description(
         tuple(one.direction for one in objectives),
@@ -117,7 +120,7 @@ def search(points: Points, launcher: Launcher | None, show: Callable[[SearchResu
         joined(directory.name, directory, partial(open_storage, url), sampler_of, description) as study,
     ):
         write_study_json(directory, url, base)
-        process = _Process(points, launcher, study, objectives, wanted, stages)
+        process = _Process(points, launcher, study, objectives, wanted, given)
         if options.warm_start:
             added = add_earlier_trials(study, points, objectives)
             print(f"warm start: {added} trials of earlier sweeps lie in the space", file=sys.stderr, flush=True)
@@ -149,7 +152,7 @@ class _Process:
     study: SharedStudy
     objectives: tuple[Objective, ...]
     wanted: int
-    stages: Stages
+    given: Callable[[Sequence[FrozenTrial], int], Given]
 
     @property
     def base(self) -> Settings:
@@ -237,7 +240,7 @@ class _Process:
                         break
                     if duplicates >= _DUPLICATES:
                         study.enqueue(params)
-                trial = study.ask(tree, self.stages)
+                trial = study.ask(tree, self.given)
                 try:
                     settings = replace(self.points.settings(trial.params), export="none")  # the front is, at the end
                     check(settings)
@@ -245,6 +248,11 @@ class _Process:
                 except SettingsError as error:
                     study.tell_failed(trial.number, error=str(error))
                     left -= 1
+                    continue
+                # A wavelet that no axis is long enough for is no mistake in a space of many wavelets and layouts.
+                if not tree.is_finite and duplicates < _DUPLICATES and (reason := transforms_nothing(settings)):
+                    study.tell_failed(trial.number, transforms_nothing=reason)
+                    duplicates += 1
                     continue
                 if key in taken and (tree.is_finite or duplicates < _DUPLICATES):
                     study.tell_failed(trial.number, duplicate_of=str(taken[key]))
@@ -301,7 +309,15 @@ class _Process:
         summary = self._write()
         best = best_trials(summary.trials, self.base.search.constraints)
         keys = tuple(self.points.space.distributions)
-        return SearchResult(summary, tuple(best), keys, self.study.counts(), self.wanted, self.study.directory)
+        return SearchResult(
+            summary,
+            tuple(best),
+            keys,
+            self.study.counts(),
+            self.wanted,
+            self.study.directory,
+            remedies(self.base, keys),
+        )
 
 
 def _print_progress(counts: Counts, wanted: int, done: int, seconds: float, summary: Summary) -> None:

@@ -122,7 +122,9 @@ def visited(trials: Sequence[FrozenTrial]) -> set[tuple[tuple[str, str], ...]]:
     """The points that trials have, by `identity`, except those of trials that did not end or are tried again."""
     again = tried_again(trials)
     return {
-        identity(trial.params) for trial in trials if "crash" not in trial.user_attrs and trial.number not in again
+        identity(trial.params)
+        for trial in trials
+        if trial.params and "crash" not in trial.user_attrs and trial.number not in again
     }
 
 

@@ -26,7 +26,7 @@ from wavesweep.runtime.records import locked, storing
 from wavesweep.runtime.signals import held_back
 from wavesweep.sweep.search.conditions import Tree
 from wavesweep.sweep.search.samplers import tried_again
-from wavesweep.sweep.search.stages import Stages
+from wavesweep.sweep.search.stages import Given, nothing_given
 from wavesweep.sweep.search.values import suggested
 
 _ATTEMPTS = 2
@@ -114,15 +114,17 @@ class SharedStudy:
                 taken.setdefault(known["key"], trial.number)
         return taken
 
-    def ask(self, tree: Tree, stages: Stages) -> Trial:
-        """A new trial of this process, or one that is in the queue, with a value for each key that its point takes."""
+    def ask(self, tree: Tree, given: Callable[[Sequence[FrozenTrial], int], Given] = nothing_given) -> Trial:
+        """A new trial of this process, with a value for each key that its point takes, or one that is in the queue.
+
+        `given` says, from all trials and how many of them count, what a new one does not leave to the sampler.
+        """
         trials = self.study.get_trials(deepcopy=False)
         if all(trial.state != TrialState.WAITING for trial in trials):
-            used = {trial.user_attrs["start"] for trial in trials if "start" in trial.user_attrs}
             counts = self.counts()
-            params, start = stages.given(counts.ended + counts.running, used)
-            if params or start is not None:
-                self.study.enqueue_trial(params, user_attrs={} if start is None else {"start": start})
+            new = given(trials, counts.ended + counts.running)
+            if new.params:
+                self.study.enqueue_trial(new.params, user_attrs=new.notes)
         trial = self.study.ask()
         trial.set_user_attr("owner", self.owner)
         tree.walk(lambda key: suggested(trial, key, tree.distributions[key]))

@@ -90,6 +90,8 @@ def _candidates(settings: Mapping[str, Any], tree: Tree, groups: Mapping[str, st
         value: Any = settings
         for name in groups.get(key, key).split("."):
             value = value.get(name, _ABSENT) if isinstance(value, Mapping) else _ABSENT
+        if value is _ABSENT:
+            continue
         if key in groups and isinstance(one, CategoricalDistribution):
             values[key] = sorted(one.choices, key=lambda each, value=value: not is_choice(each, value))  # type: ignore[misc]
         elif contains(one, value):
