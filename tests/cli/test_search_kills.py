@@ -23,13 +23,12 @@ SEARCH = (
         "-m",
         "search=pareto",
         QUICK,
-        "retrain=none",
         f"search.n_trials={N_TRIALS}",
         "hydra/launcher=joblib",
         "hydra.launcher.n_jobs=2",
     ),
     *("wavelet=haar", "level=1", "layout=auto", "quantize.bits=8", "threshold.percentile=interval(50,95)"),
-    *("retrain=finetune", "retrain.epochs=4"),
+    *("method=wavelet", "quantize=uniform", "quantize.step=null", "retrain=finetune", "retrain.epochs=4"),
 )
 STUDY = Path("outputs/studies/pareto-mlp-digits")
 

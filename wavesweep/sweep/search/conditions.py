@@ -5,6 +5,7 @@ has an effect is asked of `settings.effective`, what is refused of `settings.rul
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -33,10 +34,16 @@ class Tree:
         self._rule = rule or (lambda params: next((key for key in distributions if key not in params), None))
         self._known: dict[tuple[tuple[str, str], ...], str | None] = {}
 
-    @property
+    @cached_property
+    def taken(self) -> dict[str, BaseDistribution]:
+        """The keys that some point takes, as far as `probes` show it."""
+        every = {key for params in self.probes() for key in params}
+        return {key: one for key, one in self.distributions.items() if key in every}
+
+    @cached_property
     def is_finite(self) -> bool:
         """Whether there are only so many points."""
-        return all(map(is_finite, self.distributions.values()))
+        return all(map(is_finite, self.taken.values()))
 
     def following(self, params: Params) -> str | None:
         """The key that a point with these parameters takes next; None where it is complete."""

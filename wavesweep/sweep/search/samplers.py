@@ -65,7 +65,7 @@ def make_sampler(name: str, seed: int, begun: Sequence[int], tree: Tree) -> Base
         SettingsError: it needs a finite space, and a key has an interval.
     """
     row = registry.row(registry.Sampler, name)
-    for key, one in tree.distributions.items() if row.is_exhaustive else ():
+    for key, one in tree.taken.items() if row.is_exhaustive else ():
         if not is_finite(one):
             form = f"{key}=range(START,STOP,STEP)"
             raise SettingsError("search.sampler", name, f"needs a finite space, {key} is an interval", form)

@@ -30,14 +30,13 @@ def is_finite(one: BaseDistribution) -> bool:
 
 
 def all_values(one: BaseDistribution) -> list[Any]:
-    """All values of a finite distribution, as Optuna computes them."""
-    if isinstance(one, CategoricalDistribution):
-        return list(one.choices)
+    """All values of a finite distribution, as Optuna computes them; of an interval of real numbers its ends."""
     if isinstance(one, IntDistribution):
         return list(range(one.low, one.high + 1, one.step))
-    assert isinstance(one, FloatDistribution)
-    count = 1 if one.step is None else round((one.high - one.low) / one.step) + 1
-    return [min(one.low + index * (one.step or 0.0), one.high) for index in range(count)]
+    if not isinstance(one, FloatDistribution) or one.step is None:
+        return ends(one)
+    count = round((one.high - one.low) / one.step) + 1
+    return [min(one.low + index * one.step, one.high) for index in range(count)]
 
 
 def text(value: object) -> str:
