@@ -68,6 +68,11 @@ def test_every_second_trial_lies_between_the_best_and_what_exceeds_the_limits():
     assert found.given(trials, 3).notes == {"refines": 0}
 
 
+def test_the_sampler_is_left_alone_on_request():
+    options = SearchSettings(refine=False)
+    assert Stages.of(Tree(SPACE), options, 10).given([done(0.5, 500, step=0.1)], 1).params == {}
+
+
 def test_where_nothing_lies_beyond_the_best_the_number_grows():
     params = stages(share=0.0).given([done(0.5, 500, step=0.1)], 1).params
     assert params["quantize.step"] == pytest.approx(0.16)

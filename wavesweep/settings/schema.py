@@ -312,6 +312,7 @@ class SearchSettings:
     start: list[Any] = setting(
         [], each(arguments(), "must be a list of points, such as [{method: dct, quantize.step: 0.05}]")
     )
+    refine: bool = setting(True, flag().with_note("every second trial is close to the best one so far"))
     first_stage: StageSettings = field(default_factory=StageSettings)
     warm_start: bool = setting(False, flag().with_note("begin with what earlier sweeps have computed"))
     early_images: int | None = setting(

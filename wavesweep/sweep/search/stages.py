@@ -42,6 +42,7 @@ class Stages:
         start: points to begin with, each a part of a point of the space.
         first: values that all trials of the first stage have.
         length: of the first stage, in trials.
+        refines: every second trial is close to the best one.
         limits: that the best trial is within.
         seed: of the search.
     """
@@ -50,6 +51,7 @@ class Stages:
     start: tuple[Params, ...]
     first: Params
     length: int
+    refines: bool
     limits: ConstraintSettings
     seed: int
 
@@ -64,7 +66,7 @@ class Stages:
         }
         length = ceil(options.first_stage.share * wanted) if first else 0
         every = {identity(point): point for point in start}
-        return cls(tree, tuple(every.values()), first, length, options.constraints, options.seed)
+        return cls(tree, tuple(every.values()), first, length, options.refine, options.constraints, options.seed)
 
     def given(self, trials: Sequence[FrozenTrial], asked: int) -> Given:
         """What the next trial is given, after these trials, of which `asked` count."""
@@ -77,8 +79,8 @@ class Stages:
             for trial in trials
             if trial.state == TrialState.COMPLETE and all(trial.params.get(key) == first[key] for key in first)
         ]
-        best = best_trials(complete, self.limits)[-1].trial
-        if best is not None and asked % 2:
+        best = best_trials(complete, self.limits)[-1].trial if self.refines and asked % 2 else None
+        if best is not None:
             pick = Random(f"{self.seed} {len(trials)}").choice
             near = refined(best, complete, self.tree, lambda trial: is_within(trial, self.limits), first, pick)
             if near is not None:
