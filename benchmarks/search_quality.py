@@ -3,8 +3,8 @@
     python benchmarks/search_quality.py --data data --outputs outputs
 
 runs `search=pareto` with the space of the grid and five seeds of the sampler, and random search likewise, by the
-command line. The points of the grid are encoded and their validation accuracy is measured, without decoding the file (its
-symbols are the same) and without all else that a trial records; those that have a record are compared with it.
+command line. The points of the grid are encoded and their validation accuracy is measured, without decoding the file
+(its symbols are the same) and without all else that a trial records; those that have a record are compared with it.
 It can be stopped and continues; an hour on two cores.
 
 Prints the hypervolume of each, as `search=pareto` defines it, and that of the corner that matters in practice: at least

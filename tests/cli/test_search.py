@@ -13,6 +13,7 @@ pytestmark = pytest.mark.integration
 
 # A space of one-shot trials, which take a moment.
 ONE_SHOT = (
+    *("shrink=false", "quantize.other=float16", "threshold=percentile"),
     *("method=wavelet", "retrain=none", "quantize=uniform", "quantize.step=null", "layout=choice(auto,channel)"),
     *("wavelet=choice(haar,db2,db4,sym4)", "level=range(1,5)"),
     *("threshold.percentile=range(40,99.5,0.5)", "quantize.bits=range(3,9)"),

@@ -119,6 +119,13 @@ def test_points_of_the_default_space_are_accepted_and_have_no_dead_settings(poin
     assert len(seen) > 3
 
 
+def test_a_space_is_finite_where_no_point_takes_its_interval(points_of):
+    points = points_of("level=1,2", "retrain.rate_weight=interval(1,2)", "compare=[]")
+    assert points.tree.is_finite
+    assert list(points.tree.leaves()) == [{"level": 1}, {"level": 2}]
+    assert not points_of("level=1,2", "quantize.step=interval(0.1,0.2)", "compare=[]").tree.is_finite
+
+
 def test_a_tree_without_a_rule_has_every_point():
     tree = Tree({"a": CategoricalDistribution((1, 2)), "b": IntDistribution(0, 2)})
     assert [tuple(point.values()) for point in tree.leaves()] == [(a, b) for a in (1, 2) for b in (0, 1, 2)]

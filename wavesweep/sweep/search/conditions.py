@@ -37,7 +37,7 @@ class Tree:
     @cached_property
     def taken(self) -> dict[str, BaseDistribution]:
         """The keys that some point takes, as far as `probes` show it."""
-        every = {key for params in self.probes() for key in params}
+        every = {key for params in self._spread() for key in params}
         return {key: one for key, one in self.distributions.items() if key in every}
 
     @cached_property
@@ -82,12 +82,16 @@ class Tree:
 
         A key that none of them takes is set before all others: what is refused then is refused everywhere.
         """
-        every = [(key, end) for key, one in self.distributions.items() for end in ends(one)]
         first = {key: ends(one)[0] for key, one in self.distributions.items()}
-        found = [self.walk({**first, key: end}.__getitem__) for key, end in every]
-        taken = {key for params in found for key in params}
-        found += [self.walk(first.__getitem__, {key: end}) for key, end in every if key not in taken]
+        never = [(key, end) for key, one in self.distributions.items() if key not in self.taken for end in ends(one)]
+        found = [*self._spread(), *(self.walk(first.__getitem__, {key: end}) for key, end in never)]
         return list({identity(params): params for params in found}.values())
+
+    def _spread(self) -> list[dict[str, Any]]:
+        """Points in which one key at a time has another value than its first."""
+        first = {key: ends(one)[0] for key, one in self.distributions.items()}
+        every = [(key, end) for key, one in self.distributions.items() for end in ends(one)]
+        return [self.walk({**first, key: end}.__getitem__) for key, end in every]
 
 
 def conditional(

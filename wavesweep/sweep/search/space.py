@@ -8,7 +8,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, FloatDistribution
 
 from wavesweep.experiment.inputs import input_digests
-from wavesweep.settings.effective import getter, is_worth_varying, needs
+from wavesweep.settings.effective import getter, needs
 from wavesweep.settings.keys import differences, trial_key, without_paths
 from wavesweep.settings.quoting import quoted
 from wavesweep.settings.rules import check
@@ -83,7 +83,7 @@ class Points:
         return [
             f"{key}: does not vary; it needs {needs(get, key) or 'a method that transforms'}"
             for key in self.space.distributions
-            if key in self.space.given and key not in taken
+            if key in self.space.given and key not in self.tree.taken
         ]
 
     def key(self, settings: Settings) -> str:
