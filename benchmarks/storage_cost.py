@@ -16,10 +16,11 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from wavesweep.runtime.study_storage import open_storage
+from wavesweep.sweep.search.conditions import Tree
 from wavesweep.sweep.search.samplers import make_sampler
 from wavesweep.sweep.search.study import Description, joined
 
-SPACE = {"level": CategoricalDistribution([1, 2, 3, 4]), "threshold.percentile": FloatDistribution(40.0, 99.0)}
+TREE = Tree({"level": CategoricalDistribution([1, 2, 3, 4]), "threshold.percentile": FloatDistribution(40.0, 99.0)})
 TRIALS = 100
 
 
@@ -39,7 +40,7 @@ def main() -> None:
 
 def milliseconds(url: str, directory: Path, sampler: str) -> float:
     description = Description(("maximize", "minimize"), ("accuracy", "stored_bytes"), {}, {})
-    make = partial(make_sampler, sampler, 0, space=SPACE)
+    make = partial(make_sampler, sampler, 0, tree=TREE)
     name = f"{sampler}-{uuid4().hex}"
     with joined(name, directory / name, partial(open_storage, url), make, description) as study:
         started = time.perf_counter()
@@ -47,7 +48,7 @@ def milliseconds(url: str, directory: Path, sampler: str) -> float:
             with study.locked():
                 study.requeue_lost()
                 study.counts()
-                trial = study.ask(SPACE)
+                trial = study.ask(TREE)
                 trial.set_user_attr("key", f"{number:016x}")
             with study.locked():
                 study.attribute(trial.number, "measures", {"accuracy": 0.9, "stored_bytes": 1000, "reference": [0, 1]})

@@ -114,7 +114,17 @@ def test_all_trials_of_a_sweep_are_exported(tmp_path, launcher):
 
 @pytest.mark.slow
 def test_of_a_search_the_front_is_exported(tmp_path):
-    search = ("-m", "search=pareto", "search.n_trials=5", "threshold.percentile=interval(50,99)", "compare=[]", QUICK)
+    search = (
+        "-m",
+        "search=pareto",
+        "search.n_trials=5",
+        "threshold.percentile=interval(50,99)",
+        "retrain=none",
+        "method=wavelet",
+        "quantize=uniform",
+        "quantize.step=null",
+        QUICK,
+    )
     for extra in ((), ("export=onnx",)):
         done = run(tmp_path, *search, *extra)
         assert done.status == 0, done.stderr

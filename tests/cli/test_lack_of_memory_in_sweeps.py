@@ -24,7 +24,7 @@ SWEEP += ("compare=[magnitude]",)
 
 
 SEARCH = ("-m", "search=pareto", "search.sampler=grid", *SWEEP[2:], "method=magnitude", "compare=[]")
-SEARCH += ("wavelet=haar", "layout=auto", "quantize.bits=4")
+SEARCH += ("wavelet=haar", "layout=auto", "retrain=none", "quantize=uniform", "quantize.step=null", "quantize.bits=4")
 SHORT = {
     "condition": "self.training and not Path('room').exists()",
     "error": "torch.OutOfMemoryError('CUDA out of memory.')",

@@ -19,9 +19,16 @@ N_TRIALS = 40
 KILLS = 20
 # Each trial retrains, so that it takes its time, and kills fall into it.
 SEARCH = (
-    *("-m", "search=pareto", QUICK, f"search.n_trials={N_TRIALS}", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
+    *(
+        "-m",
+        "search=pareto",
+        QUICK,
+        f"search.n_trials={N_TRIALS}",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+    ),
     *("wavelet=haar", "level=1", "layout=auto", "quantize.bits=8", "threshold.percentile=interval(50,95)"),
-    *("retrain=finetune", "retrain.epochs=4"),
+    *("method=wavelet", "quantize=uniform", "quantize.step=null", "retrain=finetune", "retrain.epochs=4"),
 )
 STUDY = Path("outputs/studies/pareto-mlp-digits")
 

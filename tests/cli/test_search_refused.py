@@ -31,7 +31,16 @@ WRONG = {
     "misspelt key": (["search.n_trails=5"], ["search.n_trails", "did you mean search.n_trials?"]),
     "misspelt constraint": (["search.constraints.max_dorp=5"], ["search.constraints.max_dorp", "max_drop?"]),
     "nothing varies": (
-        ["wavelet=haar", "level=1", "layout=auto", "threshold.percentile=80", "quantize.bits=8"],
+        [
+            *("method=magnitude", "wavelet=haar", "level=1", "layout=auto", "threshold.percentile=80", "quantize=rdo"),
+            *(
+                "quantize.step=0.1",
+                "retrain=none",
+                "retrain.epochs=5",
+                "retrain.rate_weight=1",
+                "retrain.group_weight=0",
+            ),
+        ],
         ["search=pareto", "nothing to vary"],
     ),
     "wavelet among choices": (["wavelet=choice(haar,foo)"], ["wavelet=foo", "discrete wavelet"]),
@@ -45,9 +54,11 @@ WRONG = {
     "what is the search's own": (["search.seed=1,2"], ["search.seed=1,2", "cannot be searched"]),
     "what changes no result": (["device=cpu,cuda"], ["device=cpu,cuda", "cannot be searched"]),
     "grid over an interval": (
-        ["search.sampler=grid", "threshold.percentile=interval(50,90)"],
+        ["search.sampler=grid", "retrain=none", "quantize.step=0.1", "threshold.percentile=interval(50,90)"],
         ["search.sampler=grid", "needs a finite space, threshold.percentile", "range(START,STOP,STEP)"],
     ),
+    "points to begin with": (["search.start=[dct]"], ["search.start=", "must be a list of points"]),
+    "share of the first stage": (["search.first_stage.share=2"], ["search.first_stage.share=2", "from 0 to 1"]),
     "checkpoint among choices": (
         ["model.checkpoint=choice(a.pt,b.pt)"],
         ["model.checkpoint=a.pt"],

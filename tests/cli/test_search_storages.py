@@ -15,7 +15,17 @@ from optuna.trial import TrialState
 
 from wavesweep.runtime.study_storage import open_storage
 
-SEARCH = ("-m", "search=pareto", QUICK, "search.study=shared", "threshold.percentile=interval(50,95)")
+SEARCH = (
+    "-m",
+    "search=pareto",
+    QUICK,
+    "search.study=shared",
+    "threshold.percentile=interval(50,95)",
+    "retrain=none",
+    "method=wavelet",
+    "quantize=uniform",
+    "quantize.step=null",
+)
 
 NEEDS_DRIVER = 'psycopg is not installed: pip install "wavesweep[postgresql]"'
 

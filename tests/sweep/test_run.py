@@ -26,7 +26,16 @@ from wavesweep.sweep.search.space import Points
 
 pytestmark = pytest.mark.integration
 
-LINES = ("search=pareto", "model.recipe.epochs=1", "threshold.percentile=interval(50,90)", "search.n_jobs=2")
+LINES = (
+    "search=pareto",
+    "model.recipe.epochs=1",
+    "threshold.percentile=interval(50,90)",
+    "retrain=none",
+    "method=wavelet",
+    "quantize=uniform",
+    "quantize.step=null",
+    "search.n_jobs=2",
+)
 
 
 @pytest.fixture
@@ -151,6 +160,6 @@ def test_the_files_of_a_point_are_in_its_key(points, tmp_path):
     (tmp_path / "c.pt").write_bytes((tmp_path / "b.pt").read_bytes())
     names = [str(tmp_path / f"{name}.pt") for name in ("a", "b", "c")]
     found = points(2, f"model.checkpoint=choice({','.join(names)})")
-    params = found.space.probes()[0]
+    params = found.probes[0]
     keys = [found.key(found.settings({**params, "model.checkpoint": name})) for name in names]
     assert keys[0] != keys[1] == keys[2]

@@ -13,7 +13,8 @@ from wavesweep.cli.composition import register_configuration
 from wavesweep.cli.search_space import parse_space
 from wavesweep.errors import SettingsError
 from wavesweep.settings.schema import config_directory
-from wavesweep.sweep.search.space import contains, text_of
+from wavesweep.sweep.search.conditions import Tree
+from wavesweep.sweep.search.values import contains, text_of
 
 PARSER = OverridesParser.create()
 
@@ -28,6 +29,8 @@ def space_of(*lines):
         ("wavelet=haar,db2", CategoricalDistribution(("haar", "db2"))),
         ("wavelet=choice(haar,db2)", CategoricalDistribution(("haar", "db2"))),
         ("level=1,2,max", CategoricalDistribution((1, 2, "max"))),
+        ("quantize.step=null,0.05", CategoricalDistribution((None, 0.05))),
+        ("model.checkpoint='null',a.pt", CategoricalDistribution(("'null'", "a.pt"))),
         ("shrink=true,false", CategoricalDistribution((True, False))),
         ("threshold.percentile=interval(50,95)", FloatDistribution(50, 95)),
         ("quantize.step=tag(log,interval(0.001,0.1))", FloatDistribution(0.001, 0.1, log=True)),
@@ -47,6 +50,7 @@ def test_what_each_form_spans(line, expected):
     ("line", "text"),
     [
         ("wavelet=haar,db2", "choice(haar,db2)"),
+        ("quantize.step=null,0.05", "choice(null,0.05)"),
         ("level=range(1,5)", "interval(1,4)"),
         ("threshold.percentile=range(40,99.5,0.5)", "range(40.0,99.0,0.5), its end included"),
         ("threshold.percentile=interval(50,95)", "interval(50.0,95.0)"),
@@ -79,10 +83,12 @@ def test_the_space_of_the_configuration_is_what_its_comments_say():
     with initialize_config_dir(str(config_directory())):
         params = compose("config", ["search=pareto"], return_hydra_config=True).hydra.sweeper.params
     space = space_of(*(f"{key}={value}" for key, value in params.items())).distributions
-    assert space["level"] == IntDistribution(1, 4)
-    assert space["quantize.bits"] == IntDistribution(3, 8)
-    assert space["threshold.percentile"] == FloatDistribution(40, 99, step=0.5)
-    assert set(space) == {"wavelet", "level", "layout", "threshold.percentile", "quantize.bits"}
+    assert space["level"] == IntDistribution(1, 3)
+    assert space["quantize.step"] == FloatDistribution(0.001, 0.5, log=True)
+    assert space["retrain.rate_weight"].log
+    assert "rdo" in space["quantize"].choices
+    assert {"magnitude", "wavelet", "dct"} == set(space["method"].choices)
+    assert {"none", "finetune", "rate"} == set(space["retrain"].choices)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +128,12 @@ def test_overrides_set_the_values_as_a_user_would_write_them():
     assert parsed == {"model.checkpoint": "a,b.pt", "shrink": True, "threshold.percentile": 0.3}
 
 
+def test_null_reaches_the_setting_as_null():
+    space = space_of("quantize.step=null,0.05")
+    (line,) = space.lines({"quantize.step": None})
+    assert PARSER.parse_override(line).value() is None
+
+
 def test_a_list_of_lists_reaches_the_setting_as_lists():
     space = space_of("layers.include=choice([fc1*],[fc1*,fc2*])")
     (line,) = space.lines({"layers.include": "[fc1*,fc2*]"})
@@ -129,7 +141,9 @@ def test_a_list_of_lists_reaches_the_setting_as_lists():
 
 
 def test_probes_have_every_choice_and_both_ends():
-    probes = space_of("wavelet=haar,db2,db4", "level=range(1,5)", "seed=int(interval(3,3))").probes()
+    probes = Tree(
+        space_of("wavelet=haar,db2,db4", "level=range(1,5)", "seed=int(interval(3,3))").distributions
+    ).probes()
     assert {probe["wavelet"] for probe in probes} == {"haar", "db2", "db4"}
     assert {probe["level"] for probe in probes} == {1, 4}
     assert {probe["seed"] for probe in probes} == {3}
@@ -141,6 +155,7 @@ def test_probes_have_every_choice_and_both_ends():
     [
         ("wavelet=haar,db2", ["haar"], ["db4", None, 1]),
         ("level=1,max", [1, "max"], [2, "min", True]),
+        ("quantize.step=null,0.05", [None, 0.05], [0.06, "null"]),
         ("threshold.percentile=60,80", [60, 80.0], [70.0, "60", None]),
         ("shrink=true,false", [True, False], [1, 0, None]),
         ("level=range(1,5)", [1, 4], [0, 5, 2.5, "max", None]),

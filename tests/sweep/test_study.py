@@ -14,10 +14,12 @@ from optuna.trial import TrialState
 
 from wavesweep.errors import SettingsError
 from wavesweep.runtime.study_storage import open_storage, storage_url
+from wavesweep.sweep.search.conditions import Tree
 from wavesweep.sweep.search.samplers import visited
 from wavesweep.sweep.search.study import Counts, Description, joined
 
 SPACE = {"x": FloatDistribution(0, 1)}
+TREE = Tree(SPACE)
 DESCRIPTION = Description(
     ("maximize", "minimize"), ("accuracy", "stored_bytes"), {"x": "interval(0,1)"}, {"seed": "1", "level": "2"}
 )
@@ -28,13 +30,13 @@ from functools import partial
 from pathlib import Path
 from optuna.samplers import RandomSampler
 sys.path.insert(0, sys.argv[3])
-from test_study import DESCRIPTION, SPACE
+from test_study import DESCRIPTION, TREE
 from wavesweep.runtime.study_storage import open_storage
 from wavesweep.sweep.search.study import joined
 opened = partial(open_storage, sys.argv[1])
 with joined("study", Path(sys.argv[2]), opened, lambda begun: RandomSampler(seed=begun[0]), DESCRIPTION) as study:
     with study.locked():
-        print(study.ask(SPACE).number, flush=True)
+        print(study.ask(TREE).number, flush=True)
     time.sleep(600)
 """
 
@@ -54,7 +56,7 @@ def join(request, tmp_path):
 
 
 def signed(study, **attributes):
-    trial = study.ask(SPACE)
+    trial = study.ask(TREE)
     for name, value in attributes.items():
         trial.set_user_attr(name, value)
     return trial
@@ -104,7 +106,7 @@ def test_failed_trials_are_put_back_on_request_and_count_no_more(join):
         assert study.requeue_failed() == 0  # it waits already
         assert study.counts() == Counts(complete=1, failed=1, crashed=1)
         assert study.keys_taken() == {"a": done.number}
-        assert len(visited(SPACE, study.study.get_trials())) == 2
+        assert len(visited(study.study.get_trials())) == 2
         again = signed(study, key="b")
         assert again.params == failed.params
         study.tell_failed(again.number, error="still none")

@@ -11,8 +11,9 @@ from optuna.trial import TrialState
 
 from wavesweep.cli.tables import show_front
 from wavesweep.experiment.objectives import objectives_of
-from wavesweep.settings.schema import ConstraintSettings
-from wavesweep.sweep.search.summary import Summary, best_trials, front_json, history_csv, measures_of
+from wavesweep.settings.schema import ConstraintSettings, SearchSettings, Settings
+from wavesweep.sweep.search.limits import best_trials, remedies
+from wavesweep.sweep.search.summary import Summary, front_json, history_csv, measures_of
 
 NAMES = ("accuracy", "stored_bytes")
 SPACE = {"wavelet": CategoricalDistribution(("haar", "db2")), "percentile": FloatDistribution(0, 100)}
@@ -135,10 +136,12 @@ def test_what_is_printed(summary, capsys):
     ]
     assert lines[5] == "hypervolume 0.7950 (reference point: accuracy 0.00, stored_bytes 1,000)"
     lost = "at most 5 points of validation accuracy lost"
+    nearest = ["trial 3, 100 bytes, validation 50.00 % (45.00 points lost), test 48.00 %: 1 bytes too many"]
+    nearest += ["trial 1, 200 bytes, validation 90.00 % (5.00 points lost), test 88.00 %: 101 bytes too many"]
     assert lines[6:] == [
         f"{lost}: smallest file is trial 1, 200 bytes, validation 90.00 % (5.00 points lost), test 88.00 %",
-        "at most 99 bytes: no trial satisfies it",
-        f"{lost}, at most 99 bytes: no trial satisfies it",
+        f"at most 99 bytes: no trial satisfies it; nearest is {nearest[0]}",
+        f"{lost}, at most 99 bytes: no trial satisfies it; nearest is {nearest[1]}",
     ]
 
 
@@ -157,9 +160,17 @@ def test_front_json(summary):
     ]
     assert content["front"][1]["params"] == {"wavelet": "haar", "percentile": 80.0}
     assert content["front"][1]["test_accuracy"] == pytest.approx(0.88)
-    assert content["best"] == [
-        {"constraint": "at most 99 bytes", "wanted": "highest validation accuracy", "trial": None}
-    ]
+    (best,) = content["best"]
+    assert best.pop("nearest")["number"] == 3
+    assert best == {"constraint": "at most 99 bytes", "wanted": "highest validation accuracy", "trial": None}
+
+
+def test_what_to_try_where_no_trial_satisfies_the_constraints():
+    one_shot = Settings(search=SearchSettings(n_trials=40))
+    more, retraining, _ = remedies(one_shot, ["level"])
+    assert more == "more trials (search.n_trials=80 continues)"
+    assert retraining.startswith("retraining (retrain=choice(none,rate)")
+    assert remedies(one_shot, ["level", "retrain"])[1].startswith("longer retraining (retrain.epochs=")
 
 
 def test_history_has_a_row_per_trial_of_every_kind(study):

@@ -7,6 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from wavesweep.cli.search_space import parse_space
 from wavesweep.errors import SettingsError
+from wavesweep.sweep.search.conditions import Tree
 from wavesweep.sweep.search.warm_start import earlier_trials
 
 SPACE = parse_space(
@@ -40,7 +41,7 @@ def runs(tmp_path):
 
 
 def found_in(runs, key_of=key_of):
-    return earlier_trials(runs.directory, SPACE, GROUPS, key_of)
+    return earlier_trials(runs.directory, Tree(SPACE.distributions), GROUPS, key_of)
 
 
 def test_a_record_in_the_space_is_found_with_its_parameters(runs):
@@ -65,7 +66,9 @@ def test_controls_beside_the_main_arm_do_not_matter(runs):
 def test_a_choice_of_whole_numbers_finds_the_floats_that_they_set(runs):
     record = runs("a", threshold={"percentile": 80.0})
     space = parse_space(OverridesParser.create().parse_overrides(["threshold.percentile=60,80"]))
-    ((params, found),) = earlier_trials(runs.directory, space, {}, lambda params, compared: record["key"])
+    ((params, found),) = earlier_trials(
+        runs.directory, Tree(space.distributions), {}, lambda params, compared: record["key"]
+    )
     assert (repr(params), found) == ("{'threshold.percentile': 80}", record)
 
 
@@ -105,4 +108,4 @@ def test_what_is_no_finished_trial_is_left_out(runs):
         (runs.directory / name / "result.json").write_text(text)
     (runs.directory / "begun").mkdir()
     assert found_in(runs) == []
-    assert earlier_trials(runs.directory / "nowhere", SPACE, GROUPS, key_of) == []
+    assert earlier_trials(runs.directory / "nowhere", Tree(SPACE.distributions), GROUPS, key_of) == []

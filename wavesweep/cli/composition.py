@@ -120,7 +120,8 @@ class Composer:
     def settings(self, lines: Sequence[str]) -> Settings:
         """The settings of one point, given its overrides; they are not checked."""
         overrides = [self._parse(line) for line in lines]
-        keys = [str(o.key_or_group) for o in overrides if not self._is_plain_value(o)]
+        # An option of a group is chosen before any value is set, wherever it stands.
+        keys = [str(o.key_or_group) for o in overrides if not (self._is_plain_value(o) or self._is_option(o))]
         # Of several overrides of one value the last one wins, so those that overlap stay together.
         plain = [o for o in overrides if self._is_plain_value(o) and not any(_overlap(o.key_or_group, k) for k in keys)]
         others = tuple(str(o.input_line) for o in overrides if o not in plain)
@@ -145,6 +146,9 @@ class Composer:
             *path, last = name.split(".")
             setattr(_value_at(settings, ".".join(path)), last, deepcopy(self._values[place]))
         return settings
+
+    def _is_option(self, override: Override) -> bool:
+        return override.key_or_group in self._groups and isinstance(override.value(), str)
 
     def _is_plain_value(self, override: Override) -> bool:
         line = str(override.input_line)

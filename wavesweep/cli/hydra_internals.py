@@ -89,7 +89,7 @@ def distribution_of(override: Override) -> "BaseDistribution":
         ValueError: it spans nothing that Optuna can search; one line says why, or nothing.
     """
     from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
-    from optuna.distributions import BaseDistribution
+    from optuna.distributions import BaseDistribution, CategoricalDistribution
 
     try:
         with warnings.catch_warnings():
@@ -99,6 +99,12 @@ def distribution_of(override: Override) -> "BaseDistribution":
         raise ValueError(" ".join(str(error).split())) from None
     if not isinstance(found, BaseDistribution):
         raise ValueError
+    if isinstance(found, CategoricalDistribution):
+        # What is no number comes as text, null as well; a shuffled list comes in another order each time.
+        choices = list(found.choices)
+        for _ in [value for value in override.sweep_iterator() if value is None]:
+            choices[choices.index("null")] = None
+        return CategoricalDistribution(choices)
     return found
 
 

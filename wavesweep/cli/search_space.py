@@ -12,8 +12,12 @@ from wavesweep.settings.schema import VOLATILE
 from wavesweep.sweep.search.space import FixedValue, Space
 
 
-def parse_space(overrides: Sequence[Override]) -> Space:
+def parse_space(overrides: Sequence[Override], defaults: int = 0) -> Space:
     """Split overrides into what varies and what is fixed; of several for one key the last one counts.
+
+    Args:
+        overrides: of the default space, then the user's.
+        defaults: how many are of the default space.
 
     Raises:
         SettingsError: nothing varies, or a list, interval or range cannot be searched.
@@ -31,7 +35,8 @@ def parse_space(overrides: Sequence[Override]) -> Space:
             distributions[key] = _distribution(key, override)
     if not distributions:
         raise SettingsError("search", "pareto", "has nothing to vary", "give a key such as level=choice(1,2,3)")
-    return Space(distributions, tuple(fixed.values()))
+    given = {override.get_key_element().lstrip("+") for override in overrides[defaults:]}
+    return Space(distributions, tuple(fixed.values()), frozenset(given & distributions.keys()))
 
 
 def _distribution(key: str, override: Override) -> BaseDistribution:

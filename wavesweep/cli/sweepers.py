@@ -3,6 +3,7 @@
 Every command loads this module, so PyTorch and Optuna are imported when a sweep needs them.
 """
 
+import sys
 from collections.abc import Sequence
 from itertools import product
 
@@ -87,7 +88,10 @@ class SearchSweeper(_OwnSweeper):
         from wavesweep.sweep.search.run import search
         from wavesweep.sweep.search.space import Points
 
-        points = Points.checked(parse_space(self._parsed(arguments)), self._composer.settings)
+        space = parse_space(self._parsed(arguments), defaults=len(self._params))
+        points = Points.checked(space, self._composer.settings)
+        for note in points.notes():
+            print(f"note: {note}", file=sys.stderr, flush=True)
         with logging_enabled(points.base.progress):
             search(points, self._sweep_launcher, show_search, self._jobs)
 

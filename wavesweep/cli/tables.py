@@ -19,9 +19,12 @@ from wavesweep.sweep.grid import GridResult
 from wavesweep.sweep.table import Entry, percent, table_rows, varying
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from wavesweep.sweep.scan import ScanResult
+    from wavesweep.sweep.search.limits import Best
     from wavesweep.sweep.search.run import SearchResult
-    from wavesweep.sweep.search.summary import Best, Summary
+    from wavesweep.sweep.search.summary import Summary
 
 
 def show_counts(result: GridResult) -> None:
@@ -124,6 +127,8 @@ def show_search(result: "SearchResult") -> None:
 
     counts, summary = result.counts, result.summary
     show_front(summary, result.best, result.keys)
+    if result.best[-1].trial is None and summary.trials:
+        print(f"to try: {'; '.join(result.remedies)}")
     parts = [f"{counts.complete} complete"]
     cached = sum(bool(trial.user_attrs.get("cached")) for trial in summary.trials)
     parts += [f"{cached} of them from records"] if cached else []
@@ -149,6 +154,8 @@ def show_front(summary: "Summary", best: Sequence["Best"], space: Sequence[str])
         console.print("no trial is complete yet")
         return
     table = Table(box=None, pad_edge=False)
+    # A wavelet's level is nothing to a magnitude trial: such cells are empty, and so would be whole columns.
+    space = [key for key in space if any(key in trial.params for trial in front)]
     titles = [one.title for one in summary.objectives]
     extra = [title for title in ("bytes",) if title not in titles]
     for number, column in enumerate(("trial", *space, *titles, "test %", *extra)):
@@ -156,7 +163,7 @@ def show_front(summary: "Summary", best: Sequence["Best"], space: Sequence[str])
     for trial in front:
         measures = trial.user_attrs["measures"]
         shown = [one.shown(value) for one, value in zip(summary.objectives, trial.values, strict=True)]
-        values = [_short(trial.params[key]) for key in space]
+        values = [_short(trial.params[key]) if key in trial.params else "-" for key in space]
         sizes = [f"{measures['stored_bytes']:,}" for _ in extra]
         table.add_row(str(trial.number), *values, *shown, f"{100 * measures['test_accuracy']:.2f}", *sizes)
     console.print(f"Pareto front of {summary.study}: {len(front)} of {len(summary.trials)} complete trials")
@@ -172,15 +179,22 @@ def show_front(summary: "Summary", best: Sequence["Best"], space: Sequence[str])
 
 def _in_words(best: "Best") -> str:
     if best.trial is None:
-        return f"{best.constraint}: no trial satisfies it"
-    found = best.trial.user_attrs["measures"]
+        nearest = f"; nearest is {_trial_in_words(best.nearest)}: {best.beyond}" if best.nearest else ""
+        return f"{best.constraint}: no trial satisfies it{nearest}"
+    return f"{best.constraint}: {best.wanted} is {_trial_in_words(best.trial)}"
+
+
+def _trial_in_words(trial: "FrozenTrial") -> str:
+    found = trial.user_attrs["measures"]
     return (
-        f"{best.constraint}: {best.wanted} is trial {best.trial.number}, {found['stored_bytes']:,} bytes, validation "
-        f"{100 * found['accuracy']:.2f} % ({found['drop']:.2f} points lost), test {100 * found['test_accuracy']:.2f} %"
+        f"trial {trial.number}, {found['stored_bytes']:,} bytes, validation {100 * found['accuracy']:.2f} % "
+        f"({found['drop']:.2f} points lost), test {100 * found['test_accuracy']:.2f} %"
     )
 
 
 def _short(value: object) -> str:
+    if value is None:
+        return "null"
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 

@@ -146,7 +146,8 @@ def pattern(expression: str, text: str) -> Constraint:
 def arguments() -> Constraint:
     """A mapping that JSON can hold."""
     return Constraint(
-        _is_plain, "must be a mapping that holds texts, finite numbers, true, false, null, lists and mappings"
+        lambda value: isinstance(value, dict) and _is_plain(value),
+        "must be a mapping that holds texts, finite numbers, true, false, null, lists and mappings",
     )
 
 

@@ -69,6 +69,17 @@ def needs(get: Get, key: str, has_bands: bool | None = None) -> str | None:
     return None
 
 
+def is_worth_varying(get: Get, key: str) -> bool:
+    """Whether the setting `key` is a dimension of a search among settings as these.
+
+    It has an effect; and what bases take (`Basis.uses`) is used by the basis of some method of the trial: a layout,
+    say, whose axes nothing transforms changes no more than the contexts of the coder.
+    """
+    takers = [basis.name for basis in registry.rows(Basis).values() if key in basis.uses]
+    used = {registry.row(Method, name).basis for name in _methods(get)} if takers else set()
+    return needs(get, key) is None and (not takers or not used.isdisjoint(takers))
+
+
 def unused_notes(settings: Settings) -> list[str]:
     """A line for each setting that differs from its default and changes nothing, with what it needs.
 

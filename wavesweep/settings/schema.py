@@ -5,7 +5,9 @@ configuration is composed. Each field carries its constraint, from which come bo
 of the error; `rules` has the checks across fields.
 """
 
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +276,14 @@ class ConstraintSettings:
 
 
 @dataclass
+class StageSettings:
+    """The first trials of a search, in which some of the keys that vary have one value."""
+
+    share: float = setting(0.5, between(0, 1).with_note("of all trials"))
+    values: dict[str, Any] = setting({}, arguments())
+
+
+@dataclass
 class SearchSettings:
     """How Optuna looks for the Pareto front; the space is what the sweep's lists, intervals and ranges span."""
 
@@ -299,6 +309,11 @@ class SearchSettings:
         .or_null()
         .with_note("SQLite beside the study"),
     )
+    start: list[Any] = setting(
+        [], each(arguments(), "must be a list of points, such as [{method: dct, quantize.step: 0.05}]")
+    )
+    refine: bool = setting(True, flag().with_note("every second trial is close to the best one so far"))
+    first_stage: StageSettings = field(default_factory=StageSettings)
     warm_start: bool = setting(False, flag().with_note("begin with what earlier sweeps have computed"))
     early_images: int | None = setting(
         None,
@@ -350,7 +365,8 @@ class Settings:
     )
 
 
-def fields_by_key(schema: type = Settings, prefix: str = "") -> dict[str, "Field[Any]"]:
+@cache  # a search asks for each value that it could try
+def fields_by_key(schema: type = Settings, prefix: str = "") -> Mapping[str, "Field[Any]"]:
     """Every setting by its dotted key, with its field; groups are not in it."""
     found: dict[str, Field[Any]] = {}
     for entry in fields(schema):

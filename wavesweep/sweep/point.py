@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wavesweep.errors import SettingsError, WavesweepError
+from wavesweep.errors import SettingsError, TrialError, WavesweepError
 from wavesweep.experiment.inputs import input_digests
 from wavesweep.runtime.progress import logging_enabled
 from wavesweep.runtime.records import FAILURE_FILE, RESULT_FILE, check_writable, read_json
@@ -81,6 +81,20 @@ def check_ready(all_settings: Sequence[Settings], launcher: Launcher | None) -> 
     for note in patterns[0] if patterns else []:  # most likely misspelt, which should be known before the trials
         if all(note in notes for notes in patterns):
             print(f"note: {note}", file=sys.stderr, flush=True)
+
+
+def transforms_nothing(settings: Settings) -> str | None:
+    """Why a trial that is ready would fail at once: its wavelet is too long for every axis; None where it would not."""
+    from wavesweep.experiment.baseline import load_workload
+    from wavesweep.experiment.plan import plan_pruned
+
+    with logging_enabled(settings.progress):
+        workload = load_workload(settings)
+        try:
+            plan_pruned(workload.model, settings, workload.dataset.input_shape)
+        except TrialError as error:
+            return str(error)
+    return None
 
 
 def run_points(

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import optuna
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 
 from wavesweep.errors import SettingsError, ShortMemoryError, StoppedEarlyError, TrialError, WavesweepError
 from wavesweep.experiment.export.files import export_problems
@@ -21,24 +22,26 @@ from wavesweep.experiment.objectives import Objective, limits_of, objectives_of,
 from wavesweep.runtime.records import RESULT_FILE, check_writable, read_json
 from wavesweep.runtime.signals import held_back, interrupted
 from wavesweep.runtime.study_storage import open_storage, reporting_storage_errors, storage_url
+from wavesweep.settings import registry
 from wavesweep.settings.keys import study_directory, trial_directory
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.launch import Jobs, Launcher, LostError, Outcome, pace, unrecorded
 from wavesweep.sweep.monitor import SweepMonitor
-from wavesweep.sweep.point import Point, check_ready, run_points
-from wavesweep.sweep.search.samplers import make_sampler, points_of, unvisited, visited
-from wavesweep.sweep.search.space import Points, text_of
+from wavesweep.sweep.point import Point, check_ready, run_points, transforms_nothing
+from wavesweep.sweep.search.limits import Best, best_trials, remedies
+from wavesweep.sweep.search.samplers import make_sampler, unvisited
+from wavesweep.sweep.search.space import Points
+from wavesweep.sweep.search.stages import Given, Stages, nothing_given
 from wavesweep.sweep.search.study import Counts, Description, SharedStudy, joined
 from wavesweep.sweep.search.summary import (
     HISTORY_FILE,
-    Best,
     Summary,
-    best_trials,
     measures_of,
     write_results,
     write_study_json,
 )
+from wavesweep.sweep.search.values import text_of
 from wavesweep.sweep.search.warm_start import add_earlier_trials
 
 # Points that the study has are asked anew; after so many in a row the next is one that it has not, in a finite space,
@@ -60,7 +63,10 @@ class Job:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A search at one moment: its front, its best trials, and what became of the `wanted` ones; `keys` vary."""
+    """A search at one moment: its front, its best trials, and what became of the `wanted` ones; `keys` vary.
+
+    `remedies` are what to try where no trial satisfies the constraints.
+    """
 
     summary: Summary
     best: tuple[Best, ...]
@@ -68,6 +74,7 @@ class SearchResult:
     counts: Counts
     wanted: int
     directory: Path
+    remedies: tuple[str, ...]
 
 
 def search(
@@ -92,28 +99,31 @@ def search(
     directory = study_directory(base)
     url = storage_url(options.storage, directory)
     # Are all files there, whatever is chosen?
-    check_ready([points.settings(params) for params in points.space.probes()], launcher)
-    space = points.space.distributions
-    make_sampler(options.sampler, options.seed, (), space)  # an error before anything is made
-    count = points_of(space)
-    wanted = options.n_trials if count is None else min(options.n_trials, count)
+    check_ready([points.settings(params) for params in points.probes], launcher)
+    tree = points.tree
+    make_sampler(options.sampler, options.seed, (), tree)  # an error before anything is made
+    # A finite space has no more trials than points.
+    wanted = sum(1 for _ in islice(tree.leaves(), options.n_trials)) if tree.is_finite else options.n_trials
+    # A search that takes every point has its own order.
+    exhaustive = registry.row(registry.Sampler, options.sampler).is_exhaustive
+    given = nothing_given if exhaustive else Stages.of(tree, options, wanted).given
     objectives = objectives_of(options.objectives)
     description = Description(
         tuple(one.direction for one in objectives),
         tuple(options.objectives),
-        {key: text_of(one) for key, one in space.items()},
+        {key: text_of(one) for key, one in tree.distributions.items()},
         points.fixed_settings(),
     )
 
     def sampler_of(begun: Sequence[int]) -> optuna.samplers.BaseSampler:
-        return make_sampler(options.sampler, options.seed, begun, space)
+        return make_sampler(options.sampler, options.seed, begun, tree)
 
     with (
         reporting_storage_errors(url),
         joined(directory.name, directory, partial(open_storage, url), sampler_of, description) as study,
     ):
         write_study_json(directory, url, base)
-        process = _Process(points, launcher, study, objectives, wanted, jobs)
+        process = _Process(points, launcher, study, objectives, wanted, given, jobs)
         if options.warm_start:
             added = add_earlier_trials(study, points, objectives)
             print(f"warm start: {added} trials of earlier sweeps lie in the space", file=sys.stderr, flush=True)
@@ -145,6 +155,7 @@ class _Process:
     study: SharedStudy
     objectives: tuple[Objective, ...]
     wanted: int
+    given: Callable[[Sequence[FrozenTrial], int], Given]
     jobs: Jobs | None = None
 
     @property
@@ -219,8 +230,7 @@ class _Process:
 
     def _ask(self, together: int) -> tuple[list[Job], int]:
         """The next trials of this process, and how many others are being computed."""
-        study, space = self.study, self.points.space.distributions
-        size = points_of(space)
+        study, tree = self.study, self.points.tree
         with held_back(), study.locked():
             study.requeue_lost()
             counts = study.counts()
@@ -229,13 +239,13 @@ class _Process:
             jobs: list[Job] = []
             duplicates = 0
             while len(jobs) < min(left, together):
-                if size is not None:
-                    trials = study.study.get_trials(deepcopy=False)
-                    if len(visited(space, trials)) >= size:
+                if tree.is_finite:
+                    params = unvisited(tree, study.study.get_trials(deepcopy=False), self.base.search.seed)
+                    if params is None:
                         break
-                    if duplicates >= _DUPLICATES and (params := unvisited(space, trials, self.base.search.seed)):
+                    if duplicates >= _DUPLICATES:
                         study.enqueue(params)
-                trial = study.ask(space)
+                trial = study.ask(tree, self.given)
                 try:
                     settings = replace(self.points.settings(trial.params), export="none")  # the front is, at the end
                     check(settings)
@@ -244,7 +254,12 @@ class _Process:
                     study.tell_failed(trial.number, error=str(error))
                     left -= 1
                     continue
-                if key in taken and (size is not None or duplicates < _DUPLICATES):
+                # A wavelet that no axis is long enough for is no mistake in a space of many wavelets and layouts.
+                if not tree.is_finite and duplicates < _DUPLICATES and (reason := transforms_nothing(settings)):
+                    study.tell_failed(trial.number, transforms_nothing=reason)
+                    duplicates += 1
+                    continue
+                if key in taken and (tree.is_finite or duplicates < _DUPLICATES):
                     study.tell_failed(trial.number, duplicate_of=str(taken[key]))
                     duplicates += 1
                     continue
@@ -299,7 +314,15 @@ class _Process:
         summary = self._write()
         best = best_trials(summary.trials, self.base.search.constraints)
         keys = tuple(self.points.space.distributions)
-        return SearchResult(summary, tuple(best), keys, self.study.counts(), self.wanted, self.study.directory)
+        return SearchResult(
+            summary,
+            tuple(best),
+            keys,
+            self.study.counts(),
+            self.wanted,
+            self.study.directory,
+            remedies(self.base, keys),
+        )
 
 
 def _print_progress(counts: Counts, wanted: int, done: int, seconds: float, summary: Summary) -> None:

@@ -5,13 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 
 from wavesweep.experiment.inputs import input_digests
+from wavesweep.settings.effective import getter, needs
 from wavesweep.settings.keys import differences, trial_key, without_paths
 from wavesweep.settings.quoting import quoted
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import VOLATILE, Settings
+from wavesweep.sweep.search.conditions import Tree, conditional
 
 # Texts that Hydra's grammar of overrides reads as just that without quotes.
 _PLAIN = re.compile(r"(?!(?:null|true|false|inf|nan)$)[a-z][a-z0-9_.-]*", re.IGNORECASE)
@@ -28,28 +30,30 @@ class FixedValue:
 
 @dataclass(frozen=True)
 class Space:
-    """What varies, and the overrides that stay the same."""
+    """What varies, the overrides that stay the same, and which of the keys that vary the user has given."""
 
     distributions: dict[str, BaseDistribution]
     fixed: tuple[FixedValue, ...]
+    given: frozenset[str] = frozenset()
 
     def lines(self, params: Mapping[str, Any]) -> tuple[str, ...]:
         """All overrides of the point with these parameters: those that stay the same, then those that vary."""
-        varying = (f"{key}={_written(one, params[key])}" for key, one in self.distributions.items())
+        varying = (f"{key}={_written(one, params[key])}" for key, one in self.distributions.items() if key in params)
         return (*(one.line for one in self.fixed), *varying)
-
-    def probes(self) -> list[dict[str, Any]]:
-        """Points that between them have every choice and both ends of every range."""
-        first = {key: _ends(one)[0] for key, one in self.distributions.items()}
-        return [first, *({**first, key: end} for key, one in self.distributions.items() for end in _ends(one)[1:])]
 
 
 @dataclass(frozen=True)
 class Points:
-    """The points of a space, each the settings that its parameters make; `base` is the first of them."""
+    """The points of a space, each the settings that its parameters make; `base` is the first of them.
+
+    A point has the keys that have an effect in it, so its parameters need not be all of the space's. The `probes` have
+    every choice, and both ends of every range, between them.
+    """
 
     space: Space
     base: Settings = field(repr=False)
+    tree: Tree = field(repr=False)
+    probes: tuple[dict[str, Any], ...] = field(repr=False)
     _compose: Callable[[Sequence[str]], Settings] = field(repr=False)
 
     @classmethod
@@ -59,14 +63,28 @@ class Points:
         Raises:
             SettingsError: a value, or an end of a range, makes no sense.
         """
-        probes = [compose(space.lines(params)) for params in space.probes()]
-        for settings in probes:
+        tree = conditional(space.distributions, lambda params: compose(space.lines(params)), space.given)
+        found = tree.probes()
+        composed = [compose(space.lines(params)) for params in found]
+        for settings in composed:
             check(settings)
-        return cls(space, probes[0], compose)
+        return cls(space, composed[0], tree, tuple(found), compose)
 
-    def settings(self, params: dict[str, Any]) -> Settings:
+    def settings(self, params: Mapping[str, Any]) -> Settings:
         """The settings of the point with these parameters, not checked."""
         return self._compose(self.space.lines(params))
+
+    def notes(self) -> list[str]:
+        """A line for each key that the user has given and that no point takes."""
+        taken = {
+            key for params in self.probes for key in params if is_worth_varying(getter(self.settings(params)), key)
+        }
+        get = getter(self.base)
+        return [
+            f"{key}: does not vary; it needs {needs(get, key) or 'a method that transforms'}"
+            for key in self.space.distributions
+            if key in self.space.given and key not in self.tree.taken
+        ]
 
     def key(self, settings: Settings) -> str:
         """The key of a point's record; the files that it names may differ from those of another point.
@@ -95,36 +113,6 @@ class Points:
         return any(f"{key}.".startswith(f"{one}.") for one in self.space.distributions)
 
 
-def text_of(one: BaseDistribution) -> str:
-    """A distribution as it is written on the command line."""
-    if isinstance(one, CategoricalDistribution):
-        return f"choice({','.join(map(str, one.choices))})"
-    assert isinstance(one, FloatDistribution | IntDistribution)
-    if one.log:
-        return f"tag(log,interval({one.low},{one.high}))"
-    if one.step is None or (isinstance(one, IntDistribution) and one.step == 1):
-        return f"interval({one.low},{one.high})"
-    return f"range({one.low},{one.high},{one.step}), its end included"
-
-
-def contains(one: BaseDistribution, value: object) -> bool:
-    """Whether a setting's value is one that the distribution can give."""
-    if isinstance(one, CategoricalDistribution):
-        return any(is_choice(each, value) for each in one.choices)
-    assert isinstance(one, FloatDistribution | IntDistribution)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    steps = (value - one.low) / one.step if one.step else 0.0
-    return one.low <= value <= one.high and abs(steps - round(steps)) < 1e-8
-
-
-def is_choice(choice: object, value: object) -> bool:
-    """Whether a setting's value is what a choice sets: 80 is 80.0 where the setting is a float."""
-    if isinstance(choice, bool) or not isinstance(choice, int | float):
-        return str(choice) == str(value)
-    return isinstance(value, int | float) and not isinstance(value, bool) and choice == value
-
-
 def _written(one: BaseDistribution, value: Any) -> str:
     """A value as the command line takes it; 40.3, and not 40.300000000000004, is a step of 0.1 above 40.2."""
     if isinstance(one, FloatDistribution) and one.step is not None:
@@ -133,10 +121,3 @@ def _written(one: BaseDistribution, value: Any) -> str:
     # A list comes as text too.
     is_plain = not isinstance(value, str) or text.startswith(("[", "{")) or _PLAIN.fullmatch(text)
     return text if is_plain else quoted(text)
-
-
-def _ends(one: BaseDistribution) -> list[Any]:
-    if isinstance(one, CategoricalDistribution):
-        return list(one.choices)
-    assert isinstance(one, FloatDistribution | IntDistribution)
-    return [one.low, one.high] if one.high != one.low else [one.low]

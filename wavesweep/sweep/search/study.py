@@ -17,7 +17,6 @@ from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
-from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -25,7 +24,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from wavesweep.errors import SettingsError
 from wavesweep.runtime.records import locked, storing
 from wavesweep.runtime.signals import held_back
+from wavesweep.sweep.search.conditions import Tree
 from wavesweep.sweep.search.samplers import tried_again
+from wavesweep.sweep.search.stages import Given, nothing_given
+from wavesweep.sweep.search.values import suggested
 
 _ATTEMPTS = 2
 _RUNNING = (TrialState.RUNNING,)
@@ -112,10 +114,20 @@ class SharedStudy:
                 taken.setdefault(known["key"], trial.number)
         return taken
 
-    def ask(self, space: dict[str, BaseDistribution]) -> Trial:
-        """A new trial of this process, or one that is in the queue."""
-        trial = self.study.ask(space)
+    def ask(self, tree: Tree, given: Callable[[Sequence[FrozenTrial], int], Given] = nothing_given) -> Trial:
+        """A new trial of this process, with a value for each key that its point takes, or one that is in the queue.
+
+        `given` says, from all trials and how many of them count, what a new one does not leave to the sampler.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        if all(trial.state != TrialState.WAITING for trial in trials):
+            counts = self.counts()
+            new = given(trials, counts.ended + counts.running)
+            if new.params:
+                self.study.enqueue_trial(new.params, user_attrs=new.notes)
+        trial = self.study.ask()
         trial.set_user_attr("owner", self.owner)
+        tree.walk(lambda key: suggested(trial, key, tree.distributions[key]))
         return trial
 
     def tell(self, number: int, values: Sequence[float]) -> None:

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,16 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from wavesweep.experiment.early import FRONT_FILE
-from wavesweep.experiment.objectives import Objective, Record, accuracy_drop, excesses, limits_of, prefers_small
+from wavesweep.experiment.objectives import Objective, Record, accuracy_drop
 from wavesweep.measure.fronts import hypervolume, non_dominated
 from wavesweep.runtime.records import write_atomically, write_json
 from wavesweep.runtime.study_storage import without_password
-from wavesweep.settings.schema import VOLATILE, ConstraintSettings, PathsSettings, SearchSettings, Settings
+from wavesweep.settings.schema import VOLATILE, PathsSettings, SearchSettings, Settings
+from wavesweep.sweep.search.limits import Best, best_trials
 from wavesweep.sweep.search.space import Points
 from wavesweep.sweep.search.study import SharedStudy
 
 HISTORY_FILE, BEST_FILE = "history.csv", "best.yaml"
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best trial under a constraint, in words; None where no trial satisfies it."""
-
-    constraint: str
-    wanted: str
-    trial: FrozenTrial | None
 
 
 @dataclass(frozen=True)
@@ -87,21 +79,6 @@ def measures_of(record: Record, objectives: Sequence[Objective]) -> dict[str, An
     }
 
 
-def best_trials(trials: Sequence[FrozenTrial], limits: ConstraintSettings) -> list[Best]:
-    """The best trial under each constraint that is set, then under all of them; the last one is the best of all.
-
-    Under a limit of accuracy the smallest file is best, else the highest validation accuracy.
-    """
-    limits = limits_of(limits)
-    each = [
-        ConstraintSettings(**{name: getattr(limits, name)})
-        for name in ("max_drop", "max_bytes", "min_sparsity")
-        if getattr(limits, name) is not None
-    ]
-    found = [_best(trials, limit) for limit in each]
-    return found if len(found) == 1 else [*found, _best(trials, limits)]
-
-
 def front_json(summary: Summary, best: Sequence[Best]) -> dict[str, Any]:
     """The content of `front.json`."""
     return {
@@ -115,7 +92,12 @@ def front_json(summary: Summary, best: Sequence[Best]) -> dict[str, Any]:
         "hypervolume": summary.hypervolume,
         "front": [_plain(trial) for trial in summary.front],
         "best": [
-            {"constraint": one.constraint, "wanted": one.wanted, "trial": one.trial and _plain(one.trial)}
+            {
+                "constraint": one.constraint,
+                "wanted": one.wanted,
+                "trial": one.trial and _plain(one.trial),
+                "nearest": one.nearest and _plain(one.nearest),
+            }
             for one in best
         ],
     }
@@ -130,7 +112,12 @@ def history_csv(trials: Sequence[FrozenTrial], names: Sequence[str]) -> bytes:
         known = trial.user_attrs
         complete = trial.state == TrialState.COMPLETE
         reason = next(
-            (known[name] for name in ("error", "crash", "duplicate_of", "stopped_early") if name in known), ""
+            (
+                known[name]
+                for name in ("error", "crash", "duplicate_of", "transforms_nothing", "stopped_early")
+                if name in known
+            ),
+            "",
         )
         seconds = trial.duration.total_seconds() if trial.duration else ""
         values = trial.values if complete else [""] * len(names)
@@ -150,35 +137,6 @@ def _plain(trial: FrozenTrial) -> dict[str, Any]:
         "values": trial.values,
         **{name: known["measures"][name] for name in ("accuracy", "test_accuracy", "drop", "stored_bytes", "sparsity")},
     }
-
-
-def _best(trials: Sequence[FrozenTrial], limits: ConstraintSettings) -> Best:
-    fitting = [trial for trial in trials if _fits(trial.user_attrs["measures"], limits)]
-    smallest = prefers_small(limits)
-    wanted = "smallest file" if smallest else "highest validation accuracy"
-
-    def rank(trial: FrozenTrial) -> tuple[float, ...]:
-        measures = trial.user_attrs["measures"]
-        size, accuracy = float(measures["stored_bytes"]), -float(measures["accuracy"])
-        return (size, accuracy, trial.number) if smallest else (accuracy, size, trial.number)
-
-    return Best(_constraint_text(limits), wanted, min(fitting, key=rank, default=None))
-
-
-def _fits(measures: Mapping[str, Any], limits: ConstraintSettings) -> bool:
-    exceeded = excesses(measures["drop"], measures["stored_bytes"], measures["sparsity"], limits)
-    return max(exceeded.values(), default=0.0) <= 0
-
-
-def _constraint_text(limits: ConstraintSettings) -> str:
-    parts = []
-    if limits.max_drop is not None:
-        parts.append(f"at most {limits.max_drop:g} points of validation accuracy lost")
-    if limits.max_bytes is not None:
-        parts.append(f"at most {limits.max_bytes:,} bytes")
-    if limits.min_sparsity is not None:
-        parts.append(f"sparsity at least {limits.min_sparsity:g} %")
-    return ", ".join(parts)
 
 
 def write_study_json(directory: Path, url: str, base: Settings) -> None:

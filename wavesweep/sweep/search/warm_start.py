@@ -14,9 +14,13 @@ from wavesweep.errors import WavesweepError
 from wavesweep.experiment.objectives import Objective, violations
 from wavesweep.runtime.records import RESULT_FILE, read_json
 from wavesweep.settings.schema import allowed_text
-from wavesweep.sweep.search.space import Points, Space, contains, is_choice
+from wavesweep.sweep.search.conditions import Tree, identity
+from wavesweep.sweep.search.space import Points
 from wavesweep.sweep.search.study import SharedStudy
 from wavesweep.sweep.search.summary import measures_of
+from wavesweep.sweep.search.values import contains, is_choice, parameter
+
+_ABSENT = object()
 
 
 def add_earlier_trials(study: SharedStudy, points: Points, objectives: Sequence[Objective]) -> int:
@@ -24,15 +28,15 @@ def add_earlier_trials(study: SharedStudy, points: Points, objectives: Sequence[
 
     They are complete trials of it with the attribute `warm_start`.
     """
-    base, space = points.base, points.space
-    of_groups = [key for key in space.distributions if allowed_text(key) == allowed_text("threshold")]
+    base, tree = points.base, points.tree
+    of_groups = [key for key in tree.distributions if allowed_text(key) == allowed_text("threshold")]
     # The setting that names the option of each group.
     groups = {key: "threshold.rule" if key == "threshold" else f"{key}.name" for key in of_groups}
 
     def key_of(params: dict[str, Any], compared: list[str]) -> str:
         return points.key(replace(points.settings(params), compare=compared))
 
-    found = earlier_trials(Path(base.paths.outputs) / "runs", space, groups, key_of)
+    found = earlier_trials(Path(base.paths.outputs) / "runs", tree, groups, key_of)
     added = 0
     with study.locked():
         taken = study.keys_taken()
@@ -45,7 +49,7 @@ def add_earlier_trials(study: SharedStudy, points: Points, objectives: Sequence[
             study.study.add_trial(
                 optuna.create_trial(
                     params=params,
-                    distributions=space.distributions,
+                    distributions={name: tree.distributions[name] for name in params},
                     values=[one.value(record) for one in objectives],
                     user_attrs={"warm_start": True, "key": key, "measures": measures_of(record, objectives)},
                     constraints=violations(record, base.search.constraints),
@@ -55,13 +59,13 @@ def add_earlier_trials(study: SharedStudy, points: Points, objectives: Sequence[
 
 
 def earlier_trials(
-    runs: Path, space: Space, groups: Mapping[str, str], key_of: Callable[[dict[str, Any], list[str]], str]
+    runs: Path, tree: Tree, groups: Mapping[str, str], key_of: Callable[[dict[str, Any], list[str]], str]
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Parameters and record of every finished trial under `runs` that is a point of the space.
 
     Args:
         runs: the directory of records.
-        space: of the search.
+        tree: the space of the search.
         groups: keys of the space that choose an option of a group, with the setting that names the option.
         key_of: from parameters, and the methods compared beside, to the key that such a trial has.
     """
@@ -70,7 +74,7 @@ def earlier_trials(
         record = read_json(path)
         if record is None or "arms" not in record:
             continue
-        for params in _candidates(record["settings"], space, groups):
+        for params in _candidates(record["settings"], tree, groups):
             with suppress(WavesweepError):
                 # Equal keys: all that the space leaves open is as in the search, checkpoints and images included.
                 if key_of(params, record["settings"]["compare"]) == record["key"]:
@@ -79,25 +83,19 @@ def earlier_trials(
     return found
 
 
-def _candidates(settings: Mapping[str, Any], space: Space, groups: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def _candidates(settings: Mapping[str, Any], tree: Tree, groups: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """Points that may have these settings; several, as an option's name need not be what it sets (quantize=rdo)."""
     values: dict[str, list[Any]] = {}
-    for key, one in space.distributions.items():
+    for key, one in tree.distributions.items():
         value: Any = settings
         for name in groups.get(key, key).split("."):
-            if not isinstance(value, Mapping) or name not in value:
-                return
-            value = value[name]
+            value = value.get(name, _ABSENT) if isinstance(value, Mapping) else _ABSENT
+        if value is _ABSENT:
+            continue
         if key in groups and isinstance(one, CategoricalDistribution):
             values[key] = sorted(one.choices, key=lambda each, value=value: not is_choice(each, value))  # type: ignore[misc]
         elif contains(one, value):
-            values[key] = [one.to_external_repr(one.to_internal_repr(_choice(one, value)))]
-        else:
-            return
-    for point in product(*values.values()):
-        yield dict(zip(values, point, strict=True))
-
-
-def _choice(one: Any, value: Any) -> Any:
-    """Of a list of choices the one that is written like the value."""
-    return next((each for each in getattr(one, "choices", ()) if is_choice(each, value)), value)
+            values[key] = [parameter(one, value)]
+        # A key that the point does not take may have any value.
+    points = (tree.reduced(dict(zip(values, point, strict=True))) for point in product(*values.values()))
+    yield from {identity(point): point for point in points if point is not None}.values()

@@ -1,0 +1,104 @@
+"""The best trial under the constraints of a search; where none satisfies them, what came nearest and what to try."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial
+
+from wavesweep.experiment.objectives import excesses, limits_of, prefers_small
+from wavesweep.settings.schema import ConstraintSettings, Settings
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best trial under a constraint, in words; None where no trial satisfies it, and then what came nearest.
+
+    `beyond` says by how much that one exceeds each limit.
+    """
+
+    constraint: str
+    wanted: str
+    trial: FrozenTrial | None
+    nearest: FrozenTrial | None = None
+    beyond: str = ""
+
+
+def best_trials(trials: Sequence[FrozenTrial], limits: ConstraintSettings) -> list[Best]:
+    """The best trial under each constraint that is set, then under all of them; the last one is the best of all.
+
+    Under a limit of accuracy the smallest file is best, else the highest validation accuracy.
+    """
+    limits = limits_of(limits)
+    each = [
+        ConstraintSettings(**{name: getattr(limits, name)})
+        for name in ("max_drop", "max_bytes", "min_sparsity")
+        if getattr(limits, name) is not None
+    ]
+    found = [_best(trials, limit) for limit in each]
+    return found if len(found) == 1 else [*found, _best(trials, limits)]
+
+
+def remedies(settings: Settings, keys: Sequence[str]) -> tuple[str, ...]:
+    """What may find a trial that satisfies the constraints, with these settings and keys that vary."""
+    found = [f"more trials (search.n_trials={2 * settings.search.n_trials} continues)"]
+    if "retrain" not in keys and settings.retrain.name == "none":
+        found.append("retraining (retrain=choice(none,rate) search.study=NAME)")
+    else:
+        found.append("longer retraining (retrain.epochs=50 search.study=NAME)")
+    found.append("limits that the front above satisfies (search.constraints... search.study=NAME)")
+    return tuple(found)
+
+
+def _best(trials: Sequence[FrozenTrial], limits: ConstraintSettings) -> Best:
+    fitting = [trial for trial in trials if is_within(trial, limits)]
+    smallest = prefers_small(limits)
+    wanted = "smallest file" if smallest else "highest validation accuracy"
+
+    def rank(trial: FrozenTrial) -> tuple[float, ...]:
+        measures = trial.user_attrs["measures"]
+        size, accuracy = float(measures["stored_bytes"]), -float(measures["accuracy"])
+        return (size, accuracy, trial.number) if smallest else (accuracy, size, trial.number)
+
+    best = min(fitting, key=rank, default=None)
+    nearest = min(trials, key=lambda trial: _distance(trial, limits), default=None) if best is None else None
+    beyond = _beyond_text(_exceeded(nearest, limits)) if nearest else ""
+    return Best(_constraint_text(limits), wanted, best, nearest, beyond)
+
+
+def _exceeded(trial: FrozenTrial, limits: ConstraintSettings) -> dict[str, float]:
+    measures = trial.user_attrs["measures"]
+    found = excesses(measures["drop"], measures["stored_bytes"], measures["sparsity"], limits)
+    return {name: excess for name, excess in found.items() if excess > 0}
+
+
+def _distance(trial: FrozenTrial, limits: ConstraintSettings) -> tuple[float, int]:
+    """How far a trial is from satisfying all limits, in points; a tenth of the bytes counts as much as one point."""
+    far = _exceeded(trial, limits)
+    if limits.max_bytes:
+        far["max_bytes"] = 10 * far.get("max_bytes", 0.0) / limits.max_bytes
+    return sum(far.values()), trial.number
+
+
+def _beyond_text(exceeded: Mapping[str, float]) -> str:
+    texts = {
+        "max_drop": "{:.2f} points lost too many",
+        "max_bytes": "{:,.0f} bytes too many",
+        "min_sparsity": "{:.2f} % of sparsity too few",
+    }
+    return ", ".join(texts[name].format(excess) for name, excess in exceeded.items())
+
+
+def is_within(trial: FrozenTrial, limits: ConstraintSettings) -> bool:
+    """Whether a complete trial satisfies the constraints that are set, or the usual one where none is."""
+    return not _exceeded(trial, limits_of(limits))
+
+
+def _constraint_text(limits: ConstraintSettings) -> str:
+    parts = []
+    if limits.max_drop is not None:
+        parts.append(f"at most {limits.max_drop:g} points of validation accuracy lost")
+    if limits.max_bytes is not None:
+        parts.append(f"at most {limits.max_bytes:,} bytes")
+    if limits.min_sparsity is not None:
+        parts.append(f"sparsity at least {limits.min_sparsity:g} %")
+    return ", ".join(parts)
