@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from wavesweep.settings.effective import MATCHES_NO_TENSOR, NO_EFFECT
+from wavesweep.settings.effective import ABOUT_INPUTS, MATCHES_NO_TENSOR, NO_EFFECT
 from wavesweep.settings.keys import differences
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.grid import GridResult
@@ -59,12 +59,16 @@ def show_trials(entries: Sequence[Entry], settings: Settings) -> None:
 
 
 def _notes(entries: Sequence[Entry]) -> list[str]:
-    """Those of a single trial; of several only settings without effect in all of them, such as misspelt patterns."""
+    """Those of a single trial; of several those on data and checkpoints, and settings without effect in all of them,
+    such as misspelt patterns."""
     found: list[list[str]] = [record["notes"] for _, record in entries if "arms" in record]
     if len(entries) == 1 or not found:
         return [note for notes in found for note in notes]
     unused = (NO_EFFECT, MATCHES_NO_TENSOR)
-    return [note for note in found[0] if any(text in note for text in unused) and all(note in notes for notes in found)]
+    everywhere = [note for note in found[0] if all(note in notes for notes in found)]
+    shown = [note for note in everywhere if any(text in note for text in unused)]
+    of_inputs = [note for notes in found for note in notes if note.startswith(ABOUT_INPUTS) and NO_EFFECT not in note]
+    return list(dict.fromkeys([*shown, *of_inputs]))
 
 
 def _search_notes(settings: Settings) -> list[str]:

@@ -15,28 +15,35 @@ from wavesweep.codec.assemble import once_each, tied_names
 from wavesweep.data.datasets import load_dataset
 from wavesweep.data.splits import Dataset
 from wavesweep.experiment.inputs import checkpoint_digest
+from wavesweep.experiment.splits import split_notes
 from wavesweep.measure.alternatives import dense_file_bytes, gzip_bytes, int8_state
 from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates
-from wavesweep.measure.quality import evaluate
+from wavesweep.measure.drops import packed
+from wavesweep.measure.quality import evaluate, evaluate_each
+from wavesweep.models.checkpoints import load_checkpoint
 from wavesweep.models.pretrained import weights_file
-from wavesweep.models.zoo import build_model, load_checkpoint, with_channels_last
+from wavesweep.models.zoo import build_model, with_channels_last
 from wavesweep.runtime.records import once_or_failure, write_atomically
 from wavesweep.settings.keys import baseline_key
 from wavesweep.settings.schema import Settings
 from wavesweep.training.train import discard_checkpoint, train
 
 _WEIGHTS_FILE = "weights.safetensors"
-# The network of the last trial, which the next one of this process most likely uses again.
-_models: dict[tuple[object, ...], nn.Module] = {}
+# The network of the last trial, which the next one of this process most likely uses again, and notes on its checkpoint.
+_models: dict[tuple[object, ...], tuple[nn.Module, tuple[str, ...]]] = {}
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What the settings say is to be compressed: data, network and the digests of files they name."""
+    """What the settings say is to be compressed: data, network and the digests of files they name.
+
+    `notes` are what a reader must know of the data and of how the checkpoint was read.
+    """
 
     dataset: Dataset
     model: nn.Module
     digests: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,8 @@ def load_workload(settings: Settings) -> Workload:
         digests["checkpoint"] = checkpoint_digest(settings.model.checkpoint)
     if settings.model.weights is not None:
         digests["weights"] = weights_file(settings.model)
-    return Workload(dataset, _remembered_model(settings, dataset, digests), digests)
+    model, notes = _remembered_model(settings, dataset, digests)
+    return Workload(dataset, model, digests, (*notes, *split_notes(settings, dataset)))
 
 
 def obtain_baseline(settings: Settings, workload: Workload, device: torch.device) -> Baseline:
@@ -73,7 +81,7 @@ def obtain_baseline(settings: Settings, workload: Workload, device: torch.device
 
     def compute(into: Path) -> dict[str, Any]:
         started = time.perf_counter()
-        model = _initial_model(settings, workload.dataset)
+        model, _ = _initial_model(settings, workload.dataset)
         curve = train(model, workload.dataset, settings.model.recipe, settings.seed, device, into, settings.progress)
         # Copies, because safetensors refuses tensors that share memory, as tied weights do.
         state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
@@ -115,7 +123,7 @@ def obtain_early_weights(settings: Settings, workload: Workload, device: torch.d
     directory = Path(settings.paths.outputs) / "baselines" / baseline_key(settings, workload.digests) / f"epoch_{epoch}"
 
     def compute(into: Path) -> dict[str, Any]:
-        model = _initial_model(settings, workload.dataset)
+        model, _ = _initial_model(settings, workload.dataset)
         recipe = settings.model.recipe
         curve = train(model, workload.dataset, recipe, settings.seed, device, into, settings.progress, until=epoch)
         state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
@@ -135,11 +143,16 @@ def obtain_early_weights(settings: Settings, workload: Workload, device: torch.d
 
 
 def measure(model: nn.Module, dataset: Dataset, device: torch.device) -> dict[str, Any]:
-    """Quality on validation and test, and inference time, of a network that is on `device`."""
+    """Quality on validation and test, and inference time, of a network that is on `device`.
+
+    `correct` says of each image whether it is right, packed; other networks are compared by it.
+    """
+    splits = {"validation": dataset.validation, "test": dataset.test}
+    found = {name: evaluate_each(model, dataset, split, name, device) for name, split in splits.items()}
     return {
-        "validation": evaluate(model, dataset, dataset.validation, "validation", device),
-        "test": evaluate(model, dataset, dataset.test, "test", device),
+        **{name: quality for name, (quality, _) in found.items()},
         "inference_ms": inference_ms(model, dataset.example, device),
+        "correct": {name: packed(correct) for name, (_, correct) in found.items()},
     }
 
 
@@ -154,18 +167,21 @@ def _alternatives(model: nn.Module, state: dict[str, Tensor], dataset: Dataset, 
     return {"safetensors_bytes": dense_file_bytes(once), "gzip_bytes": gzip_bytes(once), "int8": int8}
 
 
-def _initial_model(settings: Settings, dataset: Dataset) -> nn.Module:
+def _initial_model(settings: Settings, dataset: Dataset) -> tuple[nn.Module, tuple[str, ...]]:
+    """The network before its training here, and what is to be said of its checkpoint."""
     model = build_model(settings.model, dataset.input_shape, dataset.classes, settings.seed, dataset.example)
-    if settings.model.checkpoint is not None:
-        load_checkpoint(model, settings.model.checkpoint)
-    return with_channels_last(model, settings.model) if _uses_cpu(settings) else model
+    note = None if settings.model.checkpoint is None else load_checkpoint(model, settings.model.checkpoint)
+    model = with_channels_last(model, settings.model) if _uses_cpu(settings) else model
+    return model, () if note is None else (note,)
 
 
 def _uses_cpu(settings: Settings) -> bool:
     return settings.device == "cpu" or not torch.cuda.is_available()
 
 
-def _remembered_model(settings: Settings, dataset: Dataset, digests: dict[str, str]) -> nn.Module:
+def _remembered_model(
+    settings: Settings, dataset: Dataset, digests: dict[str, str]
+) -> tuple[nn.Module, tuple[str, ...]]:
     key = (
         repr(settings.model),
         settings.seed,

@@ -9,7 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from wavesweep.errors import SettingsError
+from wavesweep.models.shards import files_of_index, is_index
 from wavesweep.settings import registry
+from wavesweep.settings.keys import hash_of
 from wavesweep.settings.schema import Settings
 
 
@@ -38,12 +40,16 @@ def input_digests(settings: Settings) -> dict[str, str]:
 
 
 def checkpoint_digest(path: str) -> str:
-    """The digest of a checkpoint's content.
+    """The digest of a checkpoint's content; of an index that of the files that it names as well.
 
     Raises:
         SettingsError: it cannot be read.
     """
-    return _file_digest("model.checkpoint", path, "give an existing file")
+    key, remedy = "model.checkpoint", "give an existing file"
+    own = _file_digest(key, path, remedy)
+    if not is_index(path):
+        return own
+    return hash_of([own, *(_file_digest(key, str(file), remedy) for file in files_of_index(path))])
 
 
 def _file_digest(key: str, path: str, remedy: str) -> str:

@@ -17,6 +17,7 @@ from wavesweep.experiment.early import read_early_stop
 from wavesweep.experiment.inputs import input_digests
 from wavesweep.experiment.plan import arm_spec, check_inputs, plan_pruned, selection_notes, transform_notes
 from wavesweep.experiment.record import curves_csv, layers_csv, settings_yaml, trial_record
+from wavesweep.experiment.splits import splits_record
 from wavesweep.runtime.devices import cached_memory_released, choose_device
 from wavesweep.runtime.progress import logging_enabled
 from wavesweep.runtime.records import (
@@ -73,7 +74,7 @@ def _compute(settings: Settings, workload: Workload, key: str, directory: Path) 
         write_atomically(directory / "config.yaml", settings_yaml(settings))
         plans, not_pruned = plan_pruned(workload.model, settings, workload.dataset.input_shape)
         notes = selection_notes([plan.name for plan in (*plans, *not_pruned)], settings.layers)
-        notes += [*unused_notes(settings), *transform_notes(plans, settings)]
+        notes += [*unused_notes(settings), *transform_notes(plans, settings), *workload.notes]
         for note in notes:
             _log.info(note)
 
@@ -95,6 +96,7 @@ def _compute(settings: Settings, workload: Workload, key: str, directory: Path) 
             baseline=baseline.record,
             arms=arms,
             not_pruned=not_pruned,
+            splits=splits_record(settings, workload.dataset),
             notes=notes,
             seconds={"baseline": baseline_seconds, "total": time.perf_counter() - started},
         )

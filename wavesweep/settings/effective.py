@@ -25,6 +25,8 @@ from wavesweep.settings.schema import (
 NO_EFFECT = "has no effect"
 # And of a pattern of names.
 MATCHES_NO_TENSOR = "matches no tensor"
+# How those begin that are about data and checkpoint, and not about one trial.
+ABOUT_INPUTS = ("dataset", "model.checkpoint:")
 # Least zero bin, in steps, of the symbols by which rate-distortion optimisation begins.
 WEIGHED_DEAD_ZONE = 1.3
 # From a dotted key to the setting's value.
