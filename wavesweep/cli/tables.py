@@ -168,16 +168,26 @@ def show_front(summary: "Summary", best: Sequence["Best"], space: Sequence[str])
     console.print(f"hypervolume {summary.hypervolume:.4f} (reference point: {corner})")
     for one in best:
         console.print(_in_words(one))
+    notes = dict.fromkeys(note for trial in summary.trials for note in trial.user_attrs["measures"].get("notes", ()))
+    for note in notes:
+        console.print(f"note: {note}")
 
 
 def _in_words(best: "Best") -> str:
     if best.trial is None:
         return f"{best.constraint}: no trial satisfies it"
     found = best.trial.user_attrs["measures"]
-    return (
-        f"{best.constraint}: {best.wanted} is trial {best.trial.number}, {found['stored_bytes']:,} bytes, validation "
-        f"{100 * found['accuracy']:.2f} % ({found['drop']:.2f} points lost), test {100 * found['test_accuracy']:.2f} %"
-    )
+    parts = []
+    for name, accuracy, drop in (("validation", "accuracy", "drop"), ("test", "test_accuracy", "test_drop")):
+        lost = "" if drop not in found else f" ({_points_lost(found[drop], found.get(f'{drop}_interval'))})"
+        parts.append(f"{name} {100 * found[accuracy]:.2f} %{lost}")
+    size = f"{found['stored_bytes']:,} bytes"
+    return f"{best.constraint}: {best.wanted} is trial {best.trial.number}, {size}, {', '.join(parts)}"
+
+
+def _points_lost(points: float, interval: Sequence[float] | None) -> str:
+    ends = "" if interval is None else f", {interval[0]:.1f} to {interval[1]:.1f} at 95 %"
+    return f"{points:.2f} points lost{ends}"
 
 
 def _short(value: object) -> str:

@@ -1,5 +1,6 @@
 """Points of accuracy that compression loses, with a 95 % interval from the images on which the two networks differ."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
@@ -64,6 +65,6 @@ def _unpacked(text: str, count: int) -> NDArray[np.bool_]:
     return bits[:count]
 
 
-def interval_text(low: float, high: float) -> str:
-    """The interval as it is shown: `-0.8 to 2.2`."""
-    return f"{low:.1f} to {high:.1f}"
+def with_interval(points: float, interval: Sequence[float] | None) -> str:
+    """Points and their interval, if it is known, as they are shown: `0.69 (-0.8 to 2.2)`."""
+    return f"{points:.2f}" if interval is None else f"{points:.2f} ({interval[0]:.1f} to {interval[1]:.1f})"
