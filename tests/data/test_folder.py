@@ -274,6 +274,13 @@ def test_whatever_a_decoder_raises_is_one_line_that_names_the_file(folder, monke
     assert records(folder) == []
 
 
+def test_a_strip_that_would_become_huge_when_it_is_resized_is_refused(folder):
+    write(folder, {"train/cat/-.png": np.zeros((1, 30_000), np.uint8)})
+    assert decode(folder)[0].images.shape == (5, 3, 6, 6)  # stretched to the square
+    with pytest.raises(SettingsError, match=r"-\.png: cannot be read .*30000 x 1 pixels cannot be resized to 64"):
+        folder_dataset(str(folder), Preparation(6, 3, resize=64), folder.parent / "outputs", False)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
 def test_a_pipe_that_is_called_an_image_is_named_and_not_waited_for(folder):
     os.mkfifo(folder / "train/dog/9.png")

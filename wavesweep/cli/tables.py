@@ -209,5 +209,7 @@ def show_scan(result: "ScanResult") -> None:
         accuracies = (f"{100 * row['accuracy']:.2f}" for row in of_tensor)
         table.add_row(of_tensor[0]["tensor"], f"{of_tensor[0]['coefficients']:,}", *accuracies)
     console.print(table)
+    for note in result.notes:
+        console.print(f"note: {note}", highlight=False)
     print(f"{len(rows)} points: {result.found_before} of them measured before this run   table: {result.table}")
     print(f"use it with: threshold.allocation=sensitivity threshold.sensitivity={result.table}")

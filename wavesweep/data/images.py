@@ -13,6 +13,8 @@ from wavesweep.errors import SettingsError
 # What files of images are, whatever their names say. Pillow knows more, and some of its readers start other programs:
 # Ghostscript for PostScript.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# Of an image whose shorter side has been resized; Pillow refuses files with twice as many.
+_MOST_PIXELS = 89_478_485
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,12 @@ def unreadable(file: str, reason: str) -> SettingsError:
 def _square(image: Image.Image, preparation: Preparation) -> Image.Image:
     size = preparation.image_size
     if preparation.resize is not None:
+        short, long = sorted(image.size)
+        # A strip of one pixel would become one of any length.
+        if preparation.resize**2 * long > _MOST_PIXELS * max(short, 1):
+            raise ValueError(
+                f"{image.width} x {image.height} pixels cannot be resized to {preparation.resize}: too long"
+            )
         from torchvision.transforms import InterpolationMode
         from torchvision.transforms import functional as transforms
 
