@@ -327,6 +327,16 @@ def test_hidden_files_and_directories_are_neither_images_nor_classes(folder):
     assert note.endswith(" and 3 more")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux only")
+def test_notes_and_errors_obey_no_name(folder):
+    write(folder, {"train/cat/.\x1b[31m\n.png": colour(), "train/\x1b[2J/none.txt": b""})
+    with pytest.raises(SettingsError, match=r"it has no image .* of the classes '.x1b\[2J'$"):
+        decode(folder)
+    remove(folder / "train/\x1b[2J")
+    (note,) = folder_dataset(str(folder), Preparation(6, 3), folder.parent / "outputs", False).notes
+    assert note.isprintable()
+
+
 def test_a_folder_may_itself_be_below_a_hidden_directory(folder):
     moved = folder.rename(folder.with_name(".cache"))
     assert len(decode(moved)[0]) == 4

@@ -156,7 +156,7 @@ AMBIGUOUS = {
 def test_several_that_fit_are_named_and_refused(tmp_path, content, named):
     with pytest.raises(SettingsError, match="must hold one state dict that fits the model") as raised:
         load(content(), tmp_path / "m.pt")
-    assert f"it holds {named}: keep one" in str(raised.value)
+    assert f"it holds {named}: save the one you mean alone" in str(raised.value)
 
 
 OTHERS = {
@@ -271,3 +271,16 @@ def test_one_of_several_files_points_to_their_index(tmp_path):
     shard: Path = sorted(tmp_path.glob("*.safetensors"))[0]
     with pytest.raises(SettingsError, match=r"it is one of several files: give their index, a \.json"):
         load_checkpoint(network(), str(shard))
+
+
+def test_of_a_directory_the_files_are_named(tmp_path):
+    write_shards(tmp_path)
+    with pytest.raises(
+        SettingsError, match=r"cannot be read .*give a file in it: model-00001.*, model.*\.index\.json$"
+    ):
+        checkpoint_digest(str(tmp_path))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SettingsError, match="give a file: it holds no checkpoint"):
+        checkpoint_digest(str(tmp_path / "empty"))
+    with pytest.raises(SettingsError, match="give an existing file"):
+        checkpoint_digest(str(tmp_path / "nosuch"))

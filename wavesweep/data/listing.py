@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wavesweep.data.images import Preparation, unreadable
 from wavesweep.errors import SettingsError
+from wavesweep.runtime.text import printable
 
 LAYOUT_TEXT = "must be a directory that holds train/<class>/* and test/<class>/*, or val/<class>/*"
 # What the folder of the validation images may be called.
@@ -96,17 +97,16 @@ def listed(root: Path, part: str) -> Listing:
     files: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        for path in _images_below(directory / name):
-            below = os.path.relpath(path, directory)
-            if any(map(_is_hidden, Path(below).parts)):
-                hidden.append(below)
+        for path, is_hidden in _images_below(directory / name):
+            if is_hidden:
+                hidden.append(os.path.relpath(path, directory))
             else:
                 files.append(path)
                 labels.append(label)
     seen = set(labels)
     empty = [name for label, name in enumerate(classes) if label not in seen]
     if empty:
-        text = f"it has no image ({', '.join(_ENDINGS)}) of the classes {', '.join(empty[:5])}"
+        text = f"it has no image ({', '.join(_ENDINGS)}) of the classes {', '.join(map(printable, empty[:5]))}"
         raise _refusal(root, part, text)
     return Listing(directory, tuple(classes), tuple(files), tuple(labels), tuple(hidden))
 
@@ -137,21 +137,20 @@ def hidden_note(parts: Mapping[str, Listing]) -> str | None:
     if not found:
         return None
     others = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return f"dataset.path: left out, as hidden: {', '.join(map(_printable, found[:3]))}{others}"
+    return f"dataset.path: left out, as hidden: {', '.join(map(printable, found[:3]))}{others}"
 
 
-def _images_below(directory: Path) -> Iterator[str]:
+def _images_below(directory: Path) -> Iterator[tuple[str, bool]]:
+    """Paths of images, and whether each is hidden."""
     for folder, _, names in sorted(os.walk(directory, followlinks=True)):
-        yield from (os.path.join(folder, name) for name in sorted(names) if name.lower().endswith(_ENDINGS))  # noqa: PTH118
+        is_hidden = any(map(_is_hidden, Path(folder).relative_to(directory).parts))
+        for name in sorted(names):
+            if name.lower().endswith(_ENDINGS):
+                yield os.path.join(folder, name), is_hidden or _is_hidden(name)  # noqa: PTH118 - of millions of files
 
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name in _NOT_OF_THE_USER
-
-
-def _printable(name: str) -> str:
-    """Names need not be UTF-8, but records are."""
-    return name.encode(errors="replace").decode()
 
 
 def _refusal(root: Path, part: str, reason: str) -> SettingsError:

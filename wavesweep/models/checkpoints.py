@@ -19,11 +19,11 @@ from wavesweep.models.names import (
     matches,
     nearest,
     prefixes_in_words,
-    printable,
     some,
 )
 from wavesweep.models.shards import files_of_index, is_index
 from wavesweep.runtime.finite import is_finite, is_storable
+from wavesweep.runtime.text import printable
 
 KEY = "model.checkpoint"
 _REMEDY = "give a .safetensors file or a state dict (torch.save(model.state_dict(), ...))"
@@ -53,7 +53,8 @@ def load_checkpoint(model: nn.Module, path: str) -> str | None:
     found = [match for entry in states for match in matches(network, entry, shapes[entry])]
     if len(found) > 1:
         several = ", ".join(_place(match) for match in found[:5])
-        raise SettingsError(KEY, path, "must hold one state dict that fits the model", f"it holds {several}: keep one")
+        hint = f"it holds {several}: save the one you mean alone"
+        raise SettingsError(KEY, path, "must hold one state dict that fits the model", hint)
     if not found:
         close = max(
             (nearest(network, entry, shapes[entry]) for entry in states),

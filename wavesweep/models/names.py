@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from wavesweep.runtime.text import printable
+
 Shape = tuple[int, ...]
 # Parts of names that wrappers of PyTorch put in: DataParallel, torch.compile, FSDP.
 _WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 # Modules are hardly nested deeper in what holds them; a hostile file may have any number of dots.
 _DEEPEST_PREFIX = 8
-_MOST_NAMES, _LONGEST_NAME = 5, 120
+_MOST_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,6 @@ def prefixes_in_words(names: Sequence[str]) -> str:
 def some(names: Sequence[str]) -> str:
     """The first few names, and how many others there are."""
     return _some_of([printable(name) for name in names])
-
-
-def printable(name: str) -> str:
-    """A name of a file, which may hold anything, as text on one line."""
-    shown = name if name.isprintable() and name else ascii(name)
-    return shown if len(shown) <= _LONGEST_NAME else f"{shown[:_LONGEST_NAME]}..."
 
 
 def _some_of(texts: Sequence[str]) -> str:
