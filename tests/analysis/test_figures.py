@@ -12,6 +12,7 @@ from records import example, write_record, write_records
 from wavesweep.analysis.charts import heatmap, history, layers, pareto, sizes, training
 from wavesweep.analysis.charts.all import all_charts, charts_of
 from wavesweep.analysis.charts.style import LOOKS, encoded, styled
+from wavesweep.analysis.html_report.page import _tried
 from wavesweep.analysis.statistics.choices import choices
 from wavesweep.analysis.statistics.descriptions import describe
 from wavesweep.analysis.statistics.workloads import workloads
@@ -189,6 +190,57 @@ def test_the_words_say_that_nothing_satisfies_a_constraint(tmp_path):
     assert smallest.words.startswith("None: no setting loses at most 1 point")
     assert accurate.row is None
     assert "3.0 times smaller" in accurate.words
+
+
+def with_drops(seed, accuracy=0.95):
+    """A record that says what was lost, and that its validation images may be known."""
+    record = example({"seed": seed})
+    record["key"] = str(seed) * 16
+    record["splits"] = {
+        "validation": 144,
+        "test": 360,
+        "validation_from": "train",
+        "validation_may_be_trained_on": True,
+    }
+    for split, lost in (("validation", 0.02), ("test", 0.03)):
+        record["baseline"][split]["accuracy"] = accuracy
+        for arm in record["arms"]:
+            arm[split]["accuracy"] = accuracy - lost
+            arm["drop"] = arm.get("drop", {}) | {
+                split: {"low": 100 * lost - 1.5 - seed, "high": 100 * lost + 1.5 + seed}
+            }
+    return record
+
+
+def test_points_lost_and_their_intervals_are_columns_and_words(tmp_path):
+    write_record(tmp_path, with_drops(0))
+    trials = collect(tmp_path).trials
+    names = [f"{split}accuracy_drop{end}" for split in ("", "test_") for end in ("", "_low", "_high")]
+    assert trials.loc[0, names].tolist() == pytest.approx([2.0, 0.5, 3.5, 3.0, 1.5, 4.5])
+    assert trials.loc[0, ["validation_images", "test_images", "validation_from"]].tolist() == [144, 360, "train"]
+    (workload,) = workloads(trials)
+    words = choices(workload)[2].words
+    assert "loses 2.0 points of validation accuracy (93.0 %, 95 % interval of the loss 0.5 to 3.5; " in words
+    assert "test 92.0 %, 3.0 points lost, 95 % interval of the loss 1.5 to 4.5; one seed" in words
+    assert "95.0 % on validation (144 images), 95.0 % on test (360 images)" in _tried(workload)
+    assert "In 1 trial the network may have been trained on the validation images" in _tried(workload)
+
+
+def test_of_several_seeds_the_interval_is_that_of_one_on_average(tmp_path):
+    for seed in (0, 1):
+        write_record(tmp_path, with_drops(seed))
+    (workload,) = workloads(collect(tmp_path).trials)
+    words = choices(workload)[2].words
+    assert "(93.0 %, 95 % interval of the loss with one seed, on average, 0.0 to 4.0; test 92.0 %, 3.0 points" in words
+
+
+def test_records_from_before_there_were_intervals_have_none(tmp_path):
+    write_record(tmp_path, example())
+    trials = collect(tmp_path).trials
+    assert trials[["accuracy_drop_low", "test_images", "validation_may_be_trained_on"]].isna().all().all()
+    (workload,) = workloads(trials)
+    assert "interval" not in choices(workload)[2].words
+    assert "may have been trained" not in _tried(workload)
 
 
 def test_charts_without_data_say_why(tmp_path):

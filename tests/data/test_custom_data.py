@@ -134,7 +134,10 @@ def test_what_is_for_images_is_refused_for_tokens(recipe, retrain, shrink, key):
 TOKENS, LABELS = torch.arange(24).reshape(8, 3), torch.arange(8) % 2
 GOOD = (TOKENS, LABELS)
 WRONG = {
-    "no pair": (TOKENS, "must return (train, test), each a pair (inputs, classes) of tensors or a Dataset of torch"),
+    "no pair": (
+        TOKENS,
+        "must return (train, test) or (train, validation, test), each a pair (inputs, classes) of tensors or a Dataset",
+    ),
     "one part": ((GOOD,), "must return (train, test)"),
     "no data": ((GOOD, 3), "test cannot be read as such (TypeError"),
     "ragged": ((([TOKENS[0], TOKENS[1, :2]], [0, 1]), GOOD), "train cannot be read as such (RuntimeError"),
@@ -227,3 +230,40 @@ def test_trained_weights_bring_their_figures_and_are_validated_on_what_they_have
     dataset = load_dataset(chosen)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (24, 3, 3)
     assert (dataset.mean.flatten() / 255).tolist() == pytest.approx([0.485, 0.456, 0.406])
+
+
+def three_splits(count=24, validation=9, classes=3):
+    train, test = parts("features", count, classes)
+    return train, (train[0][:validation] + 1, train[1][:validation]), test
+
+
+def test_three_splits_are_taken_as_they_are():
+    dataset, two = load("three_splits"), load("parts", kind="features")
+    train, validation, test = three_splits()
+    for found, given in zip((dataset.train, dataset.validation, dataset.test), (train, validation, test), strict=True):
+        assert torch.equal(found.images, given[0].float())
+        assert torch.equal(found.labels, given[1])
+    assert (dataset.validation_from, two.validation_from) == ("own", "train")
+    assert len({dataset.digest, two.digest, load("three_splits", validation=8).digest}) == 3
+
+
+def test_three_splits_must_be_alike():
+    with pytest.raises(SettingsError, match=r"must return classes 0, 1, \.\.\., and each of them in train"):
+        load("one_new_class")
+    with pytest.raises(SettingsError, match=r"one shape and type in train, validation and test; they are \(6,\)"):
+        load("one_new_shape")
+
+
+def one_new_class():
+    train, validation, test = three_splits()
+    return train, (validation[0], validation[1] + 1), test
+
+
+def one_new_shape():
+    train, validation, test = three_splits()
+    return train, (validation[0][:, :5], validation[1]), test
+
+
+def test_one_class_is_refused():
+    with pytest.raises(SettingsError, match=r"^dataset\.target=.*parts: must have at least two classes; there is one"):
+        load("parts", classes=1)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from wavesweep.data import datasets
 from wavesweep.data.datasets import load_dataset
-from wavesweep.data.splits import Split
+from wavesweep.data.splits import Parts, Split
 from wavesweep.errors import SettingsError
 from wavesweep.settings.schema import DatasetSettings, PathsSettings, Settings
 
@@ -209,7 +209,7 @@ def test_a_split_is_complete_or_refused(counts, fraction):
     images = torch.zeros(len(labels), 1, 2, 2, dtype=torch.uint8)
     part = Split(images, labels)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets, "digits", lambda source: (part, part, len(counts), None))
+        patch.setattr(datasets, "digits", lambda source: Parts(part, part, len(counts)))
         dataset, refused = None, None
         datasets.forget()
         try:
@@ -219,7 +219,7 @@ def test_a_split_is_complete_or_refused(counts, fraction):
         finally:
             datasets.forget()
     if dataset is None:
-        assert refused == "dataset.validation_fraction"
+        assert refused == ("dataset.validation_fraction" if len(counts) > 1 else "dataset")
         return
     both = torch.cat([dataset.train.labels, dataset.validation.labels])
     assert torch.bincount(both).tolist() == counts

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 from wavesweep.data import splits
 from wavesweep.data.datasets import load_dataset
-from wavesweep.data.splits import Dataset, Split, make_dataset
+from wavesweep.data.splits import Dataset, Parts, Split, make_dataset
 from wavesweep.settings.schema import DatasetSettings, Settings
 
 CPU = torch.device("cpu")
@@ -29,7 +29,8 @@ def numbers(split):
 
 def dataset_of(labels, fraction=0.2, seed=0, channels=1):
     images, labels = numbered(len(labels), channels), torch.as_tensor(labels)
-    return make_dataset(images, labels, Split(images[:2], labels[:2]), int(labels.max()) + 1, fraction, seed)
+    parts = Parts(Split(images, labels), Split(images[:2], labels[:2]), int(labels.max()) + 1)
+    return make_dataset(parts, fraction, seed)
 
 
 def digits(seed=0, fraction=0.1):
@@ -120,7 +121,8 @@ def test_normalising_leaves_the_bytes_as_they_are():
 def test_a_constant_channel_is_normalised_to_zero():
     images = torch.full((20, 2, 3, 3), 37, dtype=torch.uint8)
     images[:10, 0] = 99
-    dataset = make_dataset(images, torch.arange(20) % 2, Split(images, torch.arange(20) % 2), 2, 0.2, 0)
+    split = Split(images, torch.arange(20) % 2)
+    dataset = make_dataset(Parts(split, split, 2), 0.2, 0)
     assert torch.isfinite(dataset.normalise(images)).all()
     assert torch.equal(dataset.normalise(images)[:, 1], torch.zeros(20, 3, 3))
 

@@ -187,8 +187,8 @@ def test_without_weights_the_settings_say_how_photos_are_cut(tmp_path, weights):
     squeezed = load_dataset(settings(folder, 1, None, image_size=SIZE))
     cut = load_dataset(settings(folder, 1, None, image_size=SIZE, resize=20))
     assert squeezed.digest != cut.digest
-    # test/ is what is held out where there are both; cut, the photos have the colour of their middle alone.
-    assert [len(part) for part in (cut.train, cut.validation, cut.test)] == [18, 6, 24]
+    # Of three folders each is a split; cut, the photos have the colour of their middle alone.
+    assert [len(part) for part in (cut.train, cut.validation, cut.test)] == [24, 24, 24]
     brightest = cut.test.images.float().mean((2, 3)).argmax(1)
     assert brightest.tolist() == [channel for channel in CLASSES.values() for _ in range(8)]
     assert (cut.test.images[:, :, 0].float() - squeezed.test.images[:, :, 0].float()).abs().max() > 50

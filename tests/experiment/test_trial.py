@@ -120,6 +120,34 @@ def test_an_arm_has_its_measures_and_its_sparsity(record):
     assert wavelet["weight_sparsity"] < magnitude["weight_sparsity"]
 
 
+def test_what_was_lost_is_told_with_the_images_it_was_measured_on(record, shared_outputs):
+    splits = record["splits"]
+    assert [splits[name] for name in ("train", "validation", "test")] == [1293, 144, 360]
+    assert (splits["validation_from"], splits["validation_may_be_trained_on"]) == ("train", False)
+    for arm in record["arms"]:
+        for name in ("validation", "test"):
+            drop = arm["drop"][name]
+            assert drop["images"] == splits[name]
+            assert drop["points"] == pytest.approx(100 * (record["baseline"][name]["accuracy"] - arm[name]["accuracy"]))
+            assert drop["low"] < drop["points"] < drop["high"]
+            assert drop["points"] == pytest.approx(100 * (drop["lost"] - drop["gained"]) / drop["images"])
+    assert record["arms"][-1]["drop"]["test"]["lost"] > 0
+    stored = shared_outputs / "baselines" / record["baseline"]["key"] / "baseline.json"
+    assert len(json.loads(stored.read_text())["correct"]["validation"]) == 2 * 144 / 8
+    assert "correct" not in record["baseline"]
+
+
+def test_a_baseline_from_before_there_were_intervals_gives_none(tmp_path):
+    settings = tiny(tmp_path, compare=[])
+    run(settings)
+    (path,) = tmp_path.glob("baselines/*/baseline.json")
+    old = json.loads(path.read_text())
+    del old["correct"]
+    path.write_text(json.dumps(old))
+    (arm,) = run(replace(settings, level=1))["arms"]
+    assert "drop" not in arm
+
+
 def test_layers_have_effective_levels_where_there_is_a_transform(record):
     wavelet, magnitude, _ = record["arms"]
     assert [layer["shape"] for layer in wavelet["layers"]] == [[32, 64], [10, 32]]

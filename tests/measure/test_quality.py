@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_su
 from torch import nn
 
 from wavesweep.data import splits
-from wavesweep.data.splits import Dataset, Split, make_dataset
+from wavesweep.data.splits import Dataset, Parts, Split, make_dataset
 from wavesweep.errors import TrialError
 from wavesweep.measure.quality import evaluate, forward, quality_of
 
@@ -66,7 +66,7 @@ def dataset_of(count=200):
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, 1, 3, 3), dtype=torch.uint8, generator=generator)
     labels = torch.arange(count) % 4
-    return make_dataset(images, labels, Split(images[:20], labels[:20]), 4, 0.25, seed=0)
+    return make_dataset(Parts(Split(images, labels), Split(images[:20], labels[:20]), 4), 0.25, seed=0)
 
 
 def network():

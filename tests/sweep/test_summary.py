@@ -18,6 +18,7 @@ from wavesweep.sweep.search.summary import Summary, front_json, history_csv, mea
 NAMES = ("accuracy", "stored_bytes")
 SPACE = {"wavelet": CategoricalDistribution(("haar", "db2")), "percentile": FloatDistribution(0, 100)}
 BASELINE, DENSE = 0.95, 1000
+NOTE = "dataset: validation is 10 % of the training images, on which model.checkpoint may have been trained"
 
 
 def record_of(accuracy, size, sparsity):
@@ -30,8 +31,11 @@ def record_of(accuracy, size, sparsity):
         "coefficient_sparsity": sparsity,
         "macs": 10,
     }
-    baseline = {"validation": {"accuracy": BASELINE}, "macs": 20}
-    return {"arms": [arm], "baseline": baseline, "seconds": {"total": 1.5}}
+    if size == 200:
+        arm["drop"] = {"validation": {"low": 0.4, "high": 9.4}, "test": {"low": 2.5, "high": 9.4}}
+    baseline = {"validation": {"accuracy": BASELINE}, "test": {"accuracy": BASELINE - 0.01}, "macs": 20}
+    notes = ["fc1: not transformed", NOTE]
+    return {"arms": [arm], "baseline": baseline, "seconds": {"total": 1.5}, "notes": notes}
 
 
 # Accuracy, bytes, sparsity: 0, 1 and 3 are the front, 4 is 1 again, and 2 is dominated by 1.
@@ -136,13 +140,33 @@ def test_what_is_printed(summary, capsys):
     ]
     assert lines[5] == "hypervolume 0.7950 (reference point: accuracy 0.00, stored_bytes 1,000)"
     lost = "at most 5 points of validation accuracy lost"
-    nearest = ["trial 3, 100 bytes, validation 50.00 % (45.00 points lost), test 48.00 %: 1 bytes too many"]
-    nearest += ["trial 1, 200 bytes, validation 90.00 % (5.00 points lost), test 88.00 %: 101 bytes too many"]
+    nearest = [
+        "trial 3, 100 bytes, validation 50.00 % (45.00 points lost), test 48.00 % (46.00 points lost): 1 bytes too many"
+    ]
+    nearest += [
+        "trial 1, 200 bytes, validation 90.00 % (5.00 points lost, 0.4 to 9.4 at 95 %), "
+        "test 88.00 % (6.00 points lost, 2.5 to 9.4 at 95 %): 101 bytes too many"
+    ]
     assert lines[6:] == [
-        f"{lost}: smallest file is trial 1, 200 bytes, validation 90.00 % (5.00 points lost), test 88.00 %",
+        (
+            f"{lost}: smallest file is trial 1, 200 bytes, validation 90.00 % (5.00 points lost, 0.4 to 9.4 at 95 %), "
+            "test 88.00 % (6.00 points lost, 2.5 to 9.4 at 95 %)"
+        ),
         f"at most 99 bytes: no trial satisfies it; nearest is {nearest[0]}",
         f"{lost}, at most 99 bytes: no trial satisfies it; nearest is {nearest[1]}",
+        f"note: {NOTE}",
     ]
+
+
+def test_a_study_from_before_there_were_intervals_is_printed(study, capsys):
+    for trial in (trials := study.trials):
+        for name in ("drop_interval", "test_drop", "test_drop_interval", "notes"):
+            del trial.user_attrs["measures"][name]
+    summary = Summary("old", NAMES, objectives_of(NAMES), tuple(trials))
+    best = best_trials(summary.trials, ConstraintSettings(max_drop=5))
+    show_front(summary, best, list(SPACE))
+    assert capsys.readouterr().out.endswith("validation 90.00 % (5.00 points lost), test 88.00 %\n")
+    assert front_json(summary, best)["front"][0]["test_drop"] is None
 
 
 def test_front_json(summary):
@@ -160,6 +184,9 @@ def test_front_json(summary):
     ]
     assert content["front"][1]["params"] == {"wavelet": "haar", "percentile": 80.0}
     assert content["front"][1]["test_accuracy"] == pytest.approx(0.88)
+    assert content["front"][1]["test_drop"] == pytest.approx(6)
+    assert content["front"][1]["drop_interval"] == [0.4, 9.4]
+    assert content["front"][0]["drop_interval"] is None
     (best,) = content["best"]
     assert best.pop("nearest")["number"] == 3
     assert best == {"constraint": "at most 99 bytes", "wanted": "highest validation accuracy", "trial": None}

@@ -57,6 +57,16 @@ def test_a_row_has_the_measures_of_the_main_arm_and_the_tests_of_its_controls():
     }
 
 
+def test_points_lost_have_columns_where_an_interval_is_known():
+    known = arm(key="b", accuracy=0.943)
+    known["drop"] = {"validation": {"low": -0.84, "high": 2.16}, "test": {"low": -0.1, "high": 1.46}}
+    first, second = table_rows([({"level": "1"}, record(arm(key="a"))), ({"level": "2"}, record(known))])
+    assert list(first) == list(second)
+    names = ("points lost (95 %)", "test points lost (95 %)")
+    assert [first[name] for name in names] == ["45.00", "45.00"]
+    assert [second[name] for name in names] == ["0.70 (-0.8 to 2.2)", "0.70 (-0.1 to 1.5)"]
+
+
 def test_only_what_varies_is_a_column_and_it_comes_first():
     swept = [{"wavelet": "haar", "level": str(level), "model": "mlp"} for level in (1, 3)]
     rows = table_rows([(swept[0], record(arm(key="a"))), (swept[1], record(arm(key="b")))])
@@ -159,6 +169,17 @@ def test_the_printed_table_begins_with_the_baselines_and_ends_with_the_notes_col
     assert lines[2].rstrip().endswith("note")
     assert "49.00" in lines[3]
     assert "failed: training diverged" in lines[5]
+
+
+def test_notes_on_data_and_checkpoints_are_shown_for_several_trials_too(capsys):
+    own = [f"model.checkpoint: stripped the prefix {name}. from 4 names" for name in ("module", "net")]
+    shared, other = "dataset: validation is 10 % of the training images", "fc1: not transformed"
+    entries = [
+        ({"model.checkpoint": str(number)}, record(arm(key=str(number)), notes=[own[number], shared, other]))
+        for number in (0, 1)
+    ]
+    lines = [line for line in printed(entries, capsys).splitlines() if line.startswith("note")]
+    assert lines == [f"note: {text}" for text in (own[0], shared, own[1])]
 
 
 @pytest.mark.parametrize("text", ["[magnitude]", "[red]", "[/]", "\\[unit]"])

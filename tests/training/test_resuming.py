@@ -118,7 +118,7 @@ def test_dropout_and_normalisation_in_a_resumed_retraining(tmp_path, monkeypatch
         return Workload(dataset, network(), {})
 
     monkeypatch.setattr(trial, "load_workload", workload)
-    monkeypatch.setattr("wavesweep.experiment.baseline._initial_model", lambda *_: network())
+    monkeypatch.setattr("wavesweep.experiment.baseline._initial_model", lambda *_: (network(), ()))
     contents = []
     for interrupted in (False, True):
         where = replace(settings, paths=PathsSettings(outputs=str(tmp_path / str(interrupted))))

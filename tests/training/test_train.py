@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from wavesweep.data.splits import Split, make_dataset
+from wavesweep.data.splits import Parts, Split, make_dataset
 from wavesweep.errors import TrialError
 from wavesweep.runtime.progress import Meter
 from wavesweep.settings.schema import Recipe
@@ -40,7 +40,7 @@ def small_dataset():
     labels = torch.arange(120) % 4
     images = torch.randint(0, 128, (120, 1, 6, 6), generator=generator) + 32 * labels[:, None, None, None]
     test = Split(images[:20].to(torch.uint8), labels[:20])
-    return make_dataset(images.to(torch.uint8), labels, test, 4, 0.2, seed=0)
+    return make_dataset(Parts(Split(images.to(torch.uint8), labels), test, 4), 0.2, seed=0)
 
 
 def small_model(seed=0):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from wavesweep.settings.effective import COMPUTED_BY, MATCHES_NO_TENSOR, NO_EFFECT, NOT_CODED
+from wavesweep.settings.effective import ABOUT_INPUTS, COMPUTED_BY, MATCHES_NO_TENSOR, NO_EFFECT, NOT_CODED
 from wavesweep.settings.keys import differences
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.grid import GridResult
@@ -62,14 +62,19 @@ def show_trials(entries: Sequence[Entry], settings: Settings) -> None:
 
 
 def _notes(entries: Sequence[Entry]) -> list[str]:
-    """Those of a single trial; of several what all of them say of the settings, such as misspelt patterns, or of the
-    network, and the first that says which tensors are not coded, whose share differs."""
+    """Those of a single trial; of several those on data, checkpoints and network, and settings without effect in all.
+
+    Of those on tensors that are not coded, whose share differs, the first stands for all.
+    """
     found: list[list[str]] = [record["notes"] for _, record in entries if "arms" in record]
     if len(entries) == 1 or not found:
         return [note for notes in found for note in notes]
     common = (NO_EFFECT, MATCHES_NO_TENSOR, COMPUTED_BY)
-    same = [note for note in found[0] if any(text in note for text in common) and all(note in notes for notes in found)]
-    return [*same, *[note for notes in found for note in notes if NOT_CODED in note][:1]]
+    everywhere = [note for note in found[0] if all(note in notes for notes in found)]
+    shown = [note for note in everywhere if any(text in note for text in common)]
+    of_inputs = [note for notes in found for note in notes if note.startswith(ABOUT_INPUTS) and NO_EFFECT not in note]
+    not_coded = [note for notes in found for note in notes if NOT_CODED in note][:1]
+    return list(dict.fromkeys([*shown, *of_inputs, *not_coded]))
 
 
 def _search_notes(settings: Settings) -> list[str]:
@@ -175,6 +180,9 @@ def show_front(summary: "Summary", best: Sequence["Best"], space: Sequence[str])
     console.print(f"hypervolume {summary.hypervolume:.4f} (reference point: {corner})")
     for one in best:
         console.print(_in_words(one))
+    notes = dict.fromkeys(note for trial in summary.trials for note in trial.user_attrs["measures"].get("notes", ()))
+    for note in notes:
+        console.print(f"note: {note}")
 
 
 def _in_words(best: "Best") -> str:
@@ -186,10 +194,16 @@ def _in_words(best: "Best") -> str:
 
 def _trial_in_words(trial: "FrozenTrial") -> str:
     found = trial.user_attrs["measures"]
-    return (
-        f"trial {trial.number}, {found['stored_bytes']:,} bytes, validation {100 * found['accuracy']:.2f} % "
-        f"({found['drop']:.2f} points lost), test {100 * found['test_accuracy']:.2f} %"
-    )
+    parts = []
+    for name, accuracy, drop in (("validation", "accuracy", "drop"), ("test", "test_accuracy", "test_drop")):
+        lost = "" if drop not in found else f" ({_points_lost(found[drop], found.get(f'{drop}_interval'))})"
+        parts.append(f"{name} {100 * found[accuracy]:.2f} %{lost}")
+    return f"trial {trial.number}, {found['stored_bytes']:,} bytes, {', '.join(parts)}"
+
+
+def _points_lost(points: float, interval: Sequence[float] | None) -> str:
+    ends = "" if interval is None else f", {interval[0]:.1f} to {interval[1]:.1f} at 95 %"
+    return f"{points:.2f} points lost{ends}"
 
 
 def _short(value: object) -> str:
@@ -213,5 +227,7 @@ def show_scan(result: "ScanResult") -> None:
         accuracies = (f"{100 * row['accuracy']:.2f}" for row in of_tensor)
         table.add_row(of_tensor[0]["tensor"], f"{of_tensor[0]['coefficients']:,}", *accuracies)
     console.print(table)
+    for note in result.notes:
+        console.print(f"note: {note}", highlight=False)
     print(f"{len(rows)} points: {result.found_before} of them measured before this run   table: {result.table}")
     print(f"use it with: threshold.allocation=sensitivity threshold.sensitivity={result.table}")

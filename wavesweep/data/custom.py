@@ -7,35 +7,42 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wavesweep.data.splits import Split
+from wavesweep.data.splits import Parts, Split
 from wavesweep.errors import SettingsError
 from wavesweep.runtime.factories import call_factory
 from wavesweep.runtime.finite import is_finite
 from wavesweep.runtime.seeding import seeded
 
-_RETURNS = "(train, test), each a pair (inputs, classes) of tensors or a Dataset of torch"
+_RETURNS = "(train, test) or (train, validation, test), each a pair (inputs, classes) of tensors or a Dataset of torch"
+_NAMES = {2: ("train", "test"), 3: ("train", "validation", "test")}
 
 
-def custom_dataset(target: str | None, arguments: Mapping[str, Any]) -> tuple[Split, Split, int, str]:
-    """Training and test data, the number of classes, and a digest of the content.
+def custom_dataset(target: str | None, arguments: Mapping[str, Any]) -> Parts:
+    """What a factory returns, with a digest of the content.
 
     Raises:
         SettingsError: the factory cannot be called, or returns something else.
     """
     with seeded(0):  # the content is part of every key, so it must be the same each time
-        parts = call_factory("dataset", target, arguments, _RETURNS)
-    if not isinstance(parts, tuple | list) or len(parts) != 2:
-        raise _refusal(target, f"must return {_RETURNS}", f"it returned {type(parts).__name__}")
-    train, test = (_split(part, name, target) for part, name in zip(parts, ("train", "test"), strict=True))
-    if train.images.shape[1:] != test.images.shape[1:] or train.images.dtype != test.images.dtype:
-        found = " and ".join(f"{tuple(part.images.shape[1:])} of {part.images.dtype}" for part in (train, test))
-        raise _refusal(target, "must return inputs of one shape and type in train and test", f"they are {found}")
+        returned = call_factory("dataset", target, arguments, _RETURNS)
+    if not isinstance(returned, tuple | list) or len(returned) not in _NAMES:
+        what = type(returned).__name__
+        found = f"{what} of {len(returned)}" if isinstance(returned, tuple | list) else what
+        raise _refusal(target, f"must return {_RETURNS}", f"it returned {found}")
+    names = _NAMES[len(returned)]
+    splits = {name: _split(part, name, target) for name, part in zip(names, returned, strict=True)}
+    train = splits["train"]
+    if len({(part.images.shape[1:], part.images.dtype) for part in splits.values()}) > 1:
+        found = " and ".join(f"{tuple(part.images.shape[1:])} of {part.images.dtype}" for part in splits.values())
+        where = f"{', '.join(names[:-1])} and {names[-1]}"
+        raise _refusal(target, f"must return inputs of one shape and type in {where}", f"they are {found}")
     classes = int(train.labels.max()) + 1
-    if int(test.labels.max()) >= classes or len(torch.unique(train.labels)) != classes:
+    largest = max(int(part.labels.max()) for part in splits.values())
+    if largest >= classes or len(torch.unique(train.labels)) != classes:
         raise _refusal(
             target, "must return classes 0, 1, ..., and each of them in train", f"the largest there is {classes - 1}"
         )
-    return train, test, classes, _digest(train, test)
+    return Parts(train, splits["test"], classes, _digest(*splits.values()), splits.get("validation"))
 
 
 def _split(part: Any, name: str, target: str | None) -> Split:

@@ -13,8 +13,9 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from wavesweep.data.custom import custom_dataset
-from wavesweep.data.folder import Preparation, folder_dataset
-from wavesweep.data.splits import Dataset, Split, make_dataset
+from wavesweep.data.folder import folder_dataset
+from wavesweep.data.images import Preparation
+from wavesweep.data.splits import Dataset, Parts, Split, make_dataset
 from wavesweep.errors import SettingsError
 from wavesweep.models.pretrained import trained_weights
 from wavesweep.settings import registry
@@ -52,10 +53,6 @@ class Source:
     progress: bool
 
 
-# Training and test data (no training data where none is needed), the number of classes, and a digest of what is there.
-Parts = tuple[Split | None, Split, int, str | None]
-
-
 def load_dataset(settings: Settings) -> Dataset:
     """The data set of `settings`, from memory after the first call.
 
@@ -80,18 +77,19 @@ def load_dataset(settings: Settings) -> Dataset:
 
 @lru_cache(maxsize=2)
 def _load(source: Source, validation_fraction: float, seed: int) -> Dataset:
-    train, test, classes, digest = _parts(source)
+    parts = _parts(source)
+    _check_classes(source, parts)
     # Files, and what a factory returns, may be what the weights were trained for.
     is_open = registry.row(registry.DataSet, source.name).is_open
     # Weights have been trained on the training images of ImageNet, so that these would flatter them.
-    validates_on_test = train is None or (is_open and source.pretrained and not source.trains)
-    train = train or test.part(torch.arange(0))
-    parted, what = (test, "held-out") if validates_on_test else (train, "training")
-    _check_split(parted, what, classes, validation_fraction)
+    validates_on_test = parts.train is None or (is_open and source.pretrained and not source.trains)
+    if parts.validation is None:
+        parted, what = (parts.test, "held-out") if validates_on_test else (parts.train, "training")
+        assert parted is not None
+        _check_split(parted, what, parts.classes, validation_fraction)
+    train = parts.train or parts.test
     statistics = source.preparation.statistics if is_open and train.images.dtype == torch.uint8 else None
-    return make_dataset(
-        train.images, train.labels, test, classes, validation_fraction, seed, digest, statistics, validates_on_test
-    )
+    return make_dataset(parts, validation_fraction, seed, statistics, validates_on_test)
 
 
 @lru_cache(maxsize=2)  # every seed makes other splits of the same parts
@@ -125,6 +123,14 @@ def _preparation(settings: Settings) -> Preparation:
     )
 
 
+def _check_classes(source: Source, parts: Parts) -> None:
+    """Refuse one class: whatever a network says, it is right."""
+    if parts.classes < 2:
+        key, value = ("dataset.path", source.path) if source.name == "image_folder" else ("dataset", source.name)
+        key, value = ("dataset.target", source.target) if source.target is not None else (key, value)
+        raise SettingsError(key, value, "must have at least two classes", "there is one")
+
+
 def _check_split(split: Split, what: str, classes: int, validation_fraction: float) -> None:
     """Refuse what cannot be split by class; the share of a rare class may still round to no validation image."""
     validation = math.ceil(len(split) * validation_fraction)
@@ -153,7 +159,7 @@ def digits(source: Source) -> Parts:
     train, test = train_test_split(
         np.arange(len(labels)), test_size=_DIGITS_TEST_FRACTION, random_state=0, stratify=labels.numpy()
     )
-    return Split(images[train], labels[train]), Split(images[test], labels[test]), 10, None
+    return Parts(Split(images[train], labels[train]), Split(images[test], labels[test]), 10)
 
 
 def mnist(source: Source) -> Parts:
@@ -188,7 +194,7 @@ def custom(source: Source) -> Parts:
     return custom_dataset(source.target, json.loads(source.arguments))
 
 
-def _torchvision(name: str, data: Path) -> tuple[Split, Split, int, None]:
+def _torchvision(name: str, data: Path) -> Parts:
     import torchvision
 
     loader_name, classes = _TORCHVISION[name]
@@ -208,7 +214,7 @@ def _torchvision(name: str, data: Path) -> tuple[Split, Split, int, None]:
         # MNIST and its kin are (count, height, width), CIFAR is (count, height, width, channels).
         images = images[:, None] if images.dim() == 3 else images.permute(0, 3, 1, 2)
         parts.append(Split(images.contiguous(), torch.as_tensor(part.targets).long()))
-    return parts[0], parts[1], classes, None
+    return Parts(parts[0], parts[1], classes)
 
 
 def _download(name: str, loader: type, data: Path, train: bool) -> Any:

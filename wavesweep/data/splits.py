@@ -75,8 +75,33 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """A data set as its source gives it.
+
+    Attributes:
+        train: what is trained on; None where nothing is, and there is none.
+        test: what is reported.
+        classes: their number.
+        digest: what stands for the content in keys.
+        validation: what choices are made by; None where it is to be taken from one of the others.
+        notes: what a reader must know about it.
+    """
+
+    train: Split | None
+    test: Split
+    classes: int
+    digest: str | None = None
+    validation: Split | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """The three splits of a data set; images are normalised by `mean` and `std`, in bytes, of each channel."""
+    """The three splits of a data set; images are normalised by `mean` and `std`, in bytes, of each channel.
+
+    `validation_from` is what the validation split was taken from, `train` or `test`; `own` where it came by itself.
+    `notes` are what a reader must know about the data.
+    """
 
     train: Split
     validation: Split
@@ -85,6 +110,8 @@ class Dataset:
     mean: Tensor
     std: Tensor
     digest: str | None = None
+    validation_from: str = "train"
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -123,36 +150,32 @@ class Dataset:
 
 
 def make_dataset(
-    train_images: Tensor | StoredImages,
-    train_labels: Tensor,
-    test: Split,
-    classes: int,
+    parts: Parts,
     validation_fraction: float,
     seed: int,
-    digest: str | None = None,
     statistics: tuple[Tensor, Tensor] | None = None,
     validates_on_test: bool = False,
 ) -> Dataset:
-    """Carve the validation split out of the training images, with the same share of each class.
+    """The three splits; validation is carved out of the training images, with the same share of each class.
 
     Args:
-        train_images: all that are not for the test.
-        train_labels: their classes.
-        test: the others.
-        classes: their number.
+        parts: what the data set has; one without training images has an empty training split. Where it has validation
+            images of its own, nothing is carved.
         validation_fraction: share of what validation is taken from.
         seed: of that choice.
-        digest: what stands for the content in keys.
         statistics: mean and standard deviation to normalise by; those of the training images by default.
         validates_on_test: carve it out of `test`, which keeps the rest; training keeps all of its images.
     """
-    train = Split(train_images, train_labels)
-    if validates_on_test:
-        test, validation = _carved(test, validation_fraction, seed)
+    train, test = parts.train or parts.test.part(torch.arange(0)), parts.test
+    if parts.validation is not None:
+        validation, taken_from = parts.validation, "own"
+    elif validates_on_test:
+        (test, validation), taken_from = _carved(test, validation_fraction, seed), "test"
     else:
-        train, validation = _carved(train, validation_fraction, seed)
-    found = Dataset(train, validation, test, classes, torch.zeros(()), torch.ones(()), digest)
-    if statistics is None and train_images.dtype == torch.uint8:
+        (train, validation), taken_from = _carved(train, validation_fraction, seed), "train"
+    unknown = torch.zeros(()), torch.ones(())
+    found = Dataset(train, validation, test, parts.classes, *unknown, parts.digest, taken_from, parts.notes)
+    if statistics is None and train.images.dtype == torch.uint8:
         statistics = _channel_statistics(found.calibration.images)
     return found if statistics is None else replace(found, mean=statistics[0], std=statistics[1])
 

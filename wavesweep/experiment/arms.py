@@ -7,7 +7,7 @@ two settings that turn out identical after clamping of the level have the same m
 import time
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from wavesweep.codec.container import read_container
 from wavesweep.codec.limits import UNLIMITED
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import state_dict
+from wavesweep.data.splits import Dataset
 from wavesweep.errors import FileFormatError, StoppedEarlyError, TrialError
 from wavesweep.experiment.arm_keys import arm_key, shared_key
 from wavesweep.experiment.baseline import Baseline, Workload, measure, obtain_early_weights
@@ -28,6 +29,7 @@ from wavesweep.experiment.early import EarlyStop
 from wavesweep.experiment.network import TrainedNetwork
 from wavesweep.measure.alternatives import gzip_bytes
 from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates, parameters
+from wavesweep.measure.drops import drop_between
 from wavesweep.measure.quality import evaluate
 from wavesweep.models.load import fill
 from wavesweep.pruning.prune import ArmSpec, relative_error
@@ -142,9 +144,12 @@ def _compute(spec: ArmSpec, context: EvaluationContext, paths: CheckpointPaths) 
     counts = _counts(arm, state if arm.shrunk is None else arm.shrunk.zeroed, context.network.state)
     if context.early_stop is not None:
         _stop_early_if_weak(context.early_stop, model, counts["coefficient_sparsity"], len(content), context)
+    measured = measure(model, dataset, device)
+    correct = measured.pop("correct")
     record = {
         **counts,
-        **measure(model, dataset, device),
+        **measured,
+        **_drops(context.baseline.get("correct"), correct, dataset),
         "stored_bytes": len(content),
         "gzip_bytes": gzip_bytes(once_each(state, model)),
     }
@@ -169,6 +174,18 @@ def _stop_early_if_weak(
     other = {"stored_bytes": float(size_bytes), "sparsity": sparsity}[stop.other]
     if reason := stop.reason(accuracy, other, len(part.labels)):
         raise StoppedEarlyError(reason)
+
+
+def _drops(before: Any, after: Mapping[str, str], dataset: Dataset) -> dict[str, Any]:
+    """What was lost on each split, image by image; nothing if the baseline's record does not say what it has right."""
+    counts = {"validation": len(dataset.validation), "test": len(dataset.test)}
+    known = before if isinstance(before, Mapping) else {}
+    found = {name: drop_between(known.get(name), after[name], count) for name, count in counts.items()}
+    return (
+        {"drop": {name: asdict(drop) for name, drop in found.items() if drop is not None}}
+        if any(found.values())
+        else {}
+    )
 
 
 def _retraining(retrained: Retrained) -> dict[str, Any]:

@@ -15,19 +15,22 @@ from wavesweep.codec.assemble import once_each, tied_names
 from wavesweep.data.datasets import load_dataset
 from wavesweep.data.splits import Dataset
 from wavesweep.experiment.inputs import checkpoint_digest
+from wavesweep.experiment.splits import split_notes
 from wavesweep.measure.alternatives import dense_file_bytes, gzip_bytes, int8_state
 from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates
-from wavesweep.measure.quality import evaluate
+from wavesweep.measure.drops import packed
+from wavesweep.measure.quality import evaluate, evaluate_each
+from wavesweep.models.checkpoints import load_checkpoint
 from wavesweep.models.computed import fold_computed
 from wavesweep.models.pretrained import weights_file
-from wavesweep.models.zoo import build_model, load_checkpoint, with_channels_last
+from wavesweep.models.zoo import build_model, with_channels_last
 from wavesweep.runtime.records import once_or_failure, write_atomically
 from wavesweep.settings.keys import baseline_key
 from wavesweep.settings.schema import Settings
 from wavesweep.training.train import discard_checkpoint, train
 
 _WEIGHTS_FILE = "weights.safetensors"
-# The network of the last trial, which the next one of this process most likely uses again.
+# The network of the last trial, which the next one of this process most likely uses again, and notes on its checkpoint.
 _models: dict[tuple[object, ...], tuple[nn.Module, tuple[str, ...]]] = {}
 
 
@@ -35,7 +38,8 @@ _models: dict[tuple[object, ...], tuple[nn.Module, tuple[str, ...]]] = {}
 class Workload:
     """What the settings say is to be compressed: data, network and the digests of files they name.
 
-    In `model` weights that layers compute are plain parameters already, which `notes` say; it is not trained as such.
+    In `model` weights that layers compute are plain parameters already; it is not trained as such. `notes` say so, and
+    what a reader must know of the data and of how the checkpoint was read.
     """
 
     dataset: Dataset
@@ -65,7 +69,7 @@ def load_workload(settings: Settings) -> Workload:
     if settings.model.weights is not None:
         digests["weights"] = weights_file(settings.model)
     model, notes = _remembered_model(settings, dataset, digests)
-    return Workload(dataset, model, digests, notes)
+    return Workload(dataset, model, digests, (*notes, *split_notes(settings, dataset)))
 
 
 def obtain_baseline(settings: Settings, workload: Workload, device: torch.device) -> Baseline:
@@ -79,7 +83,7 @@ def obtain_baseline(settings: Settings, workload: Workload, device: torch.device
 
     def compute(into: Path) -> dict[str, Any]:
         started = time.perf_counter()
-        model = _initial_model(settings, workload.dataset)
+        model, _ = _initial_model(settings, workload.dataset)
         curve = train(model, workload.dataset, settings.model.recipe, settings.seed, device, into, settings.progress)
         fold_computed(model)  # what is compressed, and so what it is compared with
         # Copies, because safetensors refuses tensors that share memory, as tied weights do.
@@ -122,7 +126,7 @@ def obtain_early_weights(settings: Settings, workload: Workload, device: torch.d
     directory = Path(settings.paths.outputs) / "baselines" / baseline_key(settings, workload.digests) / f"epoch_{epoch}"
 
     def compute(into: Path) -> dict[str, Any]:
-        model = _initial_model(settings, workload.dataset)
+        model, _ = _initial_model(settings, workload.dataset)
         recipe = settings.model.recipe
         curve = train(model, workload.dataset, recipe, settings.seed, device, into, settings.progress, until=epoch)
         fold_computed(model)
@@ -143,11 +147,16 @@ def obtain_early_weights(settings: Settings, workload: Workload, device: torch.d
 
 
 def measure(model: nn.Module, dataset: Dataset, device: torch.device) -> dict[str, Any]:
-    """Quality on validation and test, and inference time, of a network that is on `device`."""
+    """Quality on validation and test, and inference time, of a network that is on `device`.
+
+    `correct` says of each image whether it is right, packed; other networks are compared by it.
+    """
+    splits = {"validation": dataset.validation, "test": dataset.test}
+    found = {name: evaluate_each(model, dataset, split, name, device) for name, split in splits.items()}
     return {
-        "validation": evaluate(model, dataset, dataset.validation, "validation", device),
-        "test": evaluate(model, dataset, dataset.test, "test", device),
+        **{name: quality for name, (quality, _) in found.items()},
         "inference_ms": inference_ms(model, dataset.example, device),
+        "correct": {name: packed(correct) for name, (_, correct) in found.items()},
     }
 
 
@@ -162,11 +171,12 @@ def _alternatives(model: nn.Module, state: dict[str, Tensor], dataset: Dataset, 
     return {"safetensors_bytes": dense_file_bytes(once), "gzip_bytes": gzip_bytes(once), "int8": int8}
 
 
-def _initial_model(settings: Settings, dataset: Dataset) -> nn.Module:
+def _initial_model(settings: Settings, dataset: Dataset) -> tuple[nn.Module, tuple[str, ...]]:
+    """The network before its training here, and what is to be said of its checkpoint."""
     model = build_model(settings.model, dataset.input_shape, dataset.classes, settings.seed, dataset.example)
-    if settings.model.checkpoint is not None:
-        load_checkpoint(model, settings.model.checkpoint)
-    return with_channels_last(model, settings.model) if _uses_cpu(settings) else model
+    note = None if settings.model.checkpoint is None else load_checkpoint(model, settings.model.checkpoint)
+    model = with_channels_last(model, settings.model) if _uses_cpu(settings) else model
+    return model, () if note is None else (note,)
 
 
 def _uses_cpu(settings: Settings) -> bool:
@@ -186,9 +196,8 @@ def _remembered_model(
     )
     if key not in _models:
         _models.clear()
-        model = _initial_model(settings, dataset)
-        notes = tuple(fold_computed(model))
-        _models[key] = model, notes
+        model, notes = _initial_model(settings, dataset)
+        _models[key] = model, (*notes, *fold_computed(model))
     return _models[key]
 
 

@@ -9,8 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from wavesweep.errors import SettingsError
+from wavesweep.models.shards import files_of_index, is_index
+from wavesweep.runtime.text import printable
 from wavesweep.settings import registry
+from wavesweep.settings.keys import hash_of
 from wavesweep.settings.schema import Settings
+
+_CHECKPOINTS = (".safetensors", ".index.json", ".pt", ".pth", ".ckpt", ".bin")
 
 
 def input_digests(settings: Settings) -> dict[str, str]:
@@ -38,12 +43,26 @@ def input_digests(settings: Settings) -> dict[str, str]:
 
 
 def checkpoint_digest(path: str) -> str:
-    """The digest of a checkpoint's content.
+    """The digest of a checkpoint's content; of an index that of the files that it names as well.
 
     Raises:
         SettingsError: it cannot be read.
     """
-    return _file_digest("model.checkpoint", path, "give an existing file")
+    key, remedy = "model.checkpoint", _of_directory(path) or "give an existing file"
+    own = _file_digest(key, path, remedy)
+    if not is_index(path):
+        return own
+    return hash_of([own, *(_file_digest(key, str(file), remedy) for file in files_of_index(path))])
+
+
+def _of_directory(path: str) -> str | None:
+    """Where a directory is given, as Hugging Face saves networks, the files in it that may be the checkpoint."""
+    try:
+        names = sorted(entry.name for entry in Path(path).iterdir() if entry.name.endswith(_CHECKPOINTS))
+    except OSError:
+        return None
+    found = f"give a file in it: {', '.join(map(printable, names[:5]))}" if names else None
+    return found or "give a file: it holds no checkpoint"
 
 
 def _file_digest(key: str, path: str, remedy: str) -> str:

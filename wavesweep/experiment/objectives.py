@@ -91,9 +91,15 @@ def objectives_of(names: Sequence[str]) -> tuple[Objective, ...]:
     )
 
 
-def accuracy_drop(record: Record) -> float:
-    """Points of validation accuracy that the main arm lost against the baseline."""
-    return 100 * float(record["baseline"]["validation"]["accuracy"] - _main(record)["validation"]["accuracy"])
+def accuracy_drop(record: Record, split: str = "validation") -> float:
+    """Points of accuracy that the main arm lost against the baseline."""
+    return 100 * float(record["baseline"][split]["accuracy"] - _main(record)[split]["accuracy"])
+
+
+def drop_interval(record: Record, split: str = "validation") -> list[float] | None:
+    """The 95 % interval of these points; None in records from before there was one."""
+    known = _main(record).get("drop", {}).get(split)
+    return None if known is None else [known["low"], known["high"]]
 
 
 def violations(record: Record, limits: ConstraintSettings) -> dict[str, float]:

@@ -22,6 +22,7 @@ from wavesweep.settings.effective import uses_basis_with_levels
 from wavesweep.settings.schema import Settings
 
 SCHEMA_VERSION = 2
+_OF_BASELINE_ALONE = ("settings", "training", "correct")
 # How a trial was run, not what it is.
 _NOT_RECORDED = ("progress", "retry_failed", "on_busy", "search", "export")
 
@@ -34,6 +35,7 @@ def trial_record(
     baseline: Mapping[str, Any],
     arms: Sequence[MeasuredArm],
     not_pruned: Sequence[TensorPlan],
+    splits: Mapping[str, Any],
     notes: Sequence[str],
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
@@ -46,6 +48,7 @@ def trial_record(
         baseline: the record of the trained network.
         arms: the main one first.
         not_pruned: all other parameters, with the reason.
+        splits: what the data set's splits are.
         notes: what its reader must know; those of the arms come in addition.
         seconds: what took how long.
     """
@@ -56,8 +59,9 @@ def trial_record(
         "settings": {name: value for name, value in asdict(settings).items() if name not in _NOT_RECORDED},
         "environment": _environment(device),
         "seconds": dict(seconds),
-        # Its settings are above, its learning curve is in its own record.
-        "baseline": {name: value for name, value in baseline.items() if name not in ("settings", "training")},
+        "splits": dict(splits),
+        # Its settings are above, its learning curve and what it has right are in its own record.
+        "baseline": {name: value for name, value in baseline.items() if name not in _OF_BASELINE_ALONE},
         "arms": rows,
         "not_pruned": [{"name": plan.name, "shape": plan.shape, "reason": plan.reason} for plan in not_pruned],
         "notes": [*notes, *_arm_notes(rows)],

@@ -24,6 +24,7 @@ from wavesweep.experiment.plan import (
     transform_notes,
 )
 from wavesweep.experiment.record import curves_csv, layers_csv, settings_yaml, trial_record
+from wavesweep.experiment.splits import splits_record
 from wavesweep.experiment.uncoded import uncoded_notes
 from wavesweep.runtime.devices import cached_memory_released, choose_device
 from wavesweep.runtime.progress import logging_enabled
@@ -115,6 +116,7 @@ def _compute(settings: Settings, workload: Workload, key: str, directory: Path) 
             baseline=baseline.record,
             arms=arms,
             not_pruned=not_pruned,
+            splits=splits_record(settings, workload.dataset),
             notes=[*notes, *uncoded],
             seconds={"baseline": baseline_seconds, "total": time.perf_counter() - started},
         )

@@ -3,8 +3,10 @@
 import math
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wavesweep.data.splits import Dataset, Split
@@ -34,11 +36,18 @@ def evaluate(model: nn.Module, dataset: Dataset, split: Split, name: str, device
     Raises:
         TrialError: the loss is not finite.
     """
-    logits = forward(model, dataset, split, device)
-    quality = quality_of(logits, split.labels.cpu(), dataset.classes)
+    return evaluate_each(model, dataset, split, name, device)[0]
+
+
+def evaluate_each(
+    model: nn.Module, dataset: Dataset, split: Split, name: str, device: torch.device
+) -> tuple[dict[str, float], NDArray[np.bool_]]:
+    """Like `evaluate`; and of each input whether its class is right, shape (count,)."""
+    logits, labels = forward(model, dataset, split, device), split.labels.cpu()
+    quality = quality_of(logits, labels, dataset.classes)
     if not math.isfinite(quality.loss):
         raise TrialError(f"the {name} loss is {quality.loss}; lower model.recipe.learning_rate or prune less")
-    return asdict(quality)
+    return asdict(quality), (logits.argmax(1) == labels).numpy()
 
 
 @deterministic_convolutions()

@@ -1,12 +1,9 @@
 """The networks by name. Input channels, size and classes come from the data set."""
 
-import pickle
-import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +13,6 @@ from wavesweep.models.densenet import densenet_bc
 from wavesweep.models.pretrained import torchvision_model
 from wavesweep.models.resnet import cifar_resnet
 from wavesweep.runtime.factories import call_factory
-from wavesweep.runtime.finite import is_finite, is_storable
 from wavesweep.runtime.seeding import seeded
 from wavesweep.settings import registry
 from wavesweep.settings.schema import ModelSettings
@@ -80,60 +76,6 @@ def take_contiguous(model: nn.Module) -> nn.Module:
         lambda _module, given: tuple(value.contiguous() if isinstance(value, Tensor) else value for value in given)
     )
     return model
-
-
-def load_checkpoint(model: nn.Module, path: str) -> None:
-    """Fill `model` from a safetensors file or a PyTorch state dict; nothing is unpickled beyond tensors.
-
-    Raises:
-        SettingsError: the file is missing or broken, or its tensors do not fit the model.
-    """
-    key = "model.checkpoint"
-    try:
-        if path.endswith(".safetensors"):
-            from safetensors.torch import load_file
-
-            state: Any = load_file(path)
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch's own advice is to unpickle whatever it is
-                state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise SettingsError(key, path, "must be an existing file") from None
-    except Exception as error:
-        reason = str(error).split("\n", 1)[0][:200]
-        if isinstance(error, pickle.UnpicklingError):
-            reason = "it holds objects other than tensors, or is no PyTorch file"
-        raise SettingsError(
-            key, path, f"cannot be read ({reason})", "give a .safetensors file or a state dict"
-        ) from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise SettingsError(key, path, "must hold a state dict: names and tensors")
-    own = model.state_dict()
-    state = {**state, **_tied(own, state)}
-    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    wrong = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
-    if missing or extra or wrong:
-        parts = {"missing": missing, "unexpected": extra, "of another shape": sorted(wrong)}
-        text = "; ".join(f"{what}: {', '.join(names[:5])}" for what, names in parts.items() if names)
-        raise SettingsError(key, path, f"does not fit the model ({text})")
-    weights = dict(model.named_parameters(remove_duplicate=False))
-    for name in own:
-        if not (is_finite(state[name]) if name in weights else is_storable(state[name])):
-            raise SettingsError(key, path, f"tensor {name} holds NaN or infinity", "give another checkpoint")
-    model.load_state_dict(state)
-
-
-def _tied(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What a checkpoint lacks since it is tied to what it has: `safetensors.torch.save_model` stores one of them."""
-    memory = {(own[name].data_ptr(), own[name].shape): state[name] for name in own.keys() & state.keys()}
-    return {
-        name: memory[where]
-        for name, tensor in own.items()
-        if name not in state and tensor.numel() and (where := (tensor.data_ptr(), tensor.shape)) in memory
-    }
 
 
 def mlp(input_shape: Sequence[int], classes: int, hidden: Sequence[int] = (256, 128), bias: bool = True) -> nn.Module:

@@ -27,6 +27,8 @@ NO_EFFECT = "has no effect"
 MATCHES_NO_TENSOR = "matches no tensor"
 # And of tensors that a layer computes, and of those that are stored number by number.
 COMPUTED_BY, NOT_CODED = "computed by", "are not coded"
+# How those begin that are about data and checkpoint, and not about one trial.
+ABOUT_INPUTS = ("dataset", "model.checkpoint:")
 # Least zero bin, in steps, of the symbols by which rate-distortion optimisation begins.
 WEIGHED_DEAD_ZONE = 1.3
 # From a dotted key to the setting's value.

@@ -278,7 +278,7 @@ _DATA_SETS = (
     ),
     DataSet(
         "custom",
-        "your own: dataset.target=package.module.factory, which returns (train, test)",
+        "your own: dataset.target=package.module.factory, which returns (train, test) or (train, validation, test)",
         "wavesweep.data.datasets:custom",
         uses=("target", "arguments"),
         sets={"target": None, "arguments": {}},

@@ -29,12 +29,16 @@ from wavesweep.sweep.point import check_ready, checked_points
 
 @dataclass(frozen=True)
 class ScanResult:
-    """What a scan measured: a row per tensor and percentile, percentiles in order within each tensor."""
+    """What a scan measured: a row per tensor and percentile, percentiles in order within each tensor.
+
+    `notes` are what a reader must know of data and checkpoint.
+    """
 
     settings: Settings
     rows: tuple[dict[str, Any], ...]
     found_before: int
     table: Path
+    notes: tuple[str, ...] = ()
 
 
 def run_scans(composed: Sequence[tuple[tuple[str, ...], Settings]]) -> Iterator[ScanResult]:
@@ -106,7 +110,7 @@ def scan(settings: Settings, percentiles: Sequence[float]) -> ScanResult:
     rows = [alone_row(spec, read_json(path) or {}, settings, context) for spec, path in zip(specs, paths, strict=True)]
     table_path = outputs / "sensitivity" / hash_of([path.parent.name for path in paths]) / "table.csv"
     write_atomically(table_path, table_csv(rows))
-    return ScanResult(settings, tuple(rows), found_before, table_path)
+    return ScanResult(settings, tuple(rows), found_before, table_path, workload.notes)
 
 
 def _measure_all(specs: Sequence[ArmSpec], paths: Sequence[Path], context: EvaluationContext, shown: bool) -> int:

@@ -5,7 +5,12 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wavesweep.experiment.objectives import accuracy_drop, drop_interval
+from wavesweep.measure.drops import with_interval
+
 Entry = tuple[Mapping[str, str], Mapping[str, Any]]
+# Columns of the points of accuracy that were lost, with 95 % intervals.
+_LOST = {"points lost (95 %)": "validation", "test points lost (95 %)": "test"}
 
 
 def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
@@ -16,6 +21,7 @@ def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
     """
     keys = varying(entries)
     controls = _controls(entries)
+    with_lost = any(drop_interval(record) for _, record in entries if "arms" in record)
     first_with: dict[tuple[str, ...], int] = {}
     rows = []
     for number, (swept, record) in enumerate(entries, start=1):
@@ -32,6 +38,7 @@ def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
             "sparsity %": percent(main["coefficient_sparsity"]),
             "validation %": percent(main["validation"]["accuracy"]),
             "test %": percent(main["test"]["accuracy"]),
+            **({title: _lost(record, split) for title, split in _LOST.items()} if with_lost else {}),
             "bytes": f"{main['stored_bytes']:,}",
         }
         by_method = {arm["method"]: arm for arm in record["arms"][1:]}
@@ -72,6 +79,10 @@ def _level_range(arm: Mapping[str, Any]) -> str:
     if not levels:
         return "-"
     return str(levels[0]) if min(levels) == max(levels) else f"{min(levels)}-{max(levels)}"
+
+
+def _lost(record: Mapping[str, Any], split: str) -> str:
+    return with_interval(accuracy_drop(record, split), drop_interval(record, split))
 
 
 def percent(fraction: float) -> str:

@@ -25,7 +25,7 @@ _NUMBERS = {
     "quantize.step": 6,
     "validation_accuracy": 5,
     "test_accuracy": 5,
-    "accuracy_drop": 3,
+    **{f"{split}accuracy_drop{end}": 3 for split in ("", "test_") for end in ("", "_low", "_high")},
     "compression_ratio": 3,
     "coefficient_sparsity": 6,
     "weight_sparsity": 6,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
@@ -96,8 +97,26 @@ def _tried(workload: Workload) -> str:
         parts.append(f"{plural(count, 'trial')} retrained ({', '.join(retrained)})")
     methods = ", ".join(in_order(rows["method"]))
     return (
-        f"{', '.join(parts)}; methods {methods}. Before pruning: {100 * baseline['validation']:.1f} % on validation, "
-        f"{100 * baseline['test']:.1f} % on test, {readable_bytes(rows['dense_bytes'].iloc[0])} as float32."
+        f"{', '.join(parts)}; methods {methods}. Before pruning: {100 * baseline['validation']:.1f} % on validation"
+        f"{_images(rows, 'validation')}, {100 * baseline['test']:.1f} % on test{_images(rows, 'test')}, "
+        f"{readable_bytes(rows['dense_bytes'].iloc[0])} as float32.{_caution(main)}"
+    )
+
+
+def _images(rows: pd.DataFrame, split: str) -> str:
+    """How many images a split has, where all records say the same."""
+    counts = rows[f"{split}_images"].unique()
+    return f" ({plural(int(counts[0]), 'image')})" if len(counts) == 1 and not pd.isna(counts[0]) else ""
+
+
+def _caution(main: pd.DataFrame) -> str:
+    """A sentence where validation images may be known to the network."""
+    count = int(main["validation_may_be_trained_on"].fillna(False).sum())
+    if not count:
+        return ""
+    return (
+        f" In {plural(count, 'trial')} the network may have been trained on the validation images, so the points lost "
+        "on them may be too few: see those on test."
     )
 
 

@@ -81,7 +81,8 @@ def _chosen(workload: Workload, rule: tuple[str, str], row: "pd.Series[Any]") ->
     seeds = f"mean of {row['seeds']} seeds" if row["seeds"] > 1 else f"one seed of {workload.seeds}"
     if workload.seeds == 1:
         seeds = "one seed"
-    accuracy = f"{100 * row['validation_accuracy']:.1f} %; test {100 * row['test_accuracy']:.1f} %; {seeds}"
+    test = f"test {100 * row['test_accuracy']:.1f} %, {_signed_loss(row['test_accuracy_drop'])}"
+    accuracy = f"{100 * row['validation_accuracy']:.1f} %{_interval(row, '')}; {test}{_interval(row, 'test_')}; {seeds}"
     compared = "" if row["is_main"] else " (as a compared arm)"
     setting = describe(row, workload.varying) + compared
     words = (
@@ -89,3 +90,16 @@ def _chosen(workload: Workload, rule: tuple[str, str], row: "pd.Series[Any]") ->
         f"{cost} validation accuracy ({accuracy})."
     )
     return Choice(*rule, row, words)
+
+
+def _signed_loss(drop: float) -> str:
+    return f"{abs(drop):.1f} points {'gained' if drop < 0 else 'lost'}"
+
+
+def _interval(row: "pd.Series[Any]", prefix: str) -> str:
+    """The 95 % interval of the points lost; of several seeds the mean of theirs, as each is of its own images."""
+    low, high = row[f"{prefix}accuracy_drop_low"], row[f"{prefix}accuracy_drop_high"]
+    if pd.isna(low) or pd.isna(high):
+        return ""
+    what = "95 % interval of the loss" if row["seeds"] == 1 else "95 % interval of the loss with one seed, on average,"
+    return f", {what} {low:.1f} to {high:.1f}"

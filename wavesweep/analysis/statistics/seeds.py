@@ -12,7 +12,7 @@ NOT_GROUPED = frozenset({"seed", "method.name", "compare"})
 _AVERAGED = (
     "validation_accuracy",
     "test_accuracy",
-    "accuracy_drop",
+    *(f"{split}accuracy_drop{end}" for split in ("", "test_") for end in ("", "_low", "_high")),
     "stored_bytes",
     "dense_bytes",
     "compression_ratio",

@@ -151,6 +151,11 @@ def _quality_columns(prefix: str, needed: bool) -> list[Column]:
     ]
 
 
+def _interval_columns(prefix: str, split: str) -> list[Column]:
+    """The ends of the 95 % interval of the points lost."""
+    return [Column(f"{prefix}accuracy_drop_{end}", "number", ("drop", split, end)) for end in ("low", "high")]
+
+
 def _latency_columns(prefix: str) -> list[Column]:
     """Median and quartiles in milliseconds."""
     ends = (("", "median"), ("_low", "q1"), ("_high", "q3"))
@@ -173,6 +178,10 @@ RECORD: tuple[Column, ...] = (
     Column("seconds_total", "number", ("seconds", "total")),
     Column("seconds_baseline", "number", ("seconds", "baseline")),
     Column("notes", "json", ("notes",)),
+    Column("validation_images", "integer", ("splits", "validation")),
+    Column("test_images", "integer", ("splits", "test")),
+    Column("validation_from", "text", ("splits", "validation_from")),
+    Column("validation_may_be_trained_on", "flag", ("splits", "validation_may_be_trained_on")),
 )
 
 BASELINE: tuple[Column, ...] = (
@@ -212,6 +221,8 @@ ARM: tuple[Column, ...] = (
     Column("seconds_measure", "number", ("seconds", "measure")),
     Column("retrained_epochs", "integer", ("retraining", "epochs")),
     Column("chosen_epoch", "integer", ("retraining", "chosen_epoch")),
+    *_interval_columns("", "validation"),
+    *_interval_columns("test_", "test"),
 )
 
 # Of the main arm where it was exported, which has a record of its own beside that of the trial.
@@ -237,6 +248,7 @@ TRIALS: tuple[tuple[str, str], ...] = (
     ("other_settings", "json"),
     *((column.name, column.kind) for column in ARM),
     ("accuracy_drop", "number"),
+    ("test_accuracy_drop", "number"),
     ("effective_level", "text"),
     *((column.name, column.kind) for column in ONNX),
     *((column.name, column.kind) for column in BASELINE),

@@ -9,8 +9,14 @@ from wavesweep.settings.schema import VOLATILE
 _KEY = Column("key", "text", ("key",), needed=True)
 _METHOD = Column("method", "text", ("method",), needed=True)
 _ARM_KEY = Column("arm_key", "text", ("arm_key",), needed=True)
-_ACCURACY = [column.name for column in ARM].index("validation_accuracy")
-_BASELINE_ACCURACY = [column.name for column in BASELINE].index("baseline_validation_accuracy")
+# Where accuracies are among the values of an arm, and of its baseline.
+_ACCURACIES = [
+    (
+        [column.name for column in ARM].index(f"{split}_accuracy"),
+        [column.name for column in BASELINE].index(f"baseline_{split}_accuracy"),
+    )
+    for split in ("validation", "test")
+]
 # Names of the known settings by the group that they are in; at the top also those of how a trial was run.
 _LEAVES: dict[tuple[str, ...], set[str]] = {(): set(VOLATILE)}
 for _column in SETTINGS:
@@ -94,10 +100,10 @@ def _rows(record: dict[str, Any], key: str, written_ns: int, exported: bytes | N
     for number, arm in enumerate(record["arms"]):
         where = f"arms[{number}]."
         measures = [column.value(arm, where) for column in ARM]
-        drop = 100 * (baseline[_BASELINE_ACCURACY] - measures[_ACCURACY])
+        drops = [100 * (baseline[before] - measures[after]) for after, before in _ACCURACIES]
         head = (key, number, number == 0, _METHOD.value(arm, where), _ARM_KEY.value(arm, where))
         onnx = _onnx_values(exported if number == 0 else None)
-        derived = (drop, _effective_level(arm))
+        derived = (*drops, _effective_level(arm))
         rows.append((*head, *settings, others, *measures, *derived, *onnx, *baseline, *shared, written_ns))
     return rows
 

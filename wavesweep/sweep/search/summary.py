@@ -14,10 +14,11 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from wavesweep.experiment.early import FRONT_FILE
-from wavesweep.experiment.objectives import Objective, Record, accuracy_drop
+from wavesweep.experiment.objectives import Objective, Record, accuracy_drop, drop_interval
 from wavesweep.measure.fronts import hypervolume, non_dominated
 from wavesweep.runtime.records import write_atomically, write_json
 from wavesweep.runtime.study_storage import without_password
+from wavesweep.settings.effective import ABOUT_INPUTS
 from wavesweep.settings.schema import VOLATILE, PathsSettings, SearchSettings, Settings
 from wavesweep.sweep.search.limits import Best, best_trials
 from wavesweep.sweep.search.space import Points
@@ -72,10 +73,14 @@ def measures_of(record: Record, objectives: Sequence[Objective]) -> dict[str, An
         "accuracy": main["validation"]["accuracy"],
         "test_accuracy": main["test"]["accuracy"],
         "drop": accuracy_drop(record),
+        "drop_interval": drop_interval(record),
+        "test_drop": accuracy_drop(record, "test"),
+        "test_drop_interval": drop_interval(record, "test"),
         "stored_bytes": main["stored_bytes"],
         "sparsity": main["coefficient_sparsity"],
         "seconds": record["seconds"]["total"],
         "reference": [one.worst(record) for one in objectives],
+        "notes": [note for note in record.get("notes", ()) if note.startswith(ABOUT_INPUTS)],
     }
 
 
@@ -130,12 +135,15 @@ def history_csv(trials: Sequence[FrozenTrial], names: Sequence[str]) -> bytes:
 
 def _plain(trial: FrozenTrial) -> dict[str, Any]:
     known = trial.user_attrs
+    names = ("accuracy", "test_accuracy", "drop", "stored_bytes", "sparsity")
+    later = ("drop_interval", "test_drop", "test_drop_interval")  # not in studies from before there were intervals
     return {
         "number": trial.number,
         "key": known["key"],
         "params": trial.params,
         "values": trial.values,
-        **{name: known["measures"][name] for name in ("accuracy", "test_accuracy", "drop", "stored_bytes", "sparsity")},
+        **{name: known["measures"][name] for name in names},
+        **{name: known["measures"].get(name) for name in later},
     }
 
 

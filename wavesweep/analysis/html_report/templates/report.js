@@ -20,13 +20,16 @@
     return `${value} bytes`;
   };
   const whole = (value) => (value === null ? "" : value.toLocaleString("en"));
+  // Points and their 95 % interval, where it is known.
+  const lost = (name) => (value, row) => fixed(2)(value) + (rows[`${name}_low`][row] === null ? ""
+    : ` (${rows[`${name}_low`][row].toFixed(1)} to ${rows[`${name}_high`][row].toFixed(1)})`);
   // A column of the table: heading, field, and for numbers how they are written.
   const ALL_COLUMNS = [
     ["method", "method"], ["wavelet", "wavelet"], ["level", "level"], ["rule", "threshold.rule"],
     ["pruned %", "threshold.percentile", fixed(1)], ["retrain", "retrain.name"], ["quantiser", "quantize.name"],
     ["bits", "quantize.bits", whole], ["seed", "seed", whole],
-    ["validation %", "validation_accuracy", percent(2)], ["points lost", "accuracy_drop", fixed(2)],
-    ["test %", "test_accuracy", percent(2)], ["bytes", "stored_bytes", whole],
+    ["validation %", "validation_accuracy", percent(2)], ["points lost", "accuracy_drop", lost("accuracy_drop")],
+    ["test %", "test_accuracy", percent(2)], ["test points lost", "test_accuracy_drop", lost("test_accuracy_drop")], ["bytes", "stored_bytes", whole],
     ["× smaller", "compression_ratio", fixed(1)], ["zero coef. %", "coefficient_sparsity", percent(2)],
     ["zero weights %", "weight_sparsity", percent(2)], ["ms", "inference_single_ms", fixed(3)],
   ];
@@ -35,7 +38,7 @@
   const COLUMNS = ALL_COLUMNS.filter(([, name]) =>
     !["level", "threshold.rule", "retrain.name", "quantize.name", "quantize.bits", "seed"].includes(name) ||
     rows[name].some((value) => value !== rows[name][0]));
-  const cell = ([, name, write], row) => (isText.has(name) ? text(name, row) : write(rows[name][row]));
+  const cell = ([, name, write], row) => (isText.has(name) ? text(name, row) : write(rows[name][row], row));
 
   const element = (tag, content = "", properties = {}) =>
     Object.assign(document.createElement(tag), { textContent: content }, properties);
@@ -262,8 +265,8 @@
       ...others.flatMap((row) => [element("a", String(rows.seed[row]), { href: `#trial-${data.trials[rows.trial[row]].key}` }), " "]));
     byId("trial-command").textContent = trial.command;
     byId("trial-arms").replaceChildren(tableRow(["method", ...RESULTS.map(([title]) => title)], 1, "th"),
-      tableRow(["(before)", (100 * trial.before[0]).toFixed(2), "", (100 * trial.before[1]).toFixed(2), whole(trial.before[2]), "1.0",
-        ...RESULTS.slice(5).map(() => "")], 1),
+      tableRow(["(before)", (100 * trial.before[0]).toFixed(2), "", (100 * trial.before[1]).toFixed(2), "", whole(trial.before[2]), "1.0",
+        ...RESULTS.slice(6).map(() => "")], 1),
       ...trial.arms.map((row) => tableRow([text("method", row), ...RESULTS.map((column) => cell(column, row))], 1)));
     byId("trial-notes").replaceChildren(...trial.notes.map((note) => element("li", note)));
     byId("trial-settings").replaceChildren(...Object.entries(trial.settings).map(([name, value]) => tableRow([name, String(value)])));
