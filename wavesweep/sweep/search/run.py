@@ -18,7 +18,7 @@ from optuna.trial import Trial
 from wavesweep.errors import SettingsError, ShortMemoryError, StoppedEarlyError, TrialError, WavesweepError
 from wavesweep.experiment.export.files import export_problems
 from wavesweep.experiment.objectives import Objective, limits_of, objectives_of, violations
-from wavesweep.runtime.records import RESULT_FILE, check_writable, read_json
+from wavesweep.runtime.records import check_writable, read_trial
 from wavesweep.runtime.signals import held_back, interrupted
 from wavesweep.runtime.study_storage import open_storage, reporting_storage_errors, storage_url
 from wavesweep.settings.keys import study_directory, trial_directory
@@ -27,6 +27,7 @@ from wavesweep.settings.schema import Settings
 from wavesweep.sweep.launch import Launcher, LostError, Outcome, pace, unrecorded
 from wavesweep.sweep.monitor import SweepMonitor
 from wavesweep.sweep.point import Point, check_ready, run_points
+from wavesweep.sweep.search.lost import compute_lost, lost_trials
 from wavesweep.sweep.search.samplers import make_sampler, points_of, unvisited, visited
 from wavesweep.sweep.search.space import Points, text_of
 from wavesweep.sweep.search.study import Counts, Description, SharedStudy, joined
@@ -118,6 +119,7 @@ def search(points: Points, launcher: Launcher | None, show: Callable[[SearchResu
             with held_back(), study.locked():
                 study.requeue_failed()
         try:
+            problems = process.compute_lost()
             process.run()
         except BaseException:
             with suppress(Exception), held_back():  # a full disk, say: what is reported is the first error
@@ -128,7 +130,7 @@ def search(points: Points, launcher: Launcher | None, show: Callable[[SearchResu
                 show(process.result())
             raise
         show(process.result())
-        problems = process.export_front()
+        problems += process.export_front()
         if failed := study.counts().failed:
             problems.append(f"{failed} of {wanted} trials failed, see {directory / HISTORY_FILE}; the others are kept")
     if problems:
@@ -157,11 +159,16 @@ class _Process:
             self._count_earlier(monitor)
             self._run_batches(monitor, self.base.progress and here and not monitor.has_bar)
 
+    def compute_lost(self) -> list[str]:
+        """Compute the records of finished trials that have gone; returns what to say where it did not succeed."""
+        lost = lost_trials(self.study.study.get_trials(deepcopy=False), self.points)
+        return compute_lost(lost, self.launcher, self.base.progress, self.study.directory)
+
     def _count_earlier(self, monitor: SweepMonitor) -> None:
         for trial in self.study.ended_trials():
             record = None
             if "key" in trial.user_attrs:
-                record = read_json(trial_directory(self.base, trial.user_attrs["key"]) / RESULT_FILE)
+                record = read_trial(trial_directory(self.base, trial.user_attrs["key"]))
             monitor.cached(record, f"trial {trial.number}")
 
     def _run_batches(self, monitor: SweepMonitor, with_lines: bool) -> None:
