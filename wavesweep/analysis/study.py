@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from wavesweep.analysis.command import program, run
-from wavesweep.analysis.table.outputs import WrongArgumentError, checked_outputs, keys_of
+from wavesweep.analysis.table.outputs import WrongArgumentError, checked_outputs, damaged_sweeps, keys_of
 
 
 def main() -> None:
@@ -30,6 +30,8 @@ def main() -> None:
         raise WrongArgumentError(f"{page} does not exist; write it, with the lines {BEGIN} and {END}")
     rows = rows_of(study, outputs, arguments.records)
     asked = keys_of(outputs, study.experiments)
+    for line in damaged_sweeps(outputs):
+        print(f"note: {line}", file=sys.stderr)
     if missing := asked - set(rows["key"]):
         print(f"note: {len(missing)} of {len(asked)} trials are not finished, or failed", file=sys.stderr)
     found = evidence(study.compared(rows), study.by, study.measures)

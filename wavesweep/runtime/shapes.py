@@ -284,10 +284,15 @@ def checked(content: bytes, shape: type[Struct]) -> dict[str, Any]:
         DamagedError: it has not, or is no JSON.
     """
     try:
-        found: dict[str, Any] = msgspec.json.decode(content, type=dict[str, Any])
+        found = msgspec.json.decode(content)
+    except (ValueError, RecursionError):  # of text that is not UTF-8 as well, and of NaN, which is no JSON
+        raise DamagedError("is not JSON" if content.strip() else "is empty") from None
+    if not isinstance(found, dict):
+        raise DamagedError("is not a JSON object")
+    try:
         msgspec.convert(found, shape)
-    except (ValueError, RecursionError) as error:  # msgspec's own are kinds of the first, also for text not in UTF-8
-        raise DamagedError(_reason(content, error)) from None
+    except msgspec.ValidationError as error:
+        raise DamagedError(str(error)) from None
     return found
 
 
@@ -295,12 +300,6 @@ def has_shape(content: object, shape: type[Struct]) -> bool:
     """Whether plain values, such as a database keeps, have that shape."""
     try:
         msgspec.convert(content, shape)
-    except (ValueError, RecursionError):
+    except msgspec.ValidationError:
         return False
     return True
-
-
-def _reason(content: bytes, error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    return str(error) if content.strip() else "is empty"
