@@ -1,8 +1,8 @@
 """Atomic files, locks, and results that are computed once.
 
-A result file is written last and atomically, so a directory without it is unfinished work; so is one whose file does not
-have the shape of its kind. A lock is held by the kernel for the process and goes with it, so a killed process blocks
-nobody.
+A result file is written last and atomically, so a directory without it is unfinished work; so is one whose file does
+not have the shape of its kind. A lock is held by the kernel for the process and goes with it, so a killed process
+blocks nobody.
 """
 
 import json

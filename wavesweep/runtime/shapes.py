@@ -265,6 +265,13 @@ class StudyTrial(Struct):
     measures: StudyMeasures
 
 
+class JournalOperation(Struct):
+    """A line of the journal in which Optuna may keep a study."""
+
+    op_code: _Count
+    worker_id: str
+
+
 class FrontTrial(Struct):
     """A trial of `front.json`."""
 

@@ -1,7 +1,7 @@
 """Temporary files beside the files that they become, and directories whose entries outlive a power cut.
 
-A process holds the kernel's lock on its temporary file while it writes. So what a killed process left behind can be told
-from what another one is writing now, and is swept away by whoever comes next.
+A process holds the kernel's lock on its temporary file while it writes. So what a killed process left behind can be
+told from what another one is writing now, and is swept away by whoever comes next.
 """
 
 import errno

@@ -3,7 +3,6 @@
 Records decide what is done, so a killed sweep continues where it stopped, and several processes can share one.
 """
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from wavesweep.runtime.records import (
     write_if_possible,
 )
 from wavesweep.runtime.shapes import Sweep
+from wavesweep.runtime.terminal import say_aside
 from wavesweep.settings.keys import hash_of
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.launch import Launcher, LostError, Outcome, pace, unrecorded
@@ -147,7 +147,7 @@ def _print_progress(name: str, count: int, outcomes: Sequence[Outcome], seconds:
         outcome = f"validation {100 * last:.2f} %"
     else:
         outcome = "busy elsewhere, later" if isinstance(last, BusyError) else "failed"
-    print(f"[{done}/{count}] {name}: {outcome} ({pace(done, count - done, seconds)})", file=sys.stderr, flush=True)
+    say_aside(f"[{done}/{count}] {name}: {outcome} ({pace(done, count - done, seconds)})")
 
 
 def _names(points: Sequence[Point]) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The points of a sweep: what is checked of all before the first one runs, and how they run."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from wavesweep.errors import SettingsError, WavesweepError
 from wavesweep.experiment.inputs import input_digests
 from wavesweep.runtime.progress import logging_enabled
 from wavesweep.runtime.records import FAILURE_FILE, read_failure, read_trial
+from wavesweep.runtime.terminal import say_aside
 from wavesweep.settings.keys import trial_directory, trial_key
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import Settings
@@ -78,7 +78,7 @@ def check_ready(all_settings: Sequence[Settings], launcher: Launcher | None) -> 
         patterns.append(selection_notes(names, settings.layers))
     for note in patterns[0] if patterns else []:  # most likely misspelt, which should be known before the trials
         if all(note in notes for notes in patterns):
-            print(f"note: {note}", file=sys.stderr, flush=True)
+            say_aside(f"note: {note}")
 
 
 def run_points(

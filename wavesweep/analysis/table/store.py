@@ -21,6 +21,7 @@ import yaml
 
 from wavesweep.analysis.table.columns import FAILURES, NEWEST_SCHEMA, SETTINGS, TRIALS, UnfitError
 from wavesweep.analysis.table.rows import failure_reason, failure_row, setting_values, trial_rows
+from wavesweep.errors import StoreError
 from wavesweep.runtime.records import FAILURE_FILE, ONNX_RECORD, RESULT_FILE, write_atomically
 
 if TYPE_CHECKING:
@@ -117,19 +118,34 @@ class State:
         )
 
 
-def refresh(outputs: Path, directory: Path, write: bool) -> State:
+def refresh(outputs: Path, directory: Path, write: bool, *, is_needed: bool = True, anew: bool = False) -> State:
     """Bring the table in `directory` up to date with the records under `outputs`.
+
+    Args:
+        outputs: the directory of records.
+        directory: of the table.
+        write: write it, if anything has changed.
+        is_needed: whether a table that cannot be written is an error.
+        anew: read all records, whatever the table has.
 
     Raises:
         StoreError: it cannot be written.
     """
+    known = {} if anew else _load_entries(directory / TRIALS_FILE)
     try:
-        return _refreshed(outputs, directory, write, _load_entries(directory / TRIALS_FILE))
+        state = _refreshed(outputs, directory, known)
     except UnusableTableError:
-        return _refreshed(outputs, directory, write, {})
+        state = _refreshed(outputs, directory, {})
+    if write and state.table is not None:
+        try:
+            _write(state, state.table, directory)
+        except StoreError:
+            if is_needed:
+                raise
+    return state
 
 
-def _refreshed(outputs: Path, directory: Path, write: bool, known: Mapping[str, "Entry"]) -> State:
+def _refreshed(outputs: Path, directory: Path, known: Mapping[str, "Entry"]) -> State:
     found = _listed(outputs / "runs")
     changed = [key for key, entry in found.items() if not entry.has_files_of(known.get(key))]
     removed = len(known.keys() - found.keys())
@@ -145,10 +161,7 @@ def _refreshed(outputs: Path, directory: Path, write: bool, known: Mapping[str, 
             entries[key] = entry
     kept = {key for key, entry in entries.items() if entry.arms} - set(changed)
     table = _merged(load_table(directory) if kept else None, kept, rows)
-    state = State(dict(sorted(entries.items())), len(changed), removed, table)
-    if write:
-        _write(state, table, directory)
-    return state
+    return State(dict(sorted(entries.items())), len(changed), removed, table)
 
 
 def load_table(directory: Path) -> pa.Table:

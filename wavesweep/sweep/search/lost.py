@@ -1,6 +1,5 @@
-"""Finished trials of a study whose records have gone: they are computed again, as the study keeps only their numbers."""
+"""Finished trials of a study whose records have gone: they are computed again, as a study keeps only their numbers."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from wavesweep.errors import WavesweepError
 from wavesweep.runtime.records import read_trial
+from wavesweep.runtime.terminal import say_aside
 from wavesweep.settings.keys import trial_directory
 from wavesweep.sweep.grid import run_left
 from wavesweep.sweep.launch import Launcher
@@ -74,7 +74,7 @@ def compute_lost(lost: Lost, launcher: Launcher | None, shown: bool, directory: 
     if lost.points:
         count = len(lost.points)
         text = f"{count} finished trials of {directory} have no record any more; they are computed again"
-        print(text, file=sys.stderr, flush=True)
+        say_aside(text)
         reasons = run_left(lost.points, launcher, lost.names if shown else {})
         if left := [point for point in lost.points if "arms" not in (point.record() or {})]:
             records = (reasons.get(point.key) or (point.record() or {}).get("failed", "") for point in left)
@@ -85,5 +85,5 @@ def compute_lost(lost: Lost, launcher: Launcher | None, shown: bool, directory: 
             f"note: the records of trials {numbers} of {directory} are gone and cannot be computed again, as the files "
             "or the version of wavesweep that they were made with are other now; search.study=NAME begins a new study"
         )
-        print(text, file=sys.stderr, flush=True)
+        say_aside(text)
     return problems

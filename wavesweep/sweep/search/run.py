@@ -4,7 +4,6 @@ Any launcher runs the trials; only this process talks to the study, so a worker 
 processes can share a study.
 """
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,6 +20,7 @@ from wavesweep.experiment.objectives import Objective, limits_of, objectives_of,
 from wavesweep.runtime.records import check_writable, read_trial
 from wavesweep.runtime.signals import held_back, interrupted
 from wavesweep.runtime.study_storage import open_storage, reporting_storage_errors, storage_url
+from wavesweep.runtime.terminal import say_aside
 from wavesweep.settings.keys import study_directory, trial_directory
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import Settings
@@ -114,7 +114,7 @@ def search(points: Points, launcher: Launcher | None, show: Callable[[SearchResu
         process = _Process(points, launcher, study, objectives, wanted)
         if options.warm_start:
             added = add_earlier_trials(study, points, objectives)
-            print(f"warm start: {added} trials of earlier sweeps lie in the space", file=sys.stderr, flush=True)
+            say_aside(f"warm start: {added} trials of earlier sweeps lie in the space")
         if base.retry_failed:
             with held_back(), study.locked():
                 study.requeue_failed()
@@ -182,7 +182,7 @@ class _Process:
                 return
             if not jobs:
                 if not waited:
-                    print(f"waiting for {others} trials of other processes", file=sys.stderr, flush=True)
+                    say_aside(f"waiting for {others} trials of other processes")
                 waited = True
                 time.sleep(_POLL_SECONDS)
                 continue
@@ -305,9 +305,7 @@ class _Process:
 
 
 def _print_progress(counts: Counts, wanted: int, done: int, seconds: float, summary: Summary) -> None:
-    print(
+    say_aside(
         f"[{counts.ended}/{wanted}] {counts.failed} failed, front of {len(summary.front)}, hypervolume "
-        f"{summary.hypervolume:.4f} ({pace(done, wanted - counts.ended, seconds)})",
-        file=sys.stderr,
-        flush=True,
+        f"{summary.hypervolume:.4f} ({pace(done, wanted - counts.ended, seconds)})"
     )
