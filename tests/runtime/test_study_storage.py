@@ -119,8 +119,6 @@ def test_a_journal_whose_last_line_a_kill_cut_short_goes_on(tmp_path, rest):
         (b'{"op_code":"4","worker_id":"a"}', "Expected `int`, got `str`"),
         (b'{"op_code":99,"worker_id":"a"}', "Optuna cannot apply it: AssertionError"),
         (b'{"op_code":4,"worker_id":"a"}', "Optuna cannot apply it: KeyError"),
-        (b'{"op_code":6,"worker_id":"a","trial_id":7,"state":1,"values":[1]}', "Optuna cannot apply it: "),
-        (b'{"op_code":5,"worker_id":"a","trial_id":0,"distribution":"x"}', "Optuna cannot apply it: "),
     ],
 )
 @pytest.mark.parametrize("is_open", [True, False])

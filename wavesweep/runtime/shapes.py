@@ -205,6 +205,13 @@ class Alone(Struct):
     stored_bytes: _Size
 
 
+class Trained(Struct):
+    """The plain part of a checkpoint: the learning curve, and loss and seconds of an epoch without a row in it."""
+
+    curve: list[dict[str, Any]]
+    unmeasured: tuple[float, float] | None
+
+
 class Images(Struct):
     """`images.json`: a folder of images that was decoded."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from wavesweep.runtime.records import locked
 from wavesweep.settings.schema import RetrainSettings
 from wavesweep.settings.timeline import timeline
-from wavesweep.training.checkpoint import CHECKPOINT, TRAINED
+from wavesweep.training.checkpoint import CHECKPOINT, TRAINED, DamagedCheckpointError
 from wavesweep.training.interface import Coder, Retrained, Start, Training
 from wavesweep.training.loop import TrainingLoop
 from wavesweep.training.masked import Masked
@@ -29,6 +29,15 @@ def retrain(
         TrialError: the loss became NaN or infinite.
         BusyError: another process trains what is shared, and this one is not to wait.
     """
+    try:
+        return _retrain(start, settings, training, coder, trains_quantizer)
+    except DamagedCheckpointError:  # which is gone now
+        return _retrain(start, settings, training, coder, trains_quantizer)
+
+
+def _retrain(
+    start: Start, settings: RetrainSettings, training: Training, coder: Coder, trains_quantizer: bool
+) -> Retrained:
     epochs = timeline(settings, training.recipe, trains_quantizer)
     kind = Rate if settings.name == "rate" else Masked
     strategy = kind(start, settings, training, coder, epochs)
