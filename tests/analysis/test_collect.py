@@ -153,7 +153,7 @@ BROKEN = {
     "text": (with_value("baseline.parameters", "50890"), "baseline.parameters is not an integer"),
     "truth": (with_value("baseline.validation.accuracy", True), "baseline.validation.accuracy is not a number"),
     "huge": (with_value("settings.seed", 10**30), "settings.seed is not an integer"),
-    "surrogate": (with_value("settings.wavelet", "\ud800"), "settings.wavelet is not a text"),
+    "surrogate": (with_value("settings.wavelet", "\ud800"), "is not JSON"),
     "copy": (with_value("key", "0" * 16), "its key is 0000000000000000"),
     "newer": (with_value("schema_version", NEWEST_SCHEMA + 1), "newer version"),
 }

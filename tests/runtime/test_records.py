@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from wavesweep.errors import BusyError, SettingsError, StoreError, TrialError
@@ -23,12 +24,14 @@ from wavesweep.runtime.records import (
     write_atomically,
     write_json,
 )
+from wavesweep.runtime.shapes import Anything
 
 # Another process that computes the record at argv[1] slowly and notes that it did.
 COMPUTE_ONCE = """
 import os, sys, time
 from pathlib import Path
 from wavesweep.runtime.records import once
+from wavesweep.runtime.shapes import Anything
 path = Path(sys.argv[1])
 
 def compute(directory):
@@ -39,7 +42,7 @@ def compute(directory):
 
 print("ready", flush=True)
 sys.stdin.readline()
-print(once(path, compute)["pid"])
+print(once(path, compute, Anything)["pid"])
 """
 # Another process that holds the lock of argv[1] until it is killed.
 HOLD = """
@@ -50,6 +53,12 @@ with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
 """
+
+
+class Numbered(msgspec.Struct):
+    """The shape of the records of these tests."""
+
+    n: int
 
 
 def start(code, path):
@@ -173,28 +182,43 @@ def test_json_refuses_nan_and_keeps_the_record(tmp_path):
     write_json(path, {"accuracy": 0.5})
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(path, {"accuracy": float("nan")})
-    assert read_json(path) == {"accuracy": 0.5}
+    assert read_json(path, Anything) == {"accuracy": 0.5}
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"accuracy": 0.', "[1, 2]", "\xff\x00", None])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        '{"n": 0.',
+        "[1, 2]",
+        "\xff\x00",
+        "{}",
+        '{"n": null}',
+        '{"n": "1"}',
+        '{"n": 1, "x": NaN}',
+        "[" * 9999,
+        None,
+    ],
+)
 def test_what_is_no_record_is_computed_again(tmp_path, content):
     path = tmp_path / "trial" / "result.json"
     if content is not None:
         path.parent.mkdir()
         path.write_text(content, encoding="latin-1")
-    assert read_json(path) is None
-    assert once(path, counting([{"n": 1}])) == {"n": 1}
+    assert read_json(path, Numbered) is None
+    assert once(path, counting([{"n": 1}]), Numbered) == {"n": 1}
     assert json.loads(path.read_text()) == {"n": 1}
-    assert once(path, never) == {"n": 1}
+    assert once(path, never, Numbered) == {"n": 1}
 
 
 def test_a_failed_computation_leaves_no_record_and_frees_the_lock(tmp_path):
     path = tmp_path / "result.json"
     compute = counting([ZeroDivisionError("first"), {"n": 2}])
     with pytest.raises(ZeroDivisionError):
-        once(path, compute)
+        once(path, compute, Numbered)
     assert not path.exists()
-    assert once(path, compute, wait=False) == {"n": 2}
+    assert once(path, compute, Numbered, wait=False) == {"n": 2}
 
 
 def test_four_processes_compute_once(tmp_path):
@@ -208,7 +232,7 @@ def test_four_processes_compute_once(tmp_path):
     assert [process.returncode for process in processes] == [0] * 4
     computations = (path.parent / "computations").read_text().split()
     assert len(computations) == 1
-    assert answers == {computations[0]} == {str(read_json(path)["pid"])}
+    assert answers == {computations[0]} == {str(read_json(path, Anything)["pid"])}
     assert int(computations[0]) in [process.pid for process in processes]
 
 
@@ -216,7 +240,7 @@ def test_a_busy_trial_is_skipped_on_request(held):
     directory, _ = held
     for function in (once, once_or_failure):
         with pytest.raises(BusyError, match="trial is being computed by another process"):
-            function(directory / "result.json", never, wait=False)
+            function(directory / "result.json", never, Numbered, wait=False)
     assert not (directory / FAILURE_FILE).exists()
 
 
@@ -224,7 +248,7 @@ def test_a_finished_record_is_read_without_the_lock(held):
     directory, _ = held
     write_json(directory / "result.json", {"n": 1})
     started = time.monotonic()
-    assert once(directory / "result.json", never) == {"n": 1}
+    assert once(directory / "result.json", never, Numbered) == {"n": 1}
     assert time.monotonic() - started < 5
 
 
@@ -232,14 +256,14 @@ def test_a_killed_process_blocks_nobody(held):
     directory, process = held
     process.kill()
     process.wait()
-    assert once(directory / "result.json", counting([{"n": 1}]), wait=False) == {"n": 1}
+    assert once(directory / "result.json", counting([{"n": 1}]), Numbered, wait=False) == {"n": 1}
 
 
 def test_who_waits_for_another_process_is_told_so(held, monkeypatch, capsys):
     directory, process = held
     monkeypatch.setattr(records, "_SILENT_SECONDS", 0.1)
     threading.Timer(1.0, process.kill).start()
-    assert once(directory / "result.json", counting([{"n": 1}])) == {"n": 1}
+    assert once(directory / "result.json", counting([{"n": 1}]), Numbered) == {"n": 1}
     assert capsys.readouterr() == ("", f"another process works on {directory}; waiting for it\n")
 
 
@@ -260,11 +284,11 @@ def test_a_lock_is_free_again_after_an_error(tmp_path):
 def test_a_failure_is_recorded_and_raised_again_without_computing(tmp_path, error, reason):
     path = tmp_path / "result.json"
     with pytest.raises(TrialError, match=f"^{reason}$"):
-        once_or_failure(path, counting([error]))
-    assert read_json(tmp_path / FAILURE_FILE) == {"reason": reason}
+        once_or_failure(path, counting([error]), Numbered)
+    assert read_json(tmp_path / FAILURE_FILE, Anything) == {"reason": reason}
     assert not path.exists()
     with pytest.raises(TrialError, match=f"^{reason} \\(failed earlier; retry_failed=true runs it again\\)$"):
-        once_or_failure(path, never)
+        once_or_failure(path, never, Numbered)
 
 
 def test_retry_failed_computes_again(tmp_path):
@@ -272,17 +296,17 @@ def test_retry_failed_computes_again(tmp_path):
     compute = counting([TrialError("first"), TrialError("second"), {"n": 3}])
     for reason in ("first", "second"):
         with pytest.raises(TrialError, match=f"^{reason}$"):
-            once_or_failure(path, compute, retry_failed=True)
-        assert read_json(tmp_path / FAILURE_FILE) == {"reason": reason}
-    assert once_or_failure(path, compute, retry_failed=True) == {"n": 3}
+            once_or_failure(path, compute, Numbered, retry_failed=True)
+        assert read_json(tmp_path / FAILURE_FILE, Anything) == {"reason": reason}
+    assert once_or_failure(path, compute, Numbered, retry_failed=True) == {"n": 3}
     assert not (tmp_path / FAILURE_FILE).exists()
-    assert once_or_failure(path, never, retry_failed=True) == {"n": 3}
+    assert once_or_failure(path, never, Numbered, retry_failed=True) == {"n": 3}
 
 
 def test_a_record_outweighs_an_old_failure(tmp_path):
     write_json(tmp_path / FAILURE_FILE, {"reason": "old"})
     write_json(tmp_path / "result.json", {"n": 1})
-    assert once_or_failure(tmp_path / "result.json", never) == {"n": 1}
+    assert once_or_failure(tmp_path / "result.json", never, Numbered) == {"n": 1}
 
 
 @pytest.mark.parametrize(
@@ -293,9 +317,9 @@ def test_what_is_no_failure_of_the_trial_is_not_recorded(tmp_path, error):
         raise error
 
     with pytest.raises(type(error)):
-        once_or_failure(tmp_path / "result.json", compute)
+        once_or_failure(tmp_path / "result.json", compute, Numbered)
     assert not (tmp_path / FAILURE_FILE).exists()
-    assert once_or_failure(tmp_path / "result.json", counting([{"n": 1}])) == {"n": 1}
+    assert once_or_failure(tmp_path / "result.json", counting([{"n": 1}]), Numbered) == {"n": 1}
 
 
 def test_unreadable_records_are_an_error_not_a_recomputation(tmp_path, monkeypatch):
@@ -305,4 +329,4 @@ def test_unreadable_records_are_an_error_not_a_recomputation(tmp_path, monkeypat
     write_json(tmp_path / "result.json", {"n": 1})
     monkeypatch.setattr(Path, "open", refused)
     with pytest.raises(StoreError, match="Permission denied; check the permissions"):
-        once(tmp_path / "result.json", never)
+        once(tmp_path / "result.json", never, Numbered)

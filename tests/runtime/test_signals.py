@@ -6,14 +6,17 @@ import pytest
 
 from wavesweep.runtime.signals import held_back, interrupted, listen
 
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @pytest.fixture(autouse=True)
 def listening():
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in NUMBERS}
     listen()
     yield
     listen()
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def press():
@@ -70,3 +73,17 @@ def test_what_the_block_raises_comes_first():
 
     with pytest.raises(ValueError, match="its own"):
         work()
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_request_to_end_and_a_closed_terminal_are_as_ctrl_c(number):
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+    assert interrupted()
+
+
+def test_what_nohup_ignores_stays_ignored():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    listen()
+    signal.raise_signal(signal.SIGHUP)
+    assert not interrupted()

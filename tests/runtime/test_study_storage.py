@@ -127,6 +127,37 @@ def test_a_journal_whose_last_line_a_kill_cut_short_goes_on(tmp_path, rest):
 
 
 @pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"no JSON at all", "is not JSON"),
+        (b"\xff\xfe{}", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b"[1]", "is not a JSON object"),
+        (b"{}", "missing required field `op_code`"),
+        (b'{"op_code":"4","worker_id":"a"}', "Expected `int`, got `str`"),
+        (b'{"op_code":99,"worker_id":"a"}', "Optuna cannot apply it: AssertionError"),
+        (b'{"op_code":4,"worker_id":"a"}', "Optuna cannot apply it: KeyError"),
+    ],
+)
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_damaged_line_of_a_journal_is_named_with_the_remedy(tmp_path, line, reason, is_open):
+    url, file = f"journal://{tmp_path / 'study.log'}", tmp_path / "study.log"
+    made_in(url)
+    study = optuna.load_study(study_name="one", storage=open_storage(url)) if is_open else None
+    before = file.read_bytes()
+    file.write_bytes(before + line + b"\n" + before.splitlines(keepends=True)[-1])
+    with pytest.raises(StoreError) as raised:
+        study.ask() if study else trials_in(url)
+    text, number = str(raised.value), len(before.splitlines()) + 1
+    assert text.startswith(f"search.storage: line {number} of {file} is damaged (")
+    assert reason in text
+    assert "remove that line" in text
+    assert "\n" not in text
+    file.write_bytes(before)
+    assert len(trials_in(url)) == 1
+
+
+@pytest.mark.parametrize(
     ("url", "text"),
     [
         ("postgresql://me:se:cret@host:5432/x", "postgresql://me:***@host:5432/x"),

@@ -5,6 +5,7 @@ import json
 import os
 
 import pytest
+from records import example
 from rich.console import Console
 
 from wavesweep.experiment.objectives import USUAL_LIMITS, candidate
@@ -15,16 +16,19 @@ from wavesweep.sweep.monitor import SweepMonitor, SweepStatus
 
 
 def record(stored_bytes, accuracy, baseline=0.98):
-    arm = {"validation": {"accuracy": accuracy}, "stored_bytes": stored_bytes, "coefficient_sparsity": 0.8}
-    return {
-        "arms": [arm, {"validation": {"accuracy": 1.0}, "stored_bytes": 1}],
-        "baseline": {"validation": {"accuracy": baseline}},
-    }
+    content = example()
+    content["arms"][0] |= {"stored_bytes": stored_bytes, "coefficient_sparsity": 0.8}
+    content["arms"][0]["validation"]["accuracy"] = accuracy
+    content["arms"][1] |= {"stored_bytes": 1}
+    content["arms"][1]["validation"]["accuracy"] = 1.0
+    content["baseline"]["validation"]["accuracy"] = baseline
+    return content
 
 
 def finish(directory, content, file="result.json"):
     directory.mkdir(exist_ok=True)
-    (directory / file).write_text(json.dumps(content))
+    own = {"key": directory.name} if file == "result.json" else {}
+    (directory / file).write_text(json.dumps(content | own))
 
 
 def test_best_is_the_smallest_file_within_a_point_of_the_baseline():

@@ -143,10 +143,10 @@ def test_what_is_printed(summary, capsys):
     nearest = [
         "trial 3, 100 bytes, validation 50.00 % (45.00 points lost), test 48.00 % (46.00 points lost): 1 bytes too many"
     ]
-    nearest += [
-        "trial 1, 200 bytes, validation 90.00 % (5.00 points lost, 0.4 to 9.4 at 95 %), "
-        "test 88.00 % (6.00 points lost, 2.5 to 9.4 at 95 %): 101 bytes too many"
-    ]
+    found = (
+        "validation 90.00 % (5.00 points lost, 0.4 to 9.4 at 95 %), test 88.00 % (6.00 points lost, 2.5 to 9.4 at 95 %)"
+    )
+    nearest.append(f"trial 1, 200 bytes, {found}: 101 bytes too many")
     assert lines[6:] == [
         (
             f"{lost}: smallest file is trial 1, 200 bytes, validation 90.00 % (5.00 points lost, 0.4 to 9.4 at 95 %), "

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from wavesweep.analysis.table.outputs import WrongArgumentError
 from wavesweep.errors import WavesweepError
+from wavesweep.runtime.signals import listen
+from wavesweep.runtime.terminal import say_aside
 
-EXIT_FAILED, EXIT_WRONG_ARGUMENT = 1, 2
+EXIT_FAILED, EXIT_WRONG_ARGUMENT, EXIT_INTERRUPTED = 1, 2, 130
 _EXTRA = ("pandas", "pyarrow", "plotly", "matplotlib", "jinja2")
 
 
@@ -30,6 +32,7 @@ def program(script: str) -> str:
 
 def run(main: Callable[[], None]) -> int:
     """Run a command and return its exit status. Errors that a user can cause are one line on stderr."""
+    listen()
     try:
         main()
         sys.stdout.flush()
@@ -38,16 +41,17 @@ def run(main: Callable[[], None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except WrongArgumentError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_aside(f"error: {error}")
         return EXIT_WRONG_ARGUMENT
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
-        print(f"error: {error.name} is not installed: pip install 'wavesweep[analysis]'", file=sys.stderr)
+        say_aside(f"error: {error.name} is not installed: pip install 'wavesweep[analysis]'")
         return EXIT_WRONG_ARGUMENT
     except (WavesweepError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_aside(f"error: {error}")
         return EXIT_FAILED
     except KeyboardInterrupt:
-        return 130
+        say_aside("Stopped; the same command starts anew.")
+        return EXIT_INTERRUPTED
     return 0

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from wavesweep.analysis.command import outputs_argument, run
+from wavesweep.runtime.terminal import say
 
 
 def main() -> None:
@@ -18,10 +19,9 @@ def main() -> None:
     from wavesweep.runtime.records import write_atomically
 
     path = arguments.output or arguments.outputs / "report.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = render(found, arguments.outputs).encode()
     write_atomically(path, content)
-    print(f"{found.trials['key'].nunique()} trials, {len(content) / 1e6:.1f} MB: {path}")
+    say(f"{found.trials['key'].nunique()} trials, {len(content) / 1e6:.1f} MB: {path}")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ import sys
 
 from wavesweep.analysis.command import outputs_argument, run
 from wavesweep.analysis.progress.status import lines, status
+from wavesweep.runtime.terminal import say
 
 
 def main() -> None:
     """The command line."""
     arguments = outputs_argument("status", "Show the state of all sweeps, studies and trials.").parse_args()
-    print("\n".join(lines(status(arguments.outputs))))
+    for line in lines(status(arguments.outputs)):
+        say(line)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from wavesweep.analysis.command import program, run
-from wavesweep.analysis.table.outputs import WrongArgumentError, checked_outputs, keys_of
+from wavesweep.analysis.table.outputs import WrongArgumentError, checked_outputs, damaged_sweeps, keys_of
+from wavesweep.runtime.terminal import say, say_aside
 
 
 def main() -> None:
@@ -19,7 +20,7 @@ def main() -> None:
 
     if arguments.list:
         for study in STUDIES.values():
-            print(f"{study.name}: {study.question}")
+            say(f"{study.name}: {study.question}")
         return
     study = study_named(arguments.name)
     outputs = Path("outputs") if arguments.outputs is None else arguments.outputs
@@ -30,20 +31,22 @@ def main() -> None:
         raise WrongArgumentError(f"{page} does not exist; write it, with the lines {BEGIN} and {END}")
     rows = rows_of(study, outputs, arguments.records)
     asked = keys_of(outputs, study.experiments)
+    for line in damaged_sweeps(outputs):
+        say_aside(f"note: {line}")
     if missing := asked - set(rows["key"]):
-        print(f"note: {len(missing)} of {len(asked)} trials are not finished, or failed", file=sys.stderr)
+        say_aside(f"note: {len(missing)} of {len(asked)} trials are not finished, or failed")
     found = evidence(study.compared(rows), study.by, study.measures)
     charts = charts_of(study, found)
     for name, chart in charts.items():
         if chart.figure is None:
-            print(f"left out {name}: {chart.text}")
+            say(f"left out {name}: {chart.text}")
     drawn = {name: chart for name, chart in charts.items() if chart.figure is not None}
-    directory = outputs / "analysis" / "studies" / study.name
+    directory = arguments.output or outputs / "analysis" / "studies" / study.name
     write_study(study, rows, found, drawn, directory, page)
     trials, seeds = rows["key"].nunique(), rows["seed"].nunique()
-    print(f"{study.name}: {trials} trials, {seeds} seeds, {len(drawn)} charts: {directory}")
+    say(f"{study.name}: {trials} trials, {seeds} seeds, {len(drawn)} charts: {directory}")
     if page is not None:
-        print(f"renewed {page}")
+        say(f"renewed {page}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -65,6 +68,12 @@ def _arguments() -> argparse.Namespace:
         default=[],
         metavar="FILE",
         help="records of other machines as well, or alone: a NAME.csv that this command wrote; may be repeated",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIRECTORY",
+        help="where to write them (default: analysis/studies/NAME among the records)",
     )
     parser.add_argument("--list", action="store_true", help="name the studies and stop")
     return parser.parse_args()

@@ -23,6 +23,7 @@ from wavesweep.cli.sweepers import register_sweepers
 from wavesweep.cli.tables import show_trials
 from wavesweep.errors import SettingsError, WavesweepError
 from wavesweep.runtime.signals import interrupted, listen
+from wavesweep.runtime.terminal import say, say_aside
 from wavesweep.runtime.workers import init_worker
 from wavesweep.settings import registry
 from wavesweep.settings.schema import config_directory
@@ -48,15 +49,13 @@ def task(config: DictConfig) -> float:
                 "search", settings.search.name, "is a sweep", "add -m: python -m wavesweep -m search=..."
             )
         if single and HydraConfig.get().sweeper.params:
-            print(
-                "note: this experiment describes a sweep, of which this is one trial; add -m to run it", file=sys.stderr
-            )
+            say_aside("note: this experiment describes a sweep, of which this is one trial; add -m to run it")
         record = run_trial(settings, TrialCallbacks.trial_started)
         if single:
             show_trials([({}, record)], settings)
         exported = export_trial(settings, record)
         if single and exported is not None:
-            print(export_line(settings, record["key"], exported))
+            say(export_line(settings, record["key"], exported))
     except WavesweepError as error:
         if not single:
             raise
@@ -68,7 +67,7 @@ def task(config: DictConfig) -> float:
 def main() -> int:
     """Entry point of `python -m wavesweep` and of the console script; returns the exit status."""
     if sys.argv[1:] == ["--version"]:
-        print(f"wavesweep {version('wavesweep')}")
+        say(f"wavesweep {version('wavesweep')}")
         return 0
     listen()
     try:
@@ -78,7 +77,8 @@ def main() -> int:
             raise
         status = EXIT_INTERRUPTED
     if interrupted():
-        print("\nStopped. Finished trials are kept; the same command continues from here.", file=sys.stderr)
+        say_aside("")
+        say_aside("Stopped. Finished trials are kept; the same command continues from here.")
         return EXIT_INTERRUPTED
     return status
 
@@ -142,6 +142,6 @@ def _report(error: Exception) -> int:
     if interrupted():  # whatever it is, Ctrl-C is its cause
         return EXIT_INTERRUPTED
     hint = comma_hint(error.key, sys.argv) if isinstance(error, SettingsError) else ""
-    print(f"error: {explain(error)}{hint}", file=sys.stderr)
+    say_aside(f"error: {explain(error)}{hint}")
     is_failure = isinstance(error, WavesweepError) and not isinstance(error, SettingsError)
     return EXIT_SETTINGS if isinstance(error, _REPORTED) and not is_failure else EXIT_FAILED

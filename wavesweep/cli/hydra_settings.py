@@ -5,7 +5,6 @@ is found in the composed configuration, before anything is made.
 """
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -16,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from wavesweep.cli.hydra_internals import directions_of_study
 from wavesweep.cli.options import GROUPS
 from wavesweep.errors import SettingsError
+from wavesweep.runtime.terminal import say_aside
 from wavesweep.settings import registry
 from wavesweep.settings.schema import Settings, allowed_text, config_directory
 
@@ -205,7 +205,7 @@ def _check_direction(hydra: DictConfig) -> None:
             raise SettingsError(f"hydra.sweeper.{key}", shown, more.format(str(wanted).lower()), remedy)
     if not known:
         text = f"note: hydra/sweeper={name} is given the validation accuracy of each trial, of which more is better"
-        print(text, file=sys.stderr)
+        say_aside(text)
     study, storage = sweeper.get("study_name"), sweeper.get("storage")
     if isinstance(study, str) and isinstance(storage, str | os.PathLike):
         before = directions_of_study(study, str(storage))

@@ -4,7 +4,6 @@ They differ in what they do when a process dies, and in how many processes they 
 """
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from wavesweep.cli.hydra_internals import (
     quieten_ray,
 )
 from wavesweep.errors import SettingsError, WavesweepError
+from wavesweep.runtime.terminal import say_aside
 from wavesweep.runtime.workers import init_worker
 from wavesweep.sweep.launch import LostError, Outcome, raise_if_fatal
 
@@ -78,7 +78,7 @@ class HydraLauncher:
                 raise
             # What the jobs of a launcher that failed had finished is on the disk.
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            print(f"a worker ended: {reason}; its unfinished trials are run again", file=sys.stderr, flush=True)
+            say_aside(f"a worker ended: {reason}; its unfinished trials are run again")
             outcomes = [LostError(f"the job ended without a record ({reason})") for _ in jobs]
         raise_if_fatal(outcomes)
         return outcomes

@@ -3,7 +3,6 @@
 Every command loads this module, so PyTorch and Optuna are imported when a sweep needs them.
 """
 
-import sys
 from collections.abc import Sequence
 from itertools import product
 
@@ -21,6 +20,7 @@ from wavesweep.cli.launchers import sweep_launcher
 from wavesweep.cli.tables import show_counts, show_scan, show_search, show_trials
 from wavesweep.errors import SettingsError, TrialError
 from wavesweep.runtime.progress import logging_enabled
+from wavesweep.runtime.terminal import say_aside
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.grid import run_grid
 
@@ -91,7 +91,7 @@ class SearchSweeper(_OwnSweeper):
         space = parse_space(self._parsed(arguments), defaults=len(self._params))
         points = Points.checked(space, self._composer.settings)
         for note in points.notes():
-            print(f"note: {note}", file=sys.stderr, flush=True)
+            say_aside(f"note: {note}")
         with logging_enabled(points.base.progress):
             search(points, self._sweep_launcher, show_search, self._jobs)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from wavesweep.runtime.terminal import printable, say
 from wavesweep.settings.effective import ABOUT_INPUTS, COMPUTED_BY, MATCHES_NO_TENSOR, NO_EFFECT, NOT_CODED
 from wavesweep.settings.keys import differences
 from wavesweep.settings.schema import Settings
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
 
 def show_counts(result: GridResult) -> None:
     """Print how many trials of a grid became what, and where their records and their table are."""
-    print(
+    say(
         f"{result.trials} trials: {result.trials - result.failed} done ({result.done_before} of them before this run), "
         f"{result.failed} failed" + (f"; {result.equal} equal to another, not computed again" if result.equal else "")
     )
-    print(f"records: {Path(result.settings.paths.outputs) / 'runs'}   table: {result.table}")
+    say(f"records: {Path(result.settings.paths.outputs) / 'runs'}   table: {result.table}")
 
 
 def show_trials(entries: Sequence[Entry], settings: Settings) -> None:
@@ -41,24 +42,25 @@ def show_trials(entries: Sequence[Entry], settings: Settings) -> None:
     # Values and reasons may hold brackets, which are no markup. No column is cut: a narrow terminal wraps lines.
     console = Console(markup=False, emoji=False, width=10_000, no_color=None if sys.stdout.isatty() else True)
     for line in _baseline_lines(entries):
-        console.print(line, highlight=False)
+        console.print(printable(line), highlight=False)
     rows = table_rows(entries)
     columns = list(dict.fromkeys(name for row in rows for name in row if name != "note"))
     if any("note" in row for row in rows):
         columns.append("note")
     table = Table(box=None, pad_edge=False)
     for name in columns:
-        table.add_column(name, justify="left" if name in ("wavelet", "method", "note") else "right")
+        table.add_column(printable(name), justify="left" if name in ("wavelet", "method", "note") else "right")
     for row in rows:
-        table.add_row(*(row.get(name, "") for name in columns))
+        table.add_row(*(printable(row.get(name, "")) for name in columns))
     console.print(table)
     for line in seed_means(entries):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(printable(line), highlight=False, soft_wrap=True)
     for note in [*_notes(entries), *_search_notes(settings)]:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
+        console.print(printable(f"note: {note}"), highlight=False, soft_wrap=True, markup=False)
     if len(entries) == 1 and "arms" in entries[0][1]:
         record = entries[0][1]
-        console.print(f"record: {settings.paths.outputs}/runs/{record['key']}/result.json", soft_wrap=True)
+        path = f"{settings.paths.outputs}/runs/{record['key']}/result.json"
+        console.print(printable(f"record: {path}"), soft_wrap=True)
 
 
 def _notes(entries: Sequence[Entry]) -> list[str]:
@@ -133,7 +135,7 @@ def show_search(result: "SearchResult") -> None:
     counts, summary = result.counts, result.summary
     show_front(summary, result.best, result.keys)
     if result.best[-1].trial is None and summary.trials:
-        print(f"to try: {'; '.join(result.remedies)}")
+        say(f"to try: {'; '.join(result.remedies)}")
     parts = [f"{counts.complete} complete"]
     cached = sum(bool(trial.user_attrs.get("cached")) for trial in summary.trials)
     parts += [f"{cached} of them from records"] if cached else []
@@ -145,10 +147,10 @@ def show_search(result: "SearchResult") -> None:
         parts += [f"{number} {text}"] if number else []
     # One that continues with a smaller number has more than are wanted.
     shown = f"{counts.ended} of {result.wanted}" if counts.ended <= result.wanted else f"{counts.ended}"
-    print(f"{shown} trials: {', '.join(parts)}")
+    say(f"{shown} trials: {', '.join(parts)}")
     has_best = (result.directory / BEST_FILE).exists()  # not before the first trial has ended
     rerun = f"   rerun the best: {rerun_command(result.directory)}" if has_best else ""
-    print(f"study: {result.directory}{rerun}")
+    say(f"study: {result.directory}{rerun}")
 
 
 def show_front(summary: "Summary", best: Sequence["Best"], space: Sequence[str]) -> None:
@@ -171,7 +173,7 @@ def show_front(summary: "Summary", best: Sequence["Best"], space: Sequence[str])
         values = [_short(trial.params[key]) if key in trial.params else "-" for key in space]
         sizes = [f"{measures['stored_bytes']:,}" for _ in extra]
         table.add_row(str(trial.number), *values, *shown, f"{100 * measures['test_accuracy']:.2f}", *sizes)
-    console.print(f"Pareto front of {summary.study}: {len(front)} of {len(summary.trials)} complete trials")
+    console.print(printable(f"Pareto front of {summary.study}: {len(front)} of {len(summary.trials)} complete trials"))
     console.print(table)
     corner = ", ".join(
         f"{name} {one.shown(worst)}"
@@ -179,10 +181,10 @@ def show_front(summary: "Summary", best: Sequence["Best"], space: Sequence[str])
     )
     console.print(f"hypervolume {summary.hypervolume:.4f} (reference point: {corner})")
     for one in best:
-        console.print(_in_words(one))
+        console.print(printable(_in_words(one)))
     notes = dict.fromkeys(note for trial in summary.trials for note in trial.user_attrs["measures"].get("notes", ()))
     for note in notes:
-        console.print(f"note: {note}")
+        console.print(printable(f"note: {note}"))
 
 
 def _in_words(best: "Best") -> str:
@@ -209,7 +211,7 @@ def _points_lost(points: float, interval: Sequence[float] | None) -> str:
 def _short(value: object) -> str:
     if value is None:
         return "null"
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    return f"{value:.5g}" if isinstance(value, float) else printable(value)
 
 
 def show_scan(result: "ScanResult") -> None:
@@ -217,7 +219,7 @@ def show_scan(result: "ScanResult") -> None:
     rows, settings = result.rows, result.settings
     console = Console(markup=False, emoji=False, width=10_000, no_color=True)
     name, before = f"{settings.model.name} on {settings.dataset.name}", rows[0]["baseline_accuracy"]
-    console.print(f"baseline {name}, seed {settings.seed}: validation {100 * before:.2f} %", highlight=False)
+    console.print(printable(f"baseline {name}, seed {settings.seed}: validation {100 * before:.2f} %"), highlight=False)
     percentiles = list(dict.fromkeys(row["percentile"] for row in rows))
     table = Table(box=None, pad_edge=False)
     for column in ("tensor", "coefficients", *(f"{percentile:g} %" for percentile in percentiles)):
@@ -225,9 +227,9 @@ def show_scan(result: "ScanResult") -> None:
     for start in range(0, len(rows), len(percentiles)):
         of_tensor = rows[start : start + len(percentiles)]
         accuracies = (f"{100 * row['accuracy']:.2f}" for row in of_tensor)
-        table.add_row(of_tensor[0]["tensor"], f"{of_tensor[0]['coefficients']:,}", *accuracies)
+        table.add_row(printable(of_tensor[0]["tensor"]), f"{of_tensor[0]['coefficients']:,}", *accuracies)
     console.print(table)
     for note in result.notes:
-        console.print(f"note: {note}", highlight=False)
-    print(f"{len(rows)} points: {result.found_before} of them measured before this run   table: {result.table}")
-    print(f"use it with: threshold.allocation=sensitivity threshold.sensitivity={result.table}")
+        console.print(printable(f"note: {note}"), highlight=False)
+    say(f"{len(rows)} points: {result.found_before} of them measured before this run   table: {result.table}")
+    say(f"use it with: threshold.allocation=sensitivity threshold.sensitivity={result.table}")

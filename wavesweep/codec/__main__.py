@@ -15,6 +15,7 @@ from wavesweep.codec.read import finite, read, tensor_table
 from wavesweep.codec.tensors import state_dict
 from wavesweep.errors import FileFormatError, WavesweepError
 from wavesweep.runtime.records import write_atomically
+from wavesweep.runtime.terminal import printable, say, say_aside
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(options)
     except (WavesweepError, OSError) as error:
         text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        print(f"error: {text}", file=sys.stderr)
+        say_aside(f"error: {text}")
         return 1
 
 
@@ -48,8 +49,8 @@ def _run(options: argparse.Namespace) -> int:
     tensors, header = read(options.file, limits)
     size = options.file.stat().st_size
     if options.command == "info":
-        print(f"{options.file}: {size:,} bytes, coder {header['coder']}")
-        print(f"made by: {json.dumps(header.get('made_by'))}")
+        say(f"{options.file}: {size:,} bytes, coder {header['coder']}")
+        say(f"made by: {json.dumps(header.get('made_by'))}")
         _print_table(tensor_table(tensors))
         return 0
     state = state_dict(tensors)
@@ -59,13 +60,13 @@ def _run(options: argparse.Namespace) -> int:
             raise FileFormatError(f"{output}: is the file itself; give another output")
         # safetensors refuses tensors that share memory, as tied ones do.
         write_atomically(output, save({name: value.clone().contiguous() for name, value in state.items()}))
-        print(f"{output}: {len(state)} tensors, {output.stat().st_size:,} bytes")
+        say(f"{output}: {len(state)} tensors, {output.stat().st_size:,} bytes")
         return 0
     if not finite(state):
-        print(f"error: {options.file}: holds NaN or infinity", file=sys.stderr)
+        say_aside(f"error: {options.file}: holds NaN or infinity")
         return 1
     count = sum(value.numel() for value in state.values())
-    print(f"{options.file}: sound, {len(state)} tensors, {count:,} numbers, {8 * size / max(count, 1):.3f} bits each")
+    say(f"{options.file}: sound, {len(state)} tensors, {count:,} numbers, {8 * size / max(count, 1):.3f} bits each")
     return 0
 
 
@@ -76,7 +77,7 @@ def _print_table(rows: list[dict[str, object]]) -> None:
         table.add_column(name, justify="right" if name in ("numbers", "zero") else "left")
     for row in rows:
         table.add_row(
-            *(f"{row[n]:.2%}" if n == "zero" else f"{row[n]:,}" if n == "numbers" else str(row[n]) for n in names)
+            *(f"{row[n]:.2%}" if n == "zero" else f"{row[n]:,}" if n == "numbers" else printable(row[n]) for n in names)
         )
     width = None if sys.stdout.isatty() else 10_000
     Console(markup=False, width=width).print(table)

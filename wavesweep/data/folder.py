@@ -18,6 +18,7 @@ from wavesweep.data.splits import Parts, Split, StoredImages
 from wavesweep.errors import SettingsError
 from wavesweep.runtime.progress import steps
 from wavesweep.runtime.records import once, storing
+from wavesweep.runtime.shapes import Images
 
 # A part of a folder that takes more than this stays on disk.
 _MEMORY_BYTES = 2 * 2**30
@@ -114,23 +115,26 @@ class _Stored:
 
     def later(self, name: str) -> "_LaterImages":
         """The images of one part, not decoded yet."""
-        size = self._preparation.image_size
-        shape = (len(self.folders[name].files), self._preparation.channels, size, size)
-        return _LaterImages(self._opened(name), shape, partial(self._only, name))
+        return _LaterImages(self._opened(name), self._shape(name), partial(self._only, name))
 
     def _opened(self, name: str) -> Callable[[], Tensor]:
         @cache
         def opened() -> Tensor:
             done, stored = self._directory / "images.json", self._directory / f"{name}.npy"
-            once(done, self._decode)
-            try:
-                return torch.from_numpy(np.load(stored, mmap_mode="c"))
-            except (OSError, ValueError, EOFError):  # lost or damaged; the same images come out again
+            once(done, self._decode, Images)
+            images = _stored_images(stored, self._shape(name))
+            if images is None:  # lost or damaged; the same ones come out again
                 done.unlink(missing_ok=True)
-                once(done, self._decode)
-                return torch.from_numpy(np.load(stored, mmap_mode="c"))
+                once(done, self._decode, Images)
+                images = _stored_images(stored, self._shape(name))
+                assert images is not None, f"{stored} is damaged"
+            return torch.from_numpy(images)
 
         return opened
+
+    def _shape(self, name: str) -> tuple[int, int, int, int]:
+        size = self._preparation.image_size
+        return len(self.folders[name].files), self._preparation.channels, size, size
 
     def _only(self, name: str, index: Tensor) -> StoredImages | None:
         """Some images of one part, decoded into a directory of their own when they are asked for; None if all are."""
@@ -146,6 +150,16 @@ class _Stored:
         classes = next(iter(self.folders.values())).classes
         size, channels = self._preparation.image_size, self._preparation.channels
         return {"source": self._path, "classes": classes, "image_size": size, "channels": channels}
+
+
+def _stored_images(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The decoded images at `path`, not read yet; None where there are none of that shape."""
+    try:
+        images = np.load(path, mmap_mode="c")
+    except Exception:  # whatever a damaged header is taken for: a number too large, another kind of file
+        return None
+    fits = isinstance(images, np.ndarray) and images.shape == shape and images.dtype == np.uint8
+    return images if fits else None
 
 
 def _decode_part(part: str, files: Sequence[str], into: Path, preparation: Preparation, progress: bool) -> None:

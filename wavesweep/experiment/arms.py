@@ -35,6 +35,7 @@ from wavesweep.models.load import fill
 from wavesweep.pruning.prune import ArmSpec, relative_error
 from wavesweep.quantization.symbols import Steps
 from wavesweep.runtime.records import once, write_atomically
+from wavesweep.runtime.shapes import Arm
 from wavesweep.settings.schema import Settings
 from wavesweep.shrink.stored import ShrunkFile
 from wavesweep.training.checkpoint import CHECKPOINT
@@ -103,24 +104,30 @@ def obtain_arm(spec: ArmSpec, context: EvaluationContext, wait: bool = True) -> 
     def compute(_: Path) -> dict[str, Any]:
         return {"arm_key": key, **_compute(spec, context, paths)}
 
+    names = {plan.name for plan in spec.plans}
+
+    def fits(record: dict[str, Any]) -> bool:
+        return bool(record["arm_key"] == key) and record["tensors"].keys() >= names
+
     try:
-        record = once(path, compute, wait=wait)
+        record = once(path, compute, Arm, wait=wait, fits=fits)
     except (StoppedEarlyError, TrialError):  # its retraining does not continue
         path.with_name(CHECKPOINT).unlink(missing_ok=True)
         raise
-    if not _is_intact(path.with_name(MODEL_FILE)):  # lost or damaged; the same one comes out again
+    if not _is_intact(path.with_name(MODEL_FILE), record["stored_bytes"]):  # lost or damaged; the same comes out again
         path.unlink(missing_ok=True)
-        record = once(path, compute, wait=wait)
+        record = once(path, compute, Arm, wait=wait, fits=fits)
     path.with_name(CHECKPOINT).unlink(missing_ok=True)
     return record
 
 
-def _is_intact(path: Path) -> bool:
+def _is_intact(path: Path, size_bytes: int) -> bool:
     try:
-        read_container(path.read_bytes())
+        content = path.read_bytes()
+        read_container(content)
     except (OSError, FileFormatError):
         return False
-    return True
+    return len(content) == size_bytes
 
 
 def arm_directory(outputs: Path, key: str) -> Path:

@@ -24,6 +24,7 @@ from wavesweep.models.checkpoints import load_checkpoint
 from wavesweep.models.computed import fold_computed
 from wavesweep.models.pretrained import weights_file
 from wavesweep.models.zoo import build_model, with_channels_last
+from wavesweep.runtime import shapes
 from wavesweep.runtime.records import once_or_failure, write_atomically
 from wavesweep.settings.keys import baseline_key
 from wavesweep.settings.schema import Settings
@@ -107,15 +108,24 @@ def obtain_baseline(settings: Settings, workload: Workload, device: torch.device
         }
 
     record_path, weights_path = directory / "baseline.json", directory / _WEIGHTS_FILE
-    record = once_or_failure(record_path, compute, retry_failed=settings.retry_failed)
+
+    def obtain() -> dict[str, Any]:
+        return once_or_failure(
+            record_path,
+            compute,
+            shapes.Baseline,
+            retry_failed=settings.retry_failed,
+            fits=lambda record: bool(record["key"] == key),
+        )
+
+    record = obtain()
     discard_checkpoint(directory)
-    try:
-        return Baseline(_weights(weights_path), record)
-    except (FileNotFoundError, SafetensorError):
-        # Lost or damaged weights; the same ones come out again.
+    state = _read_weights(weights_path, workload.model)
+    if state is None:  # lost or damaged; the same ones come out again
         record_path.unlink(missing_ok=True)
-        record = once_or_failure(record_path, compute, retry_failed=settings.retry_failed)
-        return Baseline(_weights(weights_path), record)
+        record = obtain()
+        state = _weights(weights_path)
+    return Baseline(state, record)
 
 
 def obtain_early_weights(settings: Settings, workload: Workload, device: torch.device, epoch: int) -> dict[str, Tensor]:
@@ -135,15 +145,24 @@ def obtain_early_weights(settings: Settings, workload: Workload, device: torch.d
         return {"epoch": epoch, "training": curve}
 
     record_path = directory / "weights.json"
-    once_or_failure(record_path, compute, retry_failed=settings.retry_failed)
+
+    def obtain() -> None:
+        once_or_failure(
+            record_path,
+            compute,
+            shapes.EarlyWeights,
+            retry_failed=settings.retry_failed,
+            fits=lambda record: bool(record["epoch"] == epoch),
+        )
+
+    obtain()
     discard_checkpoint(directory)
-    try:
-        return load_file(directory / _WEIGHTS_FILE)
-    except (FileNotFoundError, SafetensorError):
-        # Lost or damaged weights; the same ones come out again.
+    state = _read_weights(directory / _WEIGHTS_FILE, workload.model)
+    if state is None:  # lost or damaged; the same ones come out again
         record_path.unlink(missing_ok=True)
-        once_or_failure(record_path, compute, retry_failed=settings.retry_failed)
-        return load_file(directory / _WEIGHTS_FILE)
+        obtain()
+        state = _weights(directory / _WEIGHTS_FILE)
+    return state
 
 
 def measure(model: nn.Module, dataset: Dataset, device: torch.device) -> dict[str, Any]:
@@ -199,6 +218,19 @@ def _remembered_model(
         model, notes = _initial_model(settings, dataset)
         _models[key] = model, (*notes, *fold_computed(model))
     return _models[key]
+
+
+def _read_weights(path: Path, model: nn.Module) -> dict[str, Tensor] | None:
+    """The weights at `path`; None where they are lost, damaged or not those of such a network."""
+    try:
+        state = _weights(path)
+    except (FileNotFoundError, SafetensorError):
+        return None
+    wanted = {name: (value.shape, value.dtype) for name, value in model.state_dict().items()}
+    if {name: (value.shape, value.dtype) for name, value in state.items()} == wanted:
+        return state
+    _weights.cache_clear()  # of what lies there now
+    return None
 
 
 @lru_cache(maxsize=2)

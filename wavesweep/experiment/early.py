@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 from wavesweep.runtime.records import read_json
+from wavesweep.runtime.shapes import Front
 from wavesweep.settings.keys import study_directory
 from wavesweep.settings.schema import Settings
 
@@ -48,10 +49,13 @@ def read_early_stop(settings: Settings) -> EarlyStop | None:
     search = settings.search
     if search.early_images is None:
         return None
-    content = read_json(study_directory(settings) / FRONT_FILE)
+    content = read_json(study_directory(settings) / FRONT_FILE, Front)
     if content is None:
         return None
     (other,) = (name for name in search.objectives if name != "accuracy")
     first, second = search.objectives.index("accuracy"), search.objectives.index(other)
-    front = tuple((row["values"][first], row["values"][second]) for row in content["front"])
+    values = [row["values"] for row in content["front"]]
+    if any(len(one) != len(search.objectives) for one in values):
+        return None  # of a damaged front; the next trial writes it anew
+    front = tuple((one[first], one[second]) for one in values)
     return EarlyStop(search.early_images, other, front)

@@ -34,9 +34,11 @@ from wavesweep.runtime.records import (
     RESULT_FILE,
     check_writable,
     once_or_failure,
+    read_trial,
     storing,
     write_atomically,
 )
+from wavesweep.runtime.shapes import Trial
 from wavesweep.settings.effective import unused_notes
 from wavesweep.settings.keys import trial_directory, trial_key
 from wavesweep.settings.rules import check
@@ -61,21 +63,27 @@ def run_trial(settings: Settings, started: Callable[[Path], None] = lambda _: No
         BusyError: another process computes it, and `on_busy` is skip.
     """
     check(settings)
-    check_writable(Path(settings.paths.outputs))
     with logging_enabled(settings.progress):
+        key = trial_key(settings, input_digests(settings))
+        directory = trial_directory(settings, key)
+        record = read_trial(directory)  # which needs neither the data nor a directory that can be written
+        if record is not None:
+            return record
+        check_writable(Path(settings.paths.outputs))
         workload = load_workload(settings)
         check_inputs(settings, workload)
-        key = trial_key(settings, input_digests(settings))
 
         def compute(directory: Path) -> dict[str, Any]:
             started(directory)
             return _compute(settings, workload, key, directory)
 
         return once_or_failure(
-            trial_directory(settings, key) / RESULT_FILE,
+            directory / RESULT_FILE,
             compute,
+            Trial,
             wait=settings.on_busy == "wait",
             retry_failed=settings.retry_failed,
+            fits=lambda record: bool(record["key"] == key),
         )
 
 

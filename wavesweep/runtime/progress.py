@@ -4,16 +4,17 @@ Work inside other work, as the training of a baseline in a sweep, adds its bar b
 """
 
 import math
-import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
+
+from wavesweep.runtime.terminal import printable, say_aside
 
 T = TypeVar("T")
 # Seconds between two lines where the output is not a terminal.
@@ -87,13 +88,13 @@ class Meter:
     def show(self, done: int, text: str, seconds_left: float) -> None:
         """Show that `done` units are; a bar has its own idea of the time that is left."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, text=text)
+            self._bar.update(self._task, completed=done, text=printable(text))
             return
         now = time.monotonic()
         if self._shown and self._lines and now - self._last_line >= _LINE_SECONDS:
             self._last_line = now
             left = f"({duration(seconds_left)} left)"
-            _say(f"{self._title}: {done}/{self._total} {text} {left}")
+            say_aside(f"{self._title}: {done}/{self._total} {text} {left}")
 
 
 @contextmanager
@@ -111,15 +112,9 @@ def log(text: str) -> None:
     if not _logging.get():
         return
     if _display is None:
-        _say(text)
+        say_aside(text)
     else:
-        _display.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _say(text: str) -> None:
-    """A line on standard error; the work continues if nobody reads it any more (`2>&1 | head`, a closed terminal)."""
-    with suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
+        _display.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

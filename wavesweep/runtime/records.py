@@ -1,7 +1,8 @@
 """Atomic files, locks, and results that are computed once.
 
-A result file is written last and atomically, so a directory without it is unfinished work. A lock is held by
-the kernel for the process and goes with it, so a killed process blocks nobody.
+A result file is written last and atomically, so a directory without it is unfinished work; so is one whose file does
+not have the shape of its kind. A lock is held by the kernel for the process and goes with it, so a killed process
+blocks nobody.
 """
 
 import json
@@ -12,9 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from filelock import FileLock, Timeout
+from msgspec import Struct
 
 from wavesweep.errors import (
     BusyError,
@@ -26,7 +27,9 @@ from wavesweep.errors import (
     TrialError,
 )
 from wavesweep.runtime.progress import log
+from wavesweep.runtime.shapes import DamagedError, Failure, Trial, checked
 from wavesweep.runtime.signals import interrupted
+from wavesweep.runtime.temporary import make_directory, sweep_temporaries, sync_directory, temporary_beside
 
 # A trial has one or the other when it has ended.
 RESULT_FILE, FAILURE_FILE = "result.json", "failure.json"
@@ -47,35 +50,92 @@ def write_atomically(path: Path, content: bytes) -> None:
         StoreError: the disk is full or the directory cannot be written; an older file stays as it was.
     """
     with storing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Not by `tempfile`, whose files only their owner may read: others share the outputs directory.
-        temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-        try:
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+        make_directory(path.parent)
+        sweep_temporaries(path.parent, path.name)
+        with temporary_beside(path) as temporary:
+            with os.fdopen(os.open(temporary, os.O_WRONLY), "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        sync_directory(path.parent)
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as indented JSON, atomically; NaN and infinity are refused."""
-    write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    write_atomically(path, json_bytes(content))
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The record at `path`, or None where there is none that can be read."""
+def json_bytes(content: Any) -> bytes:
+    """What `write_json` writes."""
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+
+
+def write_if_possible(path: Path, content: bytes) -> None:
+    """Write what only repeats records, unless it is there; where nothing can be written, say so and continue."""
+    with suppress(OSError):
+        if path.read_bytes() == content:
+            return
+    try:
+        write_atomically(path, content)
+    except StoreError as error:
+        log(f"note: {str(error).partition(';')[0]}; what it would hold is in the records")
+
+
+def read_json(path: Path, shape: type[Struct]) -> dict[str, Any] | None:
+    """The record at `path`, whole, or None where there is none of that shape.
+
+    Raises:
+        StoreError: there is a file that cannot be read.
+    """
+    try:
+        return _read(path, shape)
+    except DamagedError:
+        return None
+
+
+def damage(path: Path, shape: type[Struct]) -> str | None:
+    """What is wrong with the content of `path`; None where it has that shape, or there is no file.
+
+    Raises:
+        StoreError: there is a file that cannot be read.
+    """
+    try:
+        _read(path, shape)
+    except DamagedError as error:
+        return str(error)
+    return None
+
+
+def read_trial(directory: Path) -> dict[str, Any] | None:
+    """The record of the trial of `directory`, or None while there is none that is whole and its own.
+
+    Raises:
+        StoreError: there is a file that cannot be read.
+    """
+    record = read_json(directory / RESULT_FILE, Trial)
+    return record if record is not None and record["key"] == directory.name else None
+
+
+def read_failure(path: Path) -> str | None:
+    """Why something failed, or None where no file says so.
+
+    Raises:
+        StoreError: there is a file that cannot be read.
+    """
+    failure = read_json(path, Failure)
+    return None if failure is None else str(failure["reason"])
+
+
+def _read(path: Path, shape: type[Struct]) -> dict[str, Any] | None:
     try:
         with path.open("rb") as file:
-            content = json.load(file)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+            content = file.read()
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}; check the permissions of paths.outputs") from None
-    return content if isinstance(content, dict) else None
+    return checked(content, shape)
 
 
 @contextmanager
@@ -99,7 +159,7 @@ def locked(directory: Path, wait: bool = True) -> Iterator[None]:
         BusyError: `wait` is false and another process holds it.
     """
     with storing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         lock = FileLock(directory / ".lock")
         with suppress(Timeout):
             lock.acquire(timeout=_SILENT_SECONDS if wait else 0)
@@ -110,32 +170,61 @@ def locked(directory: Path, wait: bool = True) -> Iterator[None]:
         with storing(directory):
             lock.acquire()
     try:
+        sweep_temporaries(directory)
         yield
     finally:
         lock.release()
 
 
-def once(path: Path, compute: Callable[[Path], dict[str, Any]], *, wait: bool = True) -> dict[str, Any]:
-    """The record at `path`; where there is none, `compute(directory)` makes it, in one process only."""
-    record = read_json(path)
+def once(
+    path: Path,
+    compute: Callable[[Path], dict[str, Any]],
+    shape: type[Struct],
+    *,
+    wait: bool = True,
+    fits: Callable[[dict[str, Any]], bool] = lambda _: True,
+) -> dict[str, Any]:
+    """The record at `path`; where there is none, `compute(directory)` makes it, in one process only.
+
+    Args:
+        path: of the record. One that is damaged is computed again.
+        compute: makes it.
+        shape: of the record.
+        wait: for another process that computes it.
+        fits: whether a record of that shape is what belongs there.
+
+    Raises:
+        BusyError: `wait` is false and another process computes it.
+        StoreError: it cannot be read or written.
+    """
+
+    def found() -> dict[str, Any] | None:
+        record = read_json(path, shape)
+        return record if record is not None and fits(record) else None
+
+    record = found()
     if record is not None:
         return record
     with locked(path.parent, wait):
-        record = read_json(path)
+        record = found()
         if record is None:
+            if path.exists():
+                log(f"{path} is damaged ({damage(path, shape) or 'it is of something else'}); it is computed again")
             write_json(path, compute(path.parent))
-            record = read_json(path)  # so that it is the same now and later: JSON has no tuples
-            assert record is not None
+            record = found()  # so that it is the same now and later: JSON has no tuples
+            assert record is not None, f"{path}: {damage(path, shape) or 'does not fit'}"
     return record
 
 
 def once_or_failure(
     path: Path,
     compute: Callable[[Path], dict[str, Any]],
+    shape: type[Struct],
     *,
     wait: bool = True,
     retry_failed: bool = False,
     failure_name: str = FAILURE_FILE,
+    fits: Callable[[dict[str, Any]], bool] = lambda _: True,
 ) -> dict[str, Any]:
     """Like `once`; a failure of `compute` is recorded too, and raised again until `retry_failed`.
 
@@ -147,9 +236,11 @@ def once_or_failure(
     failure_path = path.parent / failure_name
 
     def raise_earlier_failure() -> None:
-        failure = None if retry_failed else read_json(failure_path)
-        if failure is not None and read_json(path) is None:
-            raise TrialError(f"{failure['reason']}{_EARLIER}")
+        reason = None if retry_failed else read_failure(failure_path)
+        if reason is not None:
+            record = read_json(path, shape)
+            if record is None or not fits(record):
+                raise TrialError(f"{reason}{_EARLIER}")
 
     def guarded(directory: Path) -> dict[str, Any]:
         raise_earlier_failure()  # of the process that held the lock until now
@@ -181,7 +272,7 @@ def once_or_failure(
         return record
 
     raise_earlier_failure()
-    return once(path, guarded, wait=wait)
+    return once(path, guarded, shape, wait=wait, fits=fits)
 
 
 def _is_of_memory(error: Exception) -> bool:

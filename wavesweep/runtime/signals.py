@@ -1,4 +1,7 @@
-"""Ctrl-C, remembered: libraries below may turn KeyboardInterrupt into an exception of their own, or swallow it."""
+"""Ctrl-C, remembered: libraries below may turn KeyboardInterrupt into an exception of their own, or swallow it.
+
+A request to end (SIGTERM, as of `kill`, `timeout` and batch systems) and a closed terminal (SIGHUP) are the same.
+"""
 
 import signal
 import threading
@@ -6,19 +9,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _asked_to_stop = threading.Event()
 _held_back: list[bool] = []  # for each block of `held_back` around the main thread: did Ctrl-C fall into it
 
 
 def listen() -> None:
-    """From now on remember Ctrl-C; it still raises KeyboardInterrupt."""
+    """From now on remember Ctrl-C and its like; they raise KeyboardInterrupt."""
     _asked_to_stop.clear()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, _stop)
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in _SIGNALS:
+        # `nohup` ignores SIGHUP for what it starts, and means it.
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _stop)
 
 
 def interrupted() -> bool:
-    """Whether Ctrl-C was pressed since `listen`."""
+    """Whether Ctrl-C was pressed, or its like came, since `listen`."""
     return _asked_to_stop.is_set()
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +15,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from wavesweep.errors import SettingsError, StoreError
+from wavesweep.runtime.shapes import DamagedError, JournalOperation, checked
 
 _SCHEMES = "sqlite:///PATH, journal:///PATH or postgresql://USER@HOST/DATABASE"
 
@@ -25,7 +26,41 @@ class _Journal(JournalFileBackend):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._kernel_lock = FileLock(path.with_name(f"{path.name}.lock"))
+        self._next = (0, 0)  # the number of lines that were read, and where the next one begins
+        self.last_worker = ""
         super().__init__(str(path), lock_obj=_KernelLock(self._kernel_lock))
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """The operations from that number on; Optuna's own reader would stumble over a damaged one.
+
+        Raises:
+            StoreError: a line is no operation; the message names it.
+        """
+        number, start = self._next if self._next[0] <= log_number_from else (0, 0)
+        with self._path.open("rb") as file:
+            file.seek(start)
+            for line in file:
+                if not line.endswith(b"\n"):  # of a process that was killed, or is writing it now
+                    return
+                start += len(line)
+                number += 1
+                if number <= log_number_from:
+                    continue
+                self._next = number, start
+                try:
+                    operation = checked(line, JournalOperation)
+                except DamagedError as error:
+                    raise self.damaged(str(error)) from None
+                self.last_worker = str(operation["worker_id"])
+                yield operation
+
+    def damaged(self, reason: str) -> StoreError:
+        """The error for the line that was read last."""
+        return StoreError(
+            f"search.storage: line {self._next[0]} of {self._path} is damaged ({' '.join(reason.split())}); remove "
+            "that line, or begin a new study with search.study=NAME search.warm_start=true, which takes over all "
+            "finished trials"
+        )
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Add whole lines; what is left of one that nobody could have read is removed before."""
@@ -42,6 +77,22 @@ class _Journal(JournalFileBackend):
 def _last_byte(file: BinaryIO, end: int) -> bytes:
     file.seek(end - 1)
     return file.read(1)
+
+
+class _JournalStorage(JournalStorage):
+    """Optuna's, with a line for what it cannot make sense of when it applies the operations of a journal."""
+
+    def __init__(self, journal: _Journal) -> None:
+        self._journal = journal
+        super().__init__(journal)
+
+    def _sync_with_backend(self) -> None:
+        try:
+            super()._sync_with_backend()
+        except (LookupError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError) as error:
+            if self._journal.last_worker.startswith(self._worker_id_prefix):
+                raise  # what this process wrote just now is refused: the trial has ended meanwhile, say
+            raise self._journal.damaged(f"Optuna cannot apply it: {type(error).__name__}") from None
 
 
 class _KernelLock(JournalFileOpenLock):
@@ -107,7 +158,7 @@ def open_storage(url: str) -> BaseStorage:
             )
         with _usable(url):
             file.parent.mkdir(parents=True, exist_ok=True)
-            return JournalStorage(_Journal(file))
+            return _JournalStorage(_Journal(file))
     arguments: dict[str, Any] = {"pool_pre_ping": True}  # a connection that idled through a long trial may be gone
     if scheme == "sqlite":
         with _usable(url):

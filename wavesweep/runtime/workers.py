@@ -22,6 +22,8 @@ def init_worker(preload: str) -> None:
         return
     # A terminal sends Ctrl-C to all processes. The parent stops its workers; each would print a traceback otherwise.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):  # likewise, when it is closed
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     importlib.import_module(preload)  # while the other workers do the same, not when the first trial comes
 
 

@@ -3,7 +3,6 @@
 Records decide what is done, so a killed sweep continues where it stopped, and several processes can share one.
 """
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,15 @@ from typing import Any
 
 from wavesweep.errors import BusyError, ShortMemoryError
 from wavesweep.experiment.export.files import export_problems, lacks_export
-from wavesweep.runtime.records import read_json, write_atomically, write_json
+from wavesweep.runtime.records import (
+    check_writable,
+    json_bytes,
+    read_json,
+    write_atomically,
+    write_if_possible,
+)
+from wavesweep.runtime.shapes import Sweep
+from wavesweep.runtime.terminal import say_aside
 from wavesweep.settings.keys import hash_of
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.launch import Jobs, Launcher, LostError, Outcome, pace, unrecorded
@@ -34,14 +41,16 @@ class GridResult:
     equal: int  # points whose arms are those of another
     table: Path
     problems: tuple[str, ...]  # what did not succeed, in words
+    is_new: bool = True  # whether anything was run
 
     def write_table(self) -> None:
-        """Write the table of all points.
+        """Write the table of all points; where nothing was run, a directory that cannot be written is no error.
 
         Raises:
             StoreError: it cannot be written.
         """
-        write_atomically(self.table, rows_as_csv(table_rows(self.entries)).encode())
+        write = write_atomically if self.is_new else write_if_possible
+        write(self.table, rows_as_csv(table_rows(self.entries)).encode())
 
 
 def run_grid(
@@ -69,8 +78,9 @@ def run_grid(
     if left:
         # An export needs no GPU.
         settings = [replace(p.settings, device="auto") if found[p.key] else p.settings for p in left]
+        check_writable(Path(points[0].settings.paths.outputs))
         check_ready(settings, launcher)
-    _describe(points, arguments)
+    _describe(points, arguments, is_new=bool(left))
     names = _names(points)
     # A log gets a line per trial of this process anyway.
     with SweepMonitor(len(by_key), points[0].settings.progress, lines=launcher is not None) as monitor:
@@ -81,7 +91,8 @@ def run_grid(
                 monitor.cached(record, names[key])
         with_lines = points[0].settings.progress and not monitor.has_bar
         reasons = run_left(left, launcher, names if with_lines else {}, jobs)
-    return _result(points, sum(record is not None and "failed" not in record for record in found.values()), reasons)
+    done_before = sum(record is not None and "failed" not in record for record in found.values())
+    return _result(points, done_before, reasons, is_new=bool(left))
 
 
 def run_left(
@@ -144,7 +155,7 @@ def _print_progress(name: str, count: int, outcomes: Sequence[Outcome], seconds:
         outcome = f"validation {100 * last:.2f} %"
     else:
         outcome = "busy elsewhere, later" if isinstance(last, BusyError) else "failed"
-    print(f"[{done}/{count}] {name}: {outcome} ({pace(done, count - done, seconds)})", file=sys.stderr, flush=True)
+    say_aside(f"[{done}/{count}] {name}: {outcome} ({pace(done, count - done, seconds)})")
 
 
 def _names(points: Sequence[Point]) -> dict[str, str]:
@@ -161,13 +172,13 @@ def _directory(points: Sequence[Point]) -> Path:
     return Path(points[0].settings.paths.outputs) / "sweeps" / hash_of([point.key for point in points])
 
 
-def _describe(points: Sequence[Point], arguments: Sequence[str]) -> None:
+def _describe(points: Sequence[Point], arguments: Sequence[str], is_new: bool) -> None:
     """Write down which trials the sweep has, and which of them an experiment asks for, before the first one runs.
 
     The same trials may be those of several experiments, so what an earlier sweep of them was is kept.
     """
     path = _directory(points) / "sweep.json"
-    before = read_json(path) or {}
+    before = read_json(path, Sweep) or {}
     experiments: dict[str, list[str]] = dict(before.get("experiments", {}))
     for point in points:
         given = dict(line.lstrip("+").partition("=")[::2] for line in point.overrides).get("experiment", "null")
@@ -176,10 +187,10 @@ def _describe(points: Sequence[Point], arguments: Sequence[str]) -> None:
     keys = list(dict.fromkeys(point.key for point in points))
     now = {"arguments": list(arguments), "experiments": experiments, "keys": keys}
     if now != before:
-        write_json(path, now)
+        (write_atomically if is_new else write_if_possible)(path, json_bytes(now))
 
 
-def _result(points: Sequence[Point], done_before: int, reasons: Mapping[str, str]) -> GridResult:
+def _result(points: Sequence[Point], done_before: int, reasons: Mapping[str, str], is_new: bool) -> GridResult:
     """What became of all points."""
     entries: list[Entry] = []
     for point in points:
@@ -191,4 +202,4 @@ def _result(points: Sequence[Point], done_before: int, reasons: Mapping[str, str
     equal = sum(row.get("note", "").startswith("=") for row in table_rows(entries))
     problems = [f"{failed} of {len(keys)} trials failed, see the table"] if failed else []
     problems += export_problems(settings, keys, reasons)
-    return GridResult(tuple(entries), settings, len(keys), failed, done_before, equal, table, tuple(problems))
+    return GridResult(tuple(entries), settings, len(keys), failed, done_before, equal, table, tuple(problems), is_new)

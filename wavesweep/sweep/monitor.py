@@ -15,7 +15,7 @@ from typing import Any
 from wavesweep.errors import StoreError
 from wavesweep.experiment.objectives import USUAL_LIMITS, Candidate, candidate
 from wavesweep.runtime.progress import Meter
-from wavesweep.runtime.records import FAILURE_FILE, RESULT_FILE, read_json
+from wavesweep.runtime.records import FAILURE_FILE, read_trial
 from wavesweep.settings.schema import ConstraintSettings
 
 _LOOK_SECONDS = 1.0
@@ -132,7 +132,7 @@ class SweepMonitor:
     def _look_at(self, directory: Path) -> None:
         name, old_failure = self._watched[directory]
         try:
-            record = read_json(directory / RESULT_FILE)
+            record = read_trial(directory)
         except StoreError:
             return  # whoever needs the record will say so
         if record is not None:

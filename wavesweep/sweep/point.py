@@ -1,6 +1,5 @@
 """The points of a sweep: what is checked of all before the first one runs, and how they run."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 from wavesweep.errors import SettingsError, TrialError, WavesweepError
 from wavesweep.experiment.inputs import input_digests
 from wavesweep.runtime.progress import logging_enabled
-from wavesweep.runtime.records import FAILURE_FILE, RESULT_FILE, check_writable, read_json
+from wavesweep.runtime.records import FAILURE_FILE, read_failure, read_trial
+from wavesweep.runtime.terminal import say_aside
 from wavesweep.settings.keys import trial_directory, trial_key
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import Settings
@@ -31,9 +31,9 @@ class Point:
 
     def record(self) -> dict[str, Any] | None:
         """The trial's record, or its failure, or None while there is neither."""
-        result = read_json(self.directory / RESULT_FILE)
-        failure = None if result else read_json(self.directory / FAILURE_FILE)
-        return {"failed": failure["reason"]} if failure else result
+        result = read_trial(self.directory)
+        reason = None if result else read_failure(self.directory / FAILURE_FILE)
+        return result if reason is None else {"failed": reason}
 
 
 def checked_points(composed: Sequence[tuple[tuple[str, ...], Settings]]) -> list[Point]:
@@ -45,8 +45,6 @@ def checked_points(composed: Sequence[tuple[tuple[str, ...], Settings]]) -> list
     for _, settings in composed:
         check(settings)
     directories = {settings.paths.outputs for _, settings in composed}
-    for directory in directories:
-        check_writable(Path(directory))
     points = [Point(lines, settings, trial_key(settings, input_digests(settings))) for lines, settings in composed]
     if len(directories) > 1:
         raise SettingsError("paths.outputs", "several", "cannot be swept", "give one directory to all points")
@@ -80,7 +78,7 @@ def check_ready(all_settings: Sequence[Settings], launcher: Launcher | None) -> 
         patterns.append(selection_notes(names, settings.layers))
     for note in patterns[0] if patterns else []:  # most likely misspelt, which should be known before the trials
         if all(note in notes for notes in patterns):
-            print(f"note: {note}", file=sys.stderr, flush=True)
+            say_aside(f"note: {note}")
 
 
 def transforms_nothing(settings: Settings) -> str | None:

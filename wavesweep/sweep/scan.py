@@ -21,7 +21,8 @@ from wavesweep.pruning.prune import ArmSpec
 from wavesweep.pruning.sensitivity import table_csv
 from wavesweep.runtime.devices import choose_device
 from wavesweep.runtime.progress import Meter, logging_enabled
-from wavesweep.runtime.records import once, read_json, write_atomically
+from wavesweep.runtime.records import check_writable, once, read_json, write_atomically, write_if_possible
+from wavesweep.runtime.shapes import Alone
 from wavesweep.settings.keys import hash_of, trial_key
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.point import check_ready, checked_points
@@ -107,23 +108,26 @@ def scan(settings: Settings, percentiles: Sequence[float]) -> ScanResult:
     ]
     paths = [alone_path(spec, context) for spec in specs]
     found_before = _measure_all(specs, paths, context, settings.progress)
-    rows = [alone_row(spec, read_json(path) or {}, settings, context) for spec, path in zip(specs, paths, strict=True)]
+    points = [read_json(path, Alone) or {} for path in paths]
+    rows = [alone_row(spec, point, settings, context) for spec, point in zip(specs, points, strict=True)]
     table_path = outputs / "sensitivity" / hash_of([path.parent.name for path in paths]) / "table.csv"
-    write_atomically(table_path, table_csv(rows))
+    (write_if_possible if found_before == len(specs) else write_atomically)(table_path, table_csv(rows))
     return ScanResult(settings, tuple(rows), found_before, table_path, workload.notes)
 
 
 def _measure_all(specs: Sequence[ArmSpec], paths: Sequence[Path], context: EvaluationContext, shown: bool) -> int:
     """Measure the points without a record; returns the number of those that had one."""
-    missing = [pair for pair in zip(specs, paths, strict=True) if read_json(pair[1]) is None]
+    missing = [pair for pair in zip(specs, paths, strict=True) if read_json(pair[1], Alone) is None]
     found_before = len(specs) - len(missing)
+    if missing:
+        check_writable(context.outputs)
     with Meter(len(missing), "sensitivity scan", shown) as meter:
         # First what nobody else is measuring, then wait for the rest: so processes share the work.
         for wait in (False, True):
             busy = []
             for spec, path in missing:
                 try:
-                    point = once(path, partial(measure_alone, spec, context), wait=wait)
+                    point = once(path, partial(measure_alone, spec, context), Alone, wait=wait)
                 except BusyError:
                     busy.append((spec, path))
                     continue

@@ -8,9 +8,14 @@ from typing import Any, TypedDict, cast
 import torch
 
 from wavesweep.runtime.records import write_atomically
+from wavesweep.runtime.shapes import Trained, has_shape
 
 # A baseline's training in progress, a retraining in progress, and the network after the epochs that arms share.
 BASELINE_CHECKPOINT, CHECKPOINT, TRAINED = "checkpoint.pt", "retraining.pt", "trained.pt.gz"
+
+
+class DamagedCheckpointError(Exception):
+    """A file from which a training was to continue does not fit it; it is removed, and the training starts anew."""
 
 
 class Checkpoint(TypedDict):
@@ -43,6 +48,7 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         saved = torch.load(buffer, map_location="cpu", weights_only=True)
     except Exception:  # whatever a damaged file makes of unpickling
         return None
-    if not isinstance(saved, dict) or saved.keys() != Checkpoint.__annotations__.keys():
+    whole = isinstance(saved, dict) and saved.keys() == Checkpoint.__annotations__.keys()
+    if not whole or not has_shape({name: saved[name] for name in ("curve", "unmeasured")}, Trained):
         return None
     return cast(Checkpoint, saved)

@@ -14,10 +14,10 @@ from torch import Tensor
 from wavesweep.data.splits import StoredImages
 from wavesweep.runtime.finite import is_finite
 from wavesweep.runtime.kernels import deterministic_convolutions
-from wavesweep.runtime.progress import Meter
+from wavesweep.runtime.progress import Meter, log
 from wavesweep.runtime.seeding import seeded
 from wavesweep.training.batches import epoch_batches, to_device_if_fits
-from wavesweep.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from wavesweep.training.checkpoint import Checkpoint, DamagedCheckpointError, read_checkpoint, write_checkpoint
 from wavesweep.training.strategy import Strategy, diverged
 
 
@@ -123,10 +123,23 @@ class TrainingLoop:
         write_checkpoint(path, content)
 
     def resume(self, path: Path | None) -> bool:
-        """Continue from a checkpoint; false without one, or with a damaged one: from the start the same comes out."""
+        """Continue from a checkpoint; false without one, or with a damaged one: from the start the same comes out.
+
+        Raises:
+            DamagedCheckpointError: it is one of another network or training, and this one is half-way to it.
+        """
         saved = None if path is None else read_checkpoint(path)
-        if saved is None:
+        if path is None or saved is None:
             return False
+        try:
+            self._take_over(saved)
+        except Exception as error:  # whatever libraries make of tensors and numbers that do not belong here
+            log(f"{path} is damaged ({type(error).__name__}); the training starts anew")
+            path.unlink(missing_ok=True)
+            raise DamagedCheckpointError from None
+        return True
+
+    def _take_over(self, saved: Checkpoint) -> None:
         strategy = self.strategy
         self.curve, self._unmeasured = saved["curve"], saved["unmeasured"]
         strategy.load_state(saved["strategy"], len(self.curve))
@@ -135,4 +148,3 @@ class TrainingLoop:
             strategy.make_optimizers()
         for optimizer, found in zip(strategy.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(found)
-        return True

@@ -1,6 +1,5 @@
 """The loss of a batch: cross-entropy, and in retraining the distance from the baseline's outputs."""
 
-import sys
 from functools import cache
 
 import torch
@@ -8,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wavesweep.data.splits import Dataset
+from wavesweep.runtime.terminal import say_aside
 from wavesweep.settings.schema import Recipe
 from wavesweep.training.batches import Batch
 
@@ -85,9 +85,7 @@ def outputs_of(model: nn.Module, inputs: Tensor, precision: str) -> Tensor:
 def _say_if_slow() -> None:
     """One line, once: without instructions for it PyTorch computes bfloat16 many times slower than float32."""
     if torch.backends.cpu.get_cpu_capability() == "AVX2":
-        print(
+        say_aside(
             "note: this CPU has no bfloat16 instructions, so precision=bfloat16 takes several times as long as "
-            "float32; model.recipe.precision=float32 and retrain.precision=float32 are faster here",
-            file=sys.stderr,
-            flush=True,
+            "float32; model.recipe.precision=float32 and retrain.precision=float32 are faster here"
         )

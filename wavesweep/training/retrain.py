@@ -6,7 +6,7 @@ from wavesweep.runtime.records import locked
 from wavesweep.settings import registry
 from wavesweep.settings.schema import RetrainSettings
 from wavesweep.settings.timeline import timeline
-from wavesweep.training.checkpoint import CHECKPOINT, TRAINED
+from wavesweep.training.checkpoint import CHECKPOINT, TRAINED, DamagedCheckpointError
 from wavesweep.training.interface import Coder, Retrained, Start, Training
 from wavesweep.training.loop import TrainingLoop
 from wavesweep.training.masked import Masked
@@ -30,6 +30,15 @@ def retrain(
         TrialError: the loss became NaN or infinite.
         BusyError: another process trains what is shared, and this one is not to wait.
     """
+    try:
+        return _retrain(start, settings, training, coder, trains_quantizer)
+    except DamagedCheckpointError:  # which is gone now
+        return _retrain(start, settings, training, coder, trains_quantizer)
+
+
+def _retrain(
+    start: Start, settings: RetrainSettings, training: Training, coder: Coder, trains_quantizer: bool
+) -> Retrained:
     epochs = timeline(settings, training.recipe, trains_quantizer)
     kind: type[Masked] | type[Rate] = registry.row(registry.Retraining, settings.name).load()
     strategy = kind(start, settings, training, coder, epochs)

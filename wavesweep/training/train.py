@@ -1,6 +1,7 @@
 """Training of the baseline: deterministic given the seed, and resumed from its last epoch after a kill."""
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from wavesweep.data.splits import Dataset
 from wavesweep.measure.quality import evaluate
 from wavesweep.settings.schema import Recipe
 from wavesweep.training.batches import Batch
-from wavesweep.training.checkpoint import BASELINE_CHECKPOINT
+from wavesweep.training.checkpoint import BASELINE_CHECKPOINT, DamagedCheckpointError
 from wavesweep.training.loop import TrainingLoop
 from wavesweep.training.loss import batch_loss
 from wavesweep.training.optimizers import learning_rate_factor, make_optimizer
@@ -37,9 +38,14 @@ def train(
         TrialError: the loss became NaN or infinite.
     """
     model.to(device)
-    loop = TrainingLoop(Plain(model, dataset, recipe, device), seed, shown)
     checkpoint = directory / BASELINE_CHECKPOINT
-    loop.resume(checkpoint)
+    initial = deepcopy(model.state_dict()) if checkpoint.exists() else {}
+    loop = TrainingLoop(Plain(model, dataset, recipe, device), seed, shown)
+    try:
+        loop.resume(checkpoint)
+    except DamagedCheckpointError:
+        model.load_state_dict(initial)
+        loop = TrainingLoop(Plain(model, dataset, recipe, device), seed, shown)
     loop.continue_training(recipe.epochs if until is None else until, checkpoint)
     return loop.curve
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from wavesweep.errors import StoreError
 from wavesweep.runtime.records import read_json
+from wavesweep.runtime.shapes import Study
 
 _SQLITE = "sqlite:///"
 # Reasons of trials that did not end and that Optuna has as failed; their points are tried again.
@@ -112,15 +113,14 @@ def _history(path: Path) -> list[dict[str, str]]:
 
 def _search(path: Path) -> Search:
     try:
-        description: dict[str, Any] | None = read_json(path)
+        description: dict[str, Any] | None = read_json(path, Study)
     except StoreError as error:
         return Search(path.parent.name, None, {}, str(error))
     if description is None:
-        return Search(path.parent.name, None, {}, "study.json cannot be read")
-    name = str(description.get("name", path.parent.name))
-    wanted = description.get("n_trials")
+        return Search(path.parent.name, None, {}, "study.json cannot be read; the same search writes it anew")
+    name, wanted = str(description["name"]), description.get("n_trials")
     try:
-        states = trial_states(str(description.get("storage", "")), name, path.parent)
+        states = trial_states(str(description["storage"]), name, path.parent)
     except LookupError as error:
         return Search(name, None, {}, str(error))
-    return Search(name, wanted if isinstance(wanted, int) else None, states)
+    return Search(name, wanted, states)

@@ -10,10 +10,13 @@ from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from msgspec import Struct
 
 from wavesweep.analysis.progress.searches import Search, searches, stopped_early
 from wavesweep.analysis.table.outputs import checked_outputs
-from wavesweep.runtime.records import FAILURE_FILE, RESULT_FILE
+from wavesweep.errors import StoreError
+from wavesweep.runtime.records import FAILURE_FILE, RESULT_FILE, read_json
+from wavesweep.runtime.shapes import Arm, Baseline, Failure, Trial
 
 LOCK_FILE = ".lock"
 _MOST_LINES = 20
@@ -69,9 +72,9 @@ def status(outputs: Path) -> Status:
     return Status(
         sweeps=_sweeps(outputs / "sweeps"),
         searches=searches(outputs / "studies"),
-        trials=_work(outputs / "runs", RESULT_FILE, stopped_early(outputs / "studies")),
-        arms=_work(outputs / "arms", "arm.json"),
-        baselines=_work(outputs / "baselines", "baseline.json"),
+        trials=_work(outputs / "runs", RESULT_FILE, Trial, stopped_early(outputs / "studies")),
+        arms=_work(outputs / "arms", "arm.json", Arm),
+        baselines=_work(outputs / "baselines", "baseline.json", Baseline),
     )
 
 
@@ -136,24 +139,32 @@ def _sweeps(directory: Path) -> tuple[Sweep, ...]:
     return tuple(sorted(found, key=lambda sweep: (sweep.written_at, sweep.name)))
 
 
-def _work(directory: Path, result: str, stopped_keys: Collection[str] = ()) -> Work:
+def _work(directory: Path, result: str, shape: type[Struct], stopped_keys: Collection[str] = ()) -> Work:
     done = failed = stopped = 0
     running: list[str] = []
     unfinished: list[str] = []
     for path in _directories(directory):
-        if (path / result).exists():
+        if _is_whole(path / result, shape):
             done += 1
         elif lock_is_held(path):  # asked before the failure, which stays there while the trial runs again
             running.append(path.name)
-        elif (path / result).exists():  # it ended in the meantime
+        elif _is_whole(path / result, shape):  # it ended in the meantime
             done += 1
-        elif (path / FAILURE_FILE).exists():
+        elif _is_whole(path / FAILURE_FILE, Failure):
             failed += 1
         elif path.name in stopped_keys:
             stopped += 1
         else:
             unfinished.append(path.name)
     return Work(done, failed, tuple(running), tuple(unfinished), stopped)
+
+
+def _is_whole(path: Path, shape: type[Struct]) -> bool:
+    """Whether a result is there that need not be computed again."""
+    try:
+        return read_json(path, shape) is not None
+    except StoreError:  # nobody knows
+        return path.exists()
 
 
 def _directories(directory: Path) -> Sequence[Path]:

@@ -6,7 +6,14 @@ from pathlib import Path
 import pandas as pd
 
 from wavesweep.analysis.table.outputs import WrongArgumentError, checked_outputs
-from wavesweep.analysis.table.store import Skipped, failures_table, frame_of, load_table, refresh
+from wavesweep.analysis.table.store import (
+    Skipped,
+    UnusableTableError,
+    failures_table,
+    frame_of,
+    load_table,
+    refresh,
+)
 
 
 @dataclass(frozen=True)
@@ -29,15 +36,19 @@ def collect(outputs: Path, *, write: bool = True) -> Collected:
 
     Args:
         outputs: the directory of records.
-        write: keep the table in `outputs/analysis/`, so that the next time only what is new is read.
+        write: keep the table in `outputs/analysis/`, so that the next time only what is new is read. Where it cannot
+            be written, as among records that are only to be read, all of them are read each time.
 
     Raises:
         WrongArgumentError: `outputs` is no directory.
-        StoreError: the table cannot be written.
     """
     directory = checked_outputs(outputs) / "analysis"
-    state = refresh(outputs, directory, write)
-    table = load_table(directory) if state.table is None else state.table
+    state = refresh(outputs, directory, write, is_needed=False)
+    try:
+        table = load_table(directory) if state.table is None else state.table
+    except UnusableTableError:  # though what it says of itself is whole
+        state = refresh(outputs, directory, write, is_needed=False, anew=True)
+        table = state.table
     return Collected(frame_of(table), frame_of(failures_table(state.entries.values())), state.skipped(outputs))
 
 
@@ -46,7 +57,6 @@ def collect_finished(outputs: Path) -> Collected:
 
     Raises:
         WrongArgumentError: `outputs` is no directory, or has no finished trial.
-        StoreError: the table cannot be written.
     """
     found = collect(outputs)
     if found.trials.empty:

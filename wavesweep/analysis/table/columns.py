@@ -58,7 +58,7 @@ class Column:
             return found
         try:
             return _CONVERTERS[self.kind](found)
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError, RecursionError):
             raise UnfitError(f"{where}{'.'.join(self.path)} is not {_NOUNS[self.kind]}") from None
 
 

@@ -1,12 +1,24 @@
-"""What single trials and searches recorded beyond the table: layers, learning curves, sensitivity, histories."""
+"""What single trials and searches recorded beyond the table: layers, learning curves, sensitivity, histories.
 
-from collections.abc import Iterable
+A file that lacks a column that is used, or has another type in one, counts as absent.
+"""
+
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from wavesweep.analysis.table.outputs import read_record
+
+# The columns that are used, and their types: text or number.
+_LAYERS = {"method": str, "name": str, "coefficients": float, "nonzero": float, "error": float}
+_CURVES = {"method": str, "epoch": float, "validation_accuracy": float, "sparsity": float}
+_SENSITIVITY = {
+    **dict.fromkeys(("model", "dataset", "method", "wavelet", "level", "tensor"), str),
+    **dict.fromkeys(("seed", "percentile", "accuracy_lost"), float),
+}
+_HISTORY = {"number": float, "key": str, "state": str}
 
 
 def layers(outputs: Path, keys: Iterable[str]) -> pd.DataFrame:
@@ -16,7 +28,7 @@ def layers(outputs: Path, keys: Iterable[str]) -> pd.DataFrame:
     """
     found = []
     for key in keys:
-        table = _table(outputs / "runs" / key / "layers.csv")
+        table = _table(outputs / "runs" / key / "layers.csv", _LAYERS)
         if table is None:
             table = _layers_of(read_record(outputs, key))
         found.append(table.assign(key=key))
@@ -33,14 +45,15 @@ def learning_curves(outputs: Path, keys: Iterable[str]) -> pd.DataFrame:
     found = [
         table.assign(key=key)
         for key in keys
-        if (table := _table(outputs / "runs" / key / "learning_curves.csv")) is not None
+        if (table := _table(outputs / "runs" / key / "learning_curves.csv", _CURVES)) is not None
     ]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["key", "method", "epoch"])
 
 
 def sensitivity(outputs: Path, model: str, dataset: str) -> pd.DataFrame:
     """All rows of the sensitivity scans of a network and a data set."""
-    found = [table for path in sorted(outputs.glob("sensitivity/*/table.csv")) if (table := _table(path)) is not None]
+    paths = sorted(outputs.glob("sensitivity/*/table.csv"))
+    found = [table for path in paths if (table := _table(path, _SENSITIVITY)) is not None]
     if not found:
         return pd.DataFrame(columns=["tensor", "percentile", "accuracy_lost"])
     rows = pd.concat(found, ignore_index=True)
@@ -51,16 +64,18 @@ def search_histories(outputs: Path) -> dict[str, pd.DataFrame]:
     """The `history.csv` of every Optuna search, by the name of its study."""
     found = {}
     for path in sorted(outputs.glob("studies/*/history.csv")):
-        table = _table(path)
-        if table is not None and {"number", "key", "state"} <= set(table.columns):
+        table = _table(path, _HISTORY)
+        if table is not None:
             found[path.parent.name] = table.sort_values("number")
     return found
 
 
-def _table(path: Path) -> pd.DataFrame | None:
+def _table(path: Path, types: Mapping[str, type]) -> pd.DataFrame | None:
     try:
         table = pd.read_csv(path)
-    except (OSError, ValueError):
+        for name, kind in types.items():
+            table[name] = table[name].astype(kind)
+    except (OSError, ValueError, KeyError):
         return None
     return None if table.empty else table
 

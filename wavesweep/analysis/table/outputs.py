@@ -1,12 +1,12 @@
 """An outputs directory: whether it is there, single records in it, and which trials its sweeps asked for."""
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from wavesweep.errors import WavesweepError
-from wavesweep.runtime.records import RESULT_FILE, read_json
+from wavesweep.errors import StoreError, WavesweepError
+from wavesweep.runtime.records import damage, read_json, read_trial
+from wavesweep.runtime.shapes import Sweep
 
 
 class WrongArgumentError(WavesweepError):
@@ -30,17 +30,29 @@ def checked_outputs(outputs: Path) -> Path:
 def read_record(outputs: Path, key: str) -> dict[str, Any] | None:
     """The record of a trial, or None where it can no longer be read."""
     try:
-        record = json.loads((outputs / "runs" / key / RESULT_FILE).read_bytes())
-    except (OSError, ValueError):
+        return read_trial(outputs / "runs" / key)
+    except StoreError:
         return None
-    return record if isinstance(record, dict) else None
 
 
 def keys_of(outputs: Path, experiments: Collection[str]) -> set[str]:
     """Keys of all trials that sweeps of these experiments asked for, finished or not."""
     found: set[str] = set()
-    for path in sorted(outputs.glob("sweeps/*/sweep.json")):
-        asked = (read_json(path) or {}).get("experiments")
-        if isinstance(asked, dict):
-            found.update(*(asked[name] for name in experiments if isinstance(asked.get(name), list)))
+    for path in _sweeps(outputs):
+        asked = (read_json(path, Sweep) or {}).get("experiments", {})
+        found.update(*(asked[name] for name in experiments if name in asked))
     return found
+
+
+def damaged_sweeps(outputs: Path) -> list[str]:
+    """A line for each sweep of which it cannot be read which trials it asked for."""
+    found = ((path, damage(path, Sweep)) for path in _sweeps(outputs))
+    return [
+        f"{path} is damaged ({reason}); the command of that sweep, given again, writes it anew"
+        for path, reason in found
+        if reason is not None
+    ]
+
+
+def _sweeps(outputs: Path) -> list[Path]:
+    return sorted(outputs.glob("sweeps/*/sweep.json"))

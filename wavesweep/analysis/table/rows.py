@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from wavesweep.analysis.table.columns import ARM, BASELINE, NEWEST_SCHEMA, ONNX, RECORD, SETTINGS, Column, UnfitError
+from wavesweep.runtime.shapes import Anything, DamagedError, checked
 from wavesweep.settings.schema import VOLATILE
 
 _KEY = Column("key", "text", ("key",), needed=True)
@@ -77,12 +78,9 @@ def parsed(content: bytes) -> dict[str, Any]:
         UnfitError: it is none.
     """
     try:
-        record = json.loads(content)
-    except (ValueError, RecursionError):
-        raise UnfitError("is not JSON" if content.strip() else "is empty") from None
-    if not isinstance(record, dict):
-        raise UnfitError("is not a JSON object")
-    return record
+        return checked(content, Anything)
+    except DamagedError as error:
+        raise UnfitError(str(error)) from None
 
 
 def _rows(record: dict[str, Any], key: str, written_ns: int, exported: bytes | None) -> list[tuple[Any, ...]]:
@@ -137,10 +135,10 @@ def _other_settings(settings: dict[str, Any]) -> str | None:
 def _effective_level(arm: Any) -> str | None:
     """The levels that were done, as in `1-3`; None where the method has none."""
     try:
-        levels = [level for layer in arm["layers"] for level in layer.get("levels") or ()]
-        low, high = min(levels, default=None), max(levels, default=None)
-    except (KeyError, TypeError, AttributeError):
+        levels = [int(level) for layer in arm["layers"] for level in layer.get("levels") or ()]
+    except (KeyError, TypeError, AttributeError, ValueError):
         return None
+    low, high = min(levels, default=None), max(levels, default=None)
     if low is None:
         return None
     return str(low) if low == high else f"{low}-{high}"

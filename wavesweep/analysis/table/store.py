@@ -13,6 +13,7 @@ from os import scandir, stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ import yaml
 
 from wavesweep.analysis.table.columns import FAILURES, NEWEST_SCHEMA, SETTINGS, TRIALS, UnfitError
 from wavesweep.analysis.table.rows import failure_reason, failure_row, setting_values, trial_rows
+from wavesweep.errors import StoreError
 from wavesweep.runtime.records import FAILURE_FILE, ONNX_RECORD, RESULT_FILE, write_atomically
 
 if TYPE_CHECKING:
@@ -39,6 +41,10 @@ ARROW_TYPES = {
 # What a cached row depends on besides its record: rows with other columns or defaults are not used. Raise the number
 # when the same columns are filled in another way.
 _FINGERPRINT = hashlib.sha256(repr((2, NEWEST_SCHEMA, TRIALS, SETTINGS)).encode()).hexdigest()
+
+
+class UnusableTableError(Exception):
+    """The table on the disk is damaged beyond what names its records; all of them are read again."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,13 @@ class Entry:
         return self.name, self.size, self.written_ns, self.exported_ns
 
 
+class _Metadata(msgspec.Struct):
+    """What `trials.parquet` says of itself; the values of an entry are those of `Entry`, in their order."""
+
+    fingerprint: str
+    entries: dict[str, tuple[str, int, int, int, str | None, list[Any] | None, int]]
+
+
 @dataclass(frozen=True)
 class State:
     """What is known about `runs/`: an entry per directory that has a record or a failure.
@@ -105,13 +118,34 @@ class State:
         )
 
 
-def refresh(outputs: Path, directory: Path, write: bool) -> State:
+def refresh(outputs: Path, directory: Path, write: bool, *, is_needed: bool = True, anew: bool = False) -> State:
     """Bring the table in `directory` up to date with the records under `outputs`.
+
+    Args:
+        outputs: the directory of records.
+        directory: of the table.
+        write: write it, if anything has changed.
+        is_needed: whether a table that cannot be written is an error.
+        anew: read all records, whatever the table has.
 
     Raises:
         StoreError: it cannot be written.
     """
-    known = _load_entries(directory / TRIALS_FILE)
+    known = {} if anew else _load_entries(directory / TRIALS_FILE)
+    try:
+        state = _refreshed(outputs, directory, known)
+    except UnusableTableError:
+        state = _refreshed(outputs, directory, {})
+    if write and state.table is not None:
+        try:
+            _write(state, state.table, directory)
+        except StoreError:
+            if is_needed:
+                raise
+    return state
+
+
+def _refreshed(outputs: Path, directory: Path, known: Mapping[str, "Entry"]) -> State:
     found = _listed(outputs / "runs")
     changed = [key for key, entry in found.items() if not entry.has_files_of(known.get(key))]
     removed = len(known.keys() - found.keys())
@@ -127,15 +161,19 @@ def refresh(outputs: Path, directory: Path, write: bool) -> State:
             entries[key] = entry
     kept = {key for key, entry in entries.items() if entry.arms} - set(changed)
     table = _merged(load_table(directory) if kept else None, kept, rows)
-    state = State(dict(sorted(entries.items())), len(changed), removed, table)
-    if write:
-        _write(state, table, directory)
-    return state
+    return State(dict(sorted(entries.items())), len(changed), removed, table)
 
 
 def load_table(directory: Path) -> pa.Table:
-    """The rows as they were written last."""
-    return pq.read_table(directory / TRIALS_FILE, use_threads=False)
+    """The rows as they were written last.
+
+    Raises:
+        UnusableTableError: the file is damaged.
+    """
+    try:
+        return pq.read_table(directory / TRIALS_FILE, use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise UnusableTableError(str(error)) from None
 
 
 def failures_table(entries: Iterable[Entry]) -> pa.Table:
@@ -205,12 +243,16 @@ def _settings_of_failure(run: Path) -> list[Any] | None:
     try:
         settings = yaml.load((run / "config.yaml").read_bytes(), Loader=loader)
         return setting_values(settings) if isinstance(settings, dict) else None
-    except (OSError, yaml.YAMLError, UnfitError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
 
 
+def _schema(columns: Sequence[tuple[str, str]]) -> pa.Schema:
+    return pa.schema([(name, ARROW_TYPES[kind]) for name, kind in columns])
+
+
 def _table(rows: Sequence[tuple[Any, ...]], columns: Sequence[tuple[str, str]]) -> pa.Table:
-    schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in columns])
+    schema = _schema(columns)
     values = zip(*rows, strict=True) if rows else [()] * len(columns)
     return pa.table([pa.array(column, field.type) for column, field in zip(values, schema, strict=True)], schema=schema)
 
@@ -242,9 +284,10 @@ def _write(state: State, table: pa.Table, directory: Path) -> None:
 def _load_entries(path: Path) -> dict[str, Entry]:
     """What is in the table at `path`; nothing if it does not exist, has other columns or is damaged."""
     try:
-        metadata = json.loads(pq.read_schema(path).metadata[_METADATA])
-        if metadata["fingerprint"] != _FINGERPRINT:
-            return {}
-        return {key: Entry(*values) for key, values in metadata["entries"].items()}
+        schema = pq.read_schema(path)
+        metadata = msgspec.json.decode(schema.metadata[_METADATA], type=_Metadata)
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
         return {}
+    if metadata.fingerprint != _FINGERPRINT or not schema.equals(_schema(TRIALS)):
+        return {}
+    return {key: Entry(*values) for key, values in metadata.entries.items()}

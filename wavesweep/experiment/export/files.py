@@ -3,20 +3,21 @@
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from wavesweep.runtime.records import ONNX_FAILURE, ONNX_FILE, ONNX_RECORD, RESULT_FILE, read_json
+from wavesweep.runtime.records import ONNX_FAILURE, ONNX_FILE, ONNX_RECORD, read_failure, read_json, read_trial
+from wavesweep.runtime.shapes import Export
 from wavesweep.settings.keys import trial_directory
 from wavesweep.settings.schema import Settings
 
 
 def is_exported(directory: Path) -> bool:
     """Whether the trial of `directory` has its ONNX file and the record of it."""
-    return (directory / ONNX_FILE).exists() and (directory / ONNX_RECORD).exists()
+    return (directory / ONNX_FILE).exists() and read_json(directory / ONNX_RECORD, Export) is not None
 
 
 def lacks_export(settings: Settings, key: str) -> bool:
     """Whether the trial `key` is done, and what `export` asks for is not there."""
     directory = trial_directory(settings, key)
-    return settings.export != "none" and (directory / RESULT_FILE).exists() and not is_exported(directory)
+    return settings.export != "none" and read_trial(directory) is not None and not is_exported(directory)
 
 
 def export_problems(settings: Settings, keys: Collection[str], said: Mapping[str, str]) -> list[str]:
@@ -36,5 +37,4 @@ def export_problems(settings: Settings, keys: Collection[str], said: Mapping[str
 
 
 def _failure(settings: Settings, key: str) -> str | None:
-    failure = read_json(trial_directory(settings, key) / ONNX_FAILURE)
-    return failure["reason"] if failure else None
+    return read_failure(trial_directory(settings, key) / ONNX_FAILURE)

@@ -28,6 +28,7 @@ from wavesweep.runtime.records import (
     once_or_failure,
     write_atomically,
 )
+from wavesweep.runtime.shapes import Export
 from wavesweep.settings.keys import trial_directory
 from wavesweep.settings.schema import Settings
 
@@ -64,6 +65,7 @@ def export_trial(settings: Settings, record: Mapping[str, Any]) -> dict[str, Any
         return once_or_failure(
             directory / ONNX_RECORD,
             lambda directory: _compute(load_workload(settings), record["arms"][0]["arm_key"], directory),
+            Export,
             wait=settings.on_busy == "wait",
             retry_failed=settings.retry_failed,
             failure_name=ONNX_FAILURE,

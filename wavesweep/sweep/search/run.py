@@ -4,7 +4,6 @@ Any launcher runs the trials; only this process talks to the study, so a worker 
 processes can share a study.
 """
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,9 +18,10 @@ from optuna.trial import FrozenTrial, Trial
 from wavesweep.errors import SettingsError, ShortMemoryError, StoppedEarlyError, TrialError, WavesweepError
 from wavesweep.experiment.export.files import export_problems
 from wavesweep.experiment.objectives import Objective, limits_of, objectives_of, violations
-from wavesweep.runtime.records import RESULT_FILE, check_writable, read_json
+from wavesweep.runtime.records import check_writable, read_trial
 from wavesweep.runtime.signals import held_back, interrupted
 from wavesweep.runtime.study_storage import open_storage, reporting_storage_errors, storage_url
+from wavesweep.runtime.terminal import say_aside
 from wavesweep.settings import registry
 from wavesweep.settings.keys import study_directory, trial_directory
 from wavesweep.settings.rules import check
@@ -30,6 +30,7 @@ from wavesweep.sweep.launch import Jobs, Launcher, LostError, Outcome, pace, unr
 from wavesweep.sweep.monitor import SweepMonitor
 from wavesweep.sweep.point import Point, check_ready, run_points, transforms_nothing
 from wavesweep.sweep.search.limits import Best, best_trials, remedies
+from wavesweep.sweep.search.lost import compute_lost, lost_trials
 from wavesweep.sweep.search.samplers import make_sampler, unvisited
 from wavesweep.sweep.search.space import Points
 from wavesweep.sweep.search.stages import Given, Stages, nothing_given
@@ -126,11 +127,12 @@ def search(
         process = _Process(points, launcher, study, objectives, wanted, given, jobs)
         if options.warm_start:
             added = add_earlier_trials(study, points, objectives)
-            print(f"warm start: {added} trials of earlier sweeps lie in the space", file=sys.stderr, flush=True)
+            say_aside(f"warm start: {added} trials of earlier sweeps lie in the space")
         if base.retry_failed:
             with held_back(), study.locked():
                 study.requeue_failed()
         try:
+            problems = process.compute_lost()
             process.run()
         except BaseException:
             with suppress(Exception), held_back():  # a full disk, say: what is reported is the first error
@@ -141,7 +143,7 @@ def search(
                 show(process.result())
             raise
         show(process.result())
-        problems = process.export_front()
+        problems += process.export_front()
         if failed := study.counts().failed:
             problems.append(f"{failed} of {wanted} trials failed, see {directory / HISTORY_FILE}; the others are kept")
     if problems:
@@ -173,11 +175,16 @@ class _Process:
             self._count_earlier(monitor)
             self._run_batches(monitor, self.base.progress and here and not monitor.has_bar)
 
+    def compute_lost(self) -> list[str]:
+        """Compute the records of finished trials that have gone; returns what to say where it did not succeed."""
+        lost = lost_trials(self.study.study.get_trials(deepcopy=False), self.points)
+        return compute_lost(lost, self.launcher, self.base.progress, self.study.directory, self.jobs)
+
     def _count_earlier(self, monitor: SweepMonitor) -> None:
         for trial in self.study.ended_trials():
             record = None
             if "key" in trial.user_attrs:
-                record = read_json(trial_directory(self.base, trial.user_attrs["key"]) / RESULT_FILE)
+                record = read_trial(trial_directory(self.base, trial.user_attrs["key"]))
             monitor.cached(record, f"trial {trial.number}")
 
     def _run_batches(self, monitor: SweepMonitor, with_lines: bool) -> None:
@@ -191,7 +198,7 @@ class _Process:
                 return
             if not jobs:
                 if not waited:
-                    print(f"waiting for {others} trials of other processes", file=sys.stderr, flush=True)
+                    say_aside(f"waiting for {others} trials of other processes")
                 waited = True
                 time.sleep(_POLL_SECONDS)
                 continue
@@ -326,9 +333,7 @@ class _Process:
 
 
 def _print_progress(counts: Counts, wanted: int, done: int, seconds: float, summary: Summary) -> None:
-    print(
+    say_aside(
         f"[{counts.ended}/{wanted}] {counts.failed} failed, front of {len(summary.front)}, hypervolume "
-        f"{summary.hypervolume:.4f} ({pace(done, wanted - counts.ended, seconds)})",
-        file=sys.stderr,
-        flush=True,
+        f"{summary.hypervolume:.4f} ({pace(done, wanted - counts.ended, seconds)})"
     )

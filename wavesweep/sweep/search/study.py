@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from wavesweep.errors import SettingsError
 from wavesweep.runtime.records import locked, storing
+from wavesweep.runtime.shapes import StudyDescription, has_shape
 from wavesweep.runtime.signals import held_back
 from wavesweep.sweep.search.conditions import Tree
 from wavesweep.sweep.search.samplers import tried_again
@@ -284,6 +285,10 @@ def _create_or_load(name: str, storage: BaseStorage, description: Description) -
         if study.get_trials(deepcopy=False):
             raise SettingsError("search.study", name, "is a study that wavesweep did not make", "choose another name")
         study.set_user_attr("wavesweep", description.as_plain())
+    elif not has_shape(earlier, StudyDescription):
+        raise SettingsError(
+            "search.study", name, "has a damaged description in its storage", "choose another name for a new study"
+        )
     elif changes := description.changes_from(earlier):
         raise SettingsError(
             "search.study",

@@ -17,6 +17,7 @@ from wavesweep.experiment.early import FRONT_FILE
 from wavesweep.experiment.objectives import Objective, Record, accuracy_drop, drop_interval
 from wavesweep.measure.fronts import hypervolume, non_dominated
 from wavesweep.runtime.records import write_atomically, write_json
+from wavesweep.runtime.shapes import StudyTrial, has_shape
 from wavesweep.runtime.study_storage import without_password
 from wavesweep.settings.effective import ABOUT_INPUTS
 from wavesweep.settings.schema import VOLATILE, PathsSettings, SearchSettings, Settings
@@ -166,7 +167,7 @@ def write_results(study: SharedStudy, points: Points, objectives: Sequence[Objec
     """Write the front, the trials and the best one as they are now; returns what the front is made of."""
     directory, options = study.directory, points.base.search
     trials = study.study.get_trials(deepcopy=False)
-    complete = tuple(trial for trial in trials if trial.state == TrialState.COMPLETE)
+    complete = tuple(trial for trial in trials if _is_complete(trial, len(objectives)))
     summary = Summary(directory.name, tuple(options.objectives), tuple(objectives), complete)
     best = best_trials(complete, options.constraints)
     write_json(directory / FRONT_FILE, front_json(summary, best))
@@ -175,6 +176,12 @@ def write_results(study: SharedStudy, points: Points, objectives: Sequence[Objec
     if chosen is not None:
         write_atomically(directory / BEST_FILE, best_yaml(points.settings(chosen.params), chosen, directory))
     return summary
+
+
+def _is_complete(trial: FrozenTrial, objectives: int) -> bool:
+    """Whether a trial is complete, and what the study keeps of it is whole."""
+    is_whole = has_shape(trial.user_attrs, StudyTrial) and len(trial.values or ()) == objectives
+    return trial.state == TrialState.COMPLETE and is_whole
 
 
 def best_yaml(settings: Settings, trial: FrozenTrial, directory: Path) -> bytes:

@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution
 
 from wavesweep.errors import WavesweepError
 from wavesweep.experiment.objectives import Objective, violations
-from wavesweep.runtime.records import RESULT_FILE, read_json
+from wavesweep.runtime.records import RESULT_FILE, read_trial
 from wavesweep.settings.schema import allowed_text
 from wavesweep.sweep.search.conditions import Tree, identity
 from wavesweep.sweep.search.space import Points
@@ -71,8 +71,8 @@ def earlier_trials(
     """
     found = []
     for path in sorted(runs.glob(f"*/{RESULT_FILE}")):
-        record = read_json(path)
-        if record is None or "arms" not in record:
+        record = read_trial(path.parent)
+        if record is None:
             continue
         for params in _candidates(record["settings"], tree, groups):
             with suppress(WavesweepError):

@@ -1,0 +1,319 @@
+"""What readers rely on in each kind of JSON file, as types that msgspec checks.
+
+A file may hold more than its shape names, as those of newer and older versions do; what is read is the whole content.
+Shapes ask for what is used and no more, so that older records stay valid.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+_Share = Annotated[float, Meta(ge=0, le=1)]
+_Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Size = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+_Name = Annotated[str, Meta(min_length=1)]
+
+
+class DamagedError(ValueError):
+    """The content of a file is not what its kind of file holds; the message says where it differs."""
+
+
+class Anything(Struct):
+    """A JSON object whose content is checked elsewhere."""
+
+
+class Failure(Struct):
+    """`failure.json` and `onnx_failure.json`."""
+
+    reason: str
+
+
+class Quality(Struct):
+    """Measures on one split."""
+
+    accuracy: _Share
+    loss: float
+    precision: _Share
+    recall: _Share
+    f1: _Share
+
+
+class Accuracy(Struct):
+    """The measure of a split that an older baseline has at least."""
+
+    accuracy: _Share
+
+
+class Calls(Struct):
+    """How long calls take, in milliseconds."""
+
+    median: float
+
+
+class Latency(Struct):
+    """`inference_ms`."""
+
+    single: Calls
+    batch: Calls
+
+
+class Reference(Struct):
+    """What the record of a trial says of its baseline."""
+
+    key: str
+    parameters: _Size
+    validation: Accuracy
+    test: Accuracy
+    macs: _Count
+
+
+class Baseline(Struct):
+    """`baseline.json`."""
+
+    key: str
+    parameters: _Size
+    validation: Quality
+    test: Quality
+    inference_ms: Latency
+    macs: _Count
+    dense_bytes: _Size
+
+
+class EarlyWeights(Struct):
+    """`weights.json`: a baseline after some of its epochs."""
+
+    epoch: _Count
+
+
+class ArmTensor(Struct):
+    """What `arm.json` says of a tensor."""
+
+    coefficients: _Count
+    kept: _Count
+    nonzero: _Count
+    zero_weights: _Count
+    error: float
+    steps: list[float] | None = None
+
+
+class Retraining(Struct):
+    """How the retraining of an arm went."""
+
+    epochs: _Count
+    chosen_epoch: _Count
+    curve: list[dict[str, Any]] = []
+
+
+class Shrunk(Struct):
+    """What removing units changed."""
+
+    macs: _Count
+    removed: dict[str, _Count]
+    kept_because: list[dict[str, Any]]
+
+
+class Arm(Struct, kw_only=True):
+    """`arm.json`."""
+
+    arm_key: str
+    kept_coefficients: _Count
+    total_coefficients: _Size
+    nonzero_coefficients: _Count
+    coefficient_sparsity: _Share
+    weight_sparsity: _Share
+    kept_per_group: list[_Count]
+    tensors: dict[str, ArmTensor]
+    validation: Quality
+    test: Quality
+    inference_ms: Latency
+    stored_bytes: _Size
+    retraining: Retraining | None = None
+    shrunk: Shrunk | None = None
+
+
+class Layer(Struct, kw_only=True):
+    """A pruned tensor, in the record of a trial."""
+
+    name: str
+    shape: list[_Count]
+    coefficients: _Count
+    kept: _Count
+    nonzero: _Count
+    zero_weights: _Count
+    error: float
+    wavelet: str | None = None
+    levels: list[_Count] | None = None
+
+
+class TrialArm(Struct, kw_only=True):
+    """An arm, in the record of a trial."""
+
+    method: _Name
+    arm_key: str
+    requested: dict[str, Any]
+    kept_coefficients: _Count
+    total_coefficients: _Size
+    coefficient_sparsity: _Share
+    validation: Quality
+    test: Quality
+    stored_bytes: _Size
+    dense_bytes: _Size
+    macs: _Count
+    layers: list[Layer] = []
+
+
+class NamedSettings(Struct):
+    """A group of settings that has a name."""
+
+    name: str
+
+
+class TrialSettings(Struct):
+    """The settings of a trial that tables and searches read."""
+
+    model: NamedSettings
+    dataset: NamedSettings
+    compare: list[str]
+    seed: int
+
+
+class Seconds(Struct):
+    """Durations of a trial."""
+
+    total: float
+
+
+class Trial(Struct):
+    """`result.json`."""
+
+    key: str
+    settings: TrialSettings
+    seconds: Seconds
+    baseline: Reference
+    arms: Annotated[list[TrialArm], Meta(min_length=1)]
+    notes: list[str]
+
+
+class Alone(Struct):
+    """`point.json`: a tensor that was pruned alone."""
+
+    coefficients: _Count
+    kept: _Count
+    accuracy: _Share
+    loss: float
+    stored_bytes: _Size
+
+
+class Trained(Struct):
+    """The plain part of a checkpoint: the learning curve, and loss and seconds of an epoch without a row in it."""
+
+    curve: list[dict[str, Any]]
+    unmeasured: tuple[float, float] | None
+
+
+class Images(Struct):
+    """`images.json`: a folder of images that was decoded."""
+
+    classes: list[str]
+    image_size: _Size
+    channels: _Size
+
+
+class Export(Struct):
+    """`onnx.json`."""
+
+    arm_key: str
+    bytes: _Size
+    equal_predictions: _Share
+    inference_ms: Latency
+    pytorch_inference_ms: Latency
+
+
+class Sweep(Struct):
+    """`sweep.json`."""
+
+    keys: list[str]
+    arguments: list[str] = []
+    experiments: dict[str, list[str]] = {}
+
+
+class Study(Struct):
+    """`study.json`."""
+
+    name: _Name
+    storage: str
+    n_trials: _Count | None = None
+
+
+class StudyDescription(Struct):
+    """What a study keeps of its objectives, space and settings."""
+
+    objectives: list[str]
+    space: dict[str, str]
+    settings: dict[str, str]
+
+
+class StudyMeasures(Struct):
+    """What a study keeps of a trial's record."""
+
+    accuracy: _Share
+    test_accuracy: _Share
+    drop: float
+    stored_bytes: _Size
+    sparsity: _Share
+    reference: list[float]
+
+
+class StudyTrial(Struct):
+    """What a study keeps of a complete trial beside its parameters and values."""
+
+    key: _Name
+    measures: StudyMeasures
+
+
+class JournalOperation(Struct):
+    """A line of the journal in which Optuna may keep a study."""
+
+    op_code: _Count
+    worker_id: str
+
+
+class FrontTrial(Struct):
+    """A trial of `front.json`."""
+
+    values: list[float]
+
+
+class Front(Struct):
+    """`front.json`."""
+
+    front: list[FrontTrial]
+
+
+def checked(content: bytes, shape: type[Struct]) -> dict[str, Any]:
+    """The JSON object in `content`, whole, if it has that shape.
+
+    Raises:
+        DamagedError: it has not, or is no JSON.
+    """
+    try:
+        found = msgspec.json.decode(content)
+    except (ValueError, RecursionError):  # of text that is not UTF-8 as well, and of NaN, which is no JSON
+        raise DamagedError("is not JSON" if content.strip() else "is empty") from None
+    if not isinstance(found, dict):
+        raise DamagedError("is not a JSON object")
+    try:
+        msgspec.convert(found, shape)
+    except msgspec.ValidationError as error:
+        raise DamagedError(str(error)) from None
+    return found
+
+
+def has_shape(content: object, shape: type[Struct]) -> bool:
+    """Whether plain values, such as a database keeps, have that shape."""
+    try:
+        msgspec.convert(content, shape)
+    except msgspec.ValidationError:
+        return False
+    return True
