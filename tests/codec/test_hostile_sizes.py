@@ -44,8 +44,8 @@ for path in sys.argv[1:]:
 
 def huffman_bomb():
     """One number, with tables of as many entries as are allowed."""
-    table = zlib.compress(b"\1" + bytes((1 << 20) - 1), 9)
-    numbers = struct.pack("<iII", 0, 1 << 20, len(table)) + table + struct.pack("<I", 1) + b"\0"
+    table = zlib.compress(b"\1" + bytes((1 << 21) - 1), 9)
+    numbers = struct.pack("<iII", 0, 1 << 21, len(table)) + table + struct.pack("<I", 1) + b"\0"
     stream = struct.pack("<BI", 5, 1) + numbers + numbers
     header = {"made_by": {}, "coder": "huffman", "tensors": [CODED | {"shape": [1]}]}
     return write_container(header, (stream, b""))

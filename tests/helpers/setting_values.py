@@ -118,6 +118,10 @@ CHECKED_ELSEWHERE = {
     "progress",
     "retry_failed",
     "search.storage",
+    "search.start",
+    "search.refine",
+    "search.first_stage.share",
+    "search.first_stage.values",
     "search.warm_start",
 }
 # Errors that are more exact than the general text.

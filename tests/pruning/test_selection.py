@@ -200,9 +200,13 @@ def test_soften_moves_a_weighted_coefficient_in_proportion():
 
 def test_scores_are_magnitudes_weighted_by_the_norms_of_atoms():
     values = torch.tensor([1.0, -2.0, 3.0, -4.0])
-    bands = (Band(1, "a", (2,), 0), Band(1, "d", (2,), 2))
+    bands = (Band(1, "a", (2,), 0, (("bior3.1", 1, "a"),)), Band(1, "d", (2,), 2, (("bior3.1", 1, "d"),)))
+    low, high = (band.atom_norm for band in bands)
+    assert low != pytest.approx(high, rel=0.1)
     assert magnitude_scores(analysed(values, bands), False, 0).tolist() == [1, 2, 3, 4]
-    assert magnitude_scores(analysed(values, bands), True, 0).tolist() == [0.5, 1, 9, 12]
+    assert magnitude_scores(analysed(values, bands), True, 0).tolist() == pytest.approx(
+        [low, 2 * low, 3 * high, 4 * high]
+    )
     assert values.tolist() == [1, -2, 3, -4]
 
 

@@ -98,9 +98,11 @@ def test_bands_have_steps_of_their_own_range_and_norm():
     for band, step in zip(tensor.bands, by_band, strict=True):
         assert step == pytest.approx(np.abs(values[band.slice]).max() / 127, rel=1e-3)
     given_step = QuantizeSettings(step=0.25, atom_norm=True)
-    biorthogonal = replace(tensor, bands=tuple(replace(band, atom_norm=1.0 + i) for i, band in enumerate(tensor.bands)))
+    other = [replace(band, atoms=(("rbio3.3", number, "a"),)) for number, band in enumerate(tensor.bands, 1)]
+    biorthogonal = replace(tensor, bands=tuple(other))
     found = quantize(biorthogonal, given_step).reconstruction.steps
-    assert found == tuple(short_number(0.25 / (1 + i)) for i in range(len(tensor.bands)))
+    assert found == tuple(short_number(0.25 / band.atom_norm) for band in biorthogonal.bands)
+    assert len(set(found)) == len(tensor.bands)
     assert quantize(tensor, QuantizeSettings(step=0.25), 2.0).reconstruction.steps == (0.5,)
 
 

@@ -1,6 +1,7 @@
 """Progress: lines in a log, a bar in a terminal, nothing where it is switched off."""
 
 import re
+import sys
 
 import pytest
 
@@ -150,7 +151,7 @@ class Gone:
 
 
 def test_the_work_continues_where_nobody_reads_any_more(clock, monkeypatch):
-    monkeypatch.setattr(progress.sys, "stderr", Gone())
+    monkeypatch.setattr(sys, "stderr", Gone())
     with logging_enabled(True), Meter(20, "training", shown=True) as meter:
         for _ in range(20):
             clock[0] += 1

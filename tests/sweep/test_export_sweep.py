@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from records import example
 
 from wavesweep.errors import BusyError, SettingsError, StoreError, TrialError
 from wavesweep.experiment.export.files import export_problems
@@ -19,7 +20,7 @@ def points(tmp_path):
     found = [Point((key,), settings, key) for key in ("a", "b")]
     for point in found:
         point.directory.mkdir(parents=True)
-        (point.directory / "result.json").write_text(json.dumps({"key": point.key}))
+        (point.directory / "result.json").write_text(json.dumps(example(key=point.key)))
     return found
 
 

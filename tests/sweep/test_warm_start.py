@@ -4,6 +4,7 @@ import json
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from records import example
 
 from wavesweep.cli.search_space import parse_space
 from wavesweep.errors import SettingsError
@@ -32,7 +33,7 @@ def runs(tmp_path):
         params = [settings["level"], settings["threshold"].get("percentile"), option, settings["shrink"]]
         key = "-".join(map(str, [*params, *settings["compare"]]))
         (tmp_path / name).mkdir()
-        record = {"arms": [{}], "key": key, "settings": settings}
+        record = example(key=key) | {"settings": settings}
         (tmp_path / name / "result.json").write_text(json.dumps(record))
         return record
 

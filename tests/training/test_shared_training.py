@@ -55,7 +55,7 @@ def few_by_default(name):
     )
 
 
-@pytest.mark.parametrize("name", map(few_by_default, SHARING))
+@pytest.mark.parametrize("name", [few_by_default(name) for name in SHARING])
 def test_arms_that_differ_in_how_they_are_quantised_are_retrained_once_to_the_same_bytes(name, tmp_path, monkeypatch):
     def train_epoch(loop, epoch, *arguments, original=TrainingLoop.train_epoch):
         if isinstance(loop.strategy, Masked):  # and not that of the baseline

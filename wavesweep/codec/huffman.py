@@ -26,7 +26,7 @@ _INDEX_BITS_CONVOLUTION, _INDEX_BITS_MATRIX = 8, 5
 _LONGEST = 16
 # Bit positions that are followed at once when decoding.
 _BLOCK = 1 << 14
-_MOST_ENTRIES = 1 << 20
+_MOST_ENTRIES = 1 << 21
 _HEAD, _TABLE, _SIZE = struct.Struct("<BI"), struct.Struct("<iII"), struct.Struct("<I")
 Ints = npt.NDArray[np.int64]
 

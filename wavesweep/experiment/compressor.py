@@ -42,7 +42,7 @@ from wavesweep.training.retrain import retrain
 from wavesweep.transform.basis import Band, BasisSpec, identity_basis
 
 # What `codec=huffman` takes: so many different symbols of a tensor, within such a span.
-MOST_SYMBOLS, MOST_SPAN = 1 << 16, 1 << 24
+MOST_SYMBOLS, MOST_SPAN = 1 << 16, 1 << 21
 # Halvings of the range of steps in the search for `max_drop`, and that range.
 _HALVINGS, _SMALLEST_SCALE, _LARGEST_SCALE = 10, 2.0**-8, 2.0**8
 
