@@ -32,9 +32,10 @@ def runs(tmp_path):
         option = option or (settings["model"]["name"] if isinstance(settings["model"], dict) else "mlp")
         params = [settings["level"], settings["threshold"].get("percentile"), option, settings["shrink"]]
         key = "-".join(map(str, [*params, *settings["compare"]]))
-        (tmp_path / name).mkdir()
-        record = example(key=key) | {"settings": settings}
-        (tmp_path / name / "result.json").write_text(json.dumps(record))
+        (tmp_path / key).mkdir()
+        record = example(key=key)
+        record["settings"] |= settings
+        (tmp_path / key / "result.json").write_text(json.dumps(record))
         return record
 
     write.directory = tmp_path

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wavesweep.data.images import Preparation, unreadable
 from wavesweep.errors import SettingsError
-from wavesweep.runtime.text import printable
+from wavesweep.runtime.terminal import short_name
 
 LAYOUT_TEXT = "must be a directory that holds train/<class>/* and test/<class>/*, or val/<class>/*"
 # What the folder of the validation images may be called.
@@ -106,7 +106,7 @@ def listed(root: Path, part: str) -> Listing:
     seen = set(labels)
     empty = [name for label, name in enumerate(classes) if label not in seen]
     if empty:
-        text = f"it has no image ({', '.join(_ENDINGS)}) of the classes {', '.join(map(printable, empty[:5]))}"
+        text = f"it has no image ({', '.join(_ENDINGS)}) of the classes {', '.join(map(short_name, empty[:5]))}"
         raise _refusal(root, part, text)
     return Listing(directory, tuple(classes), tuple(files), tuple(labels), tuple(hidden))
 
@@ -137,7 +137,7 @@ def hidden_note(parts: Mapping[str, Listing]) -> str | None:
     if not found:
         return None
     others = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return f"dataset.path: left out, as hidden: {', '.join(map(printable, found[:3]))}{others}"
+    return f"dataset.path: left out, as hidden: {', '.join(map(short_name, found[:3]))}{others}"
 
 
 def _images_below(directory: Path) -> Iterator[tuple[str, bool]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wavesweep.errors import SettingsError
 from wavesweep.models.shards import files_of_index, is_index
-from wavesweep.runtime.text import printable
+from wavesweep.runtime.terminal import short_name
 from wavesweep.settings import registry
 from wavesweep.settings.keys import hash_of
 from wavesweep.settings.schema import Settings
@@ -61,7 +61,7 @@ def _of_directory(path: str) -> str | None:
         names = sorted(entry.name for entry in Path(path).iterdir() if entry.name.endswith(_CHECKPOINTS))
     except OSError:
         return None
-    found = f"give a file in it: {', '.join(map(printable, names[:5]))}" if names else None
+    found = f"give a file in it: {', '.join(map(short_name, names[:5]))}" if names else None
     return found or "give a file: it holds no checkpoint"
 
 

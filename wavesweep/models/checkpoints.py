@@ -23,7 +23,7 @@ from wavesweep.models.names import (
 )
 from wavesweep.models.shards import files_of_index, is_index
 from wavesweep.runtime.finite import is_finite, is_storable
-from wavesweep.runtime.text import printable
+from wavesweep.runtime.terminal import short_name
 
 KEY = "model.checkpoint"
 _REMEDY = "give a .safetensors file or a state dict (torch.save(model.state_dict(), ...))"
@@ -119,7 +119,7 @@ def _reason(error: Exception) -> str:
     if not isinstance(error, pickle.UnpicklingError):
         return str(error).split("\n", 1)[0][:200] or type(error).__name__
     refused = re.search(r"GLOBAL (\S+)", str(error))
-    what = f" ({printable(refused[1])})" if refused else ""
+    what = f" ({short_name(refused[1])})" if refused else ""
     return f"it holds objects other than tensors{what}, or is no PyTorch file"
 
 
@@ -149,8 +149,8 @@ def _first_names(own: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def _place(match: Match) -> str:
-    entry = printable(match.entry) if match.entry else "one of its own"
-    return f"{entry} (prefix {printable(match.prefix)})" if match.prefix else entry
+    entry = short_name(match.entry) if match.entry else "one of its own"
+    return f"{entry} (prefix {short_name(match.prefix)})" if match.prefix else entry
 
 
 def _advice(path: str, content: Any, states: States, close: Match) -> str:
@@ -170,4 +170,4 @@ def _held(content: Any, states: States, entry: str | None = None) -> str:
     begin = f"names begin with {prefixes_in_words(list(states[entry]))}"
     if not entry:
         return f"its {begin}"
-    return f"its keys are {some(list(map(str, content)))}, and the {begin} in {printable(entry)}"
+    return f"its keys are {some(list(map(str, content)))}, and the {begin} in {short_name(entry)}"

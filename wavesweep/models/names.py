@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from wavesweep.runtime.text import printable
+from wavesweep.runtime.terminal import short_name
 
 Shape = tuple[int, ...]
 # Parts of names that wrappers of PyTorch put in: DataParallel, torch.compile, FSDP.
@@ -45,9 +45,9 @@ class Match:
         return not (self.entry or self.prefix or self.wrappers or self.left_out)
 
     def __str__(self) -> str:
-        parts = [f"took its entry {printable(self.entry)}"] if self.entry else []
+        parts = [f"took its entry {short_name(self.entry)}"] if self.entry else []
         if self.prefix:
-            parts.append(f"stripped the prefix {printable(self.prefix)} from {len(self.names)} names")
+            parts.append(f"stripped the prefix {short_name(self.prefix)} from {len(self.names)} names")
         if self.wrappers:
             parts.append(f"stripped {' and '.join(f'{part}.' for part in self.wrappers)} within names")
         if self.left_out:
@@ -88,13 +88,13 @@ def prefixes_in_words(names: Sequence[str]) -> str:
         first, dot, _ = name.partition(".")
         counts[first + dot] = counts.get(first + dot, 0) + 1
     ordered = sorted(counts.items(), key=lambda item: -item[1])
-    texts = [f"{printable(begin)} ({count})" if begin.endswith(".") else printable(begin) for begin, count in ordered]
+    texts = [f"{short_name(begin)} ({count})" if begin.endswith(".") else short_name(begin) for begin, count in ordered]
     return _some_of(texts)
 
 
 def some(names: Sequence[str]) -> str:
     """The first few names, and how many others there are."""
-    return _some_of([printable(name) for name in names])
+    return _some_of([short_name(name) for name in names])
 
 
 def _some_of(texts: Sequence[str]) -> str:

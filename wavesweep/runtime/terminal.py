@@ -6,6 +6,7 @@ from contextlib import suppress
 
 # Control characters, invisible ones that change the direction of text, and halves of surrogate pairs.
 _UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_LONGEST_NAME = 120
 _INVISIBLE_BUT_SAFE = "\u200c\u200d\u00ad"  # joiners that scripts need, and the soft hyphen
 
 
@@ -20,6 +21,12 @@ def printable(text: object) -> str:
 def _shown(character: str) -> str:
     is_unsafe = unicodedata.category(character) in _UNSAFE and character not in _INVISIBLE_BUT_SAFE
     return character.encode("unicode_escape").decode() if is_unsafe else character
+
+
+def short_name(name: str) -> str:
+    """A name from a file, which may hold anything, fit for a part of a line."""
+    shown = name if name.isprintable() and name else ascii(name)
+    return shown if len(shown) <= _LONGEST_NAME else f"{shown[:_LONGEST_NAME]}..."
 
 
 def say(text: object) -> None:
