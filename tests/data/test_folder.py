@@ -160,12 +160,20 @@ def test_trials_may_write_to_their_images_without_changing_the_stored_ones(folde
     assert decode(folder)[0].images.max() > 0
 
 
-@pytest.mark.parametrize("damage", ["lost", "cut", "empty"])
+@pytest.mark.parametrize("damage", ["lost", "cut", "empty", "another shape", "another type", "an archive"])
 def test_stored_images_that_are_lost_or_damaged_are_decoded_again(folder, damage):
     expected = decode(folder)[0].images.clone()
     for stored in (folder.parent / "outputs").rglob("*.npy"):
+        images = np.load(stored)
         if damage == "lost":
             stored.unlink()
+        elif damage == "another shape":
+            np.save(stored, images[:, :, 1:])
+        elif damage == "another type":
+            np.save(stored, images.astype(np.float32))
+        elif damage == "an archive":
+            with stored.open("wb") as file:
+                np.savez(file, images)
         else:
             os.truncate(stored, 0 if damage == "empty" else stored.stat().st_size - 10)
     assert torch.equal(decode(folder)[0].images, expected)

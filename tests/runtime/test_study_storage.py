@@ -49,6 +49,7 @@ def test_the_directory_of_a_storage_is_made(tmp_path, monkeypatch, form):
         ("journal:///dev/null/x/y.log", "cannot be written (Not a directory); choose another place"),
         ("sqlite:////dev/null/x/y.db", "cannot be written (Not a directory); choose another place"),
         ("mysql://host/x", "needs a driver: "),
+        (f"sqlite:////tmp/{'/'.join(['d' * 90] * 7)}/x.db", "must have a path of at most 500 bytes, as SQLite"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_one_line(url, text):

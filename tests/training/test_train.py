@@ -218,6 +218,24 @@ def test_a_broken_checkpoint_starts_the_training_again(tmp_path, damage):
     assert_same_tensors(again, expected)
 
 
+@pytest.mark.parametrize("name", ["network", "optimizers", "curve", "unmeasured"])
+def test_a_checkpoint_of_another_training_starts_the_training_again(tmp_path, name):
+    expected, curve = trained(tmp_path / "whole")
+    path = tmp_path / "whole" / "checkpoint.pt"
+    saved = dict(read_checkpoint(path))
+    first = next(iter(saved["network"]))
+    other = {
+        "network": {key: value.reshape(-1)[:1] if key != first else value + 1 for key, value in saved["network"].items()},
+        "optimizers": [{"state": {0: 1}, "param_groups": []}],
+        "curve": "none",
+        "unmeasured": ("a", "b"),
+    }
+    torch.save(saved | {name: other[name]}, path)
+    again, same_curve = trained(tmp_path / "whole")
+    assert same_curve == curve
+    assert_same_tensors(again, expected)
+
+
 def test_augmentation_shifts_by_up_to_four_pixels_and_flips():
     image = torch.arange(1, 26).reshape(1, 1, 5, 5).expand(300, 1, 5, 5)
     batch = augmented(image, torch.Generator().manual_seed(0))

@@ -19,6 +19,9 @@ from wavesweep.runtime.shapes import DamagedError, JournalOperation, checked
 
 _SCHEMES = "sqlite:///PATH, journal:///PATH or postgresql://USER@HOST/DATABASE"
 
+# Its limit is 512, with an ending for its own journal.
+_SQLITE_PATH_BYTES = 500
+
 
 class _Journal(JournalFileBackend):
     """A journal that continues after a kill, or a power cut, in the middle of a line."""
@@ -163,6 +166,10 @@ def open_storage(url: str) -> BaseStorage:
     if scheme == "sqlite":
         with _usable(url):
             file = Path(unquote(path.removeprefix("/").partition("?")[0]))
+            if len(os.fsencode(file.absolute())) > _SQLITE_PATH_BYTES:
+                allowed = f"must have a path of at most {_SQLITE_PATH_BYTES} bytes, as SQLite takes no longer one"
+                remedy = "choose a shorter paths.outputs, or search.storage=journal:///PATH"
+                raise SettingsError("search.storage", without_password(url), allowed, remedy)
             file.parent.mkdir(parents=True, exist_ok=True)
         arguments = {"connect_args": {"timeout": 60}}  # seconds to wait while another process writes
     # Version 3 of psycopg; what SQLAlchemy takes by itself depends on its own version.
