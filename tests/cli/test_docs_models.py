@@ -2,6 +2,7 @@
 
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,10 @@ def own(request, tmp_path, monkeypatch):
 def test_the_example_in_python_runs_as_it_is_written(capsys):
     (code,) = re.findall(r"```python\n(import torch\n.*?)```", DOCS.read_text(), re.DOTALL)
     found = {}
-    exec(code, found)  # the text of our own documentation
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        exec(code, found)  # the text of our own documentation
+    assert all("are not coded" in str(one.message) for one in said)  # an embedding, by default
     assert found["accuracy"] > 0.75
     assert found["small"].stored_bytes == Path("mynet.wsz").stat().st_size < Path("mynet.pt").stat().st_size / 3
     assert capsys.readouterr().out.startswith(f"{found['small'].stored_bytes:,} bytes, ")

@@ -134,7 +134,7 @@ def test_the_file_computes_what_was_measured_also_without_fused_kernels(trial, o
     [
         (("shrink=true",), "shrink=True: is for images"),
         (("dataset.arguments={more: -1}",), "dataset.target=own_code.data: must return no negative classes"),
-        (("dataset=digits", "dataset.target=null"), "model=custom: does not accept images of shape (1, 8, 8)"),
+        (("dataset.name=digits", "dataset.target=null"), "model=custom: does not accept images of shape (1, 8, 8)"),
     ],
 )
 def test_what_does_not_fit_is_one_line(trial, forked, settings, message):

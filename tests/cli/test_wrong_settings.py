@@ -88,7 +88,7 @@ MORE = {
     "wrong model last in a grid": (["-m", "model=mlp,nosuch"], ["model=nosuch", "lenet300"]),
     "outputs that differ and are wrong in a grid": (
         ["-m", "paths.outputs=outputs,/dev/null/below"],
-        ["paths.outputs=/dev/null/below", "directory that can be written"],
+        ["paths.outputs=several", "give one directory to all points"],
     ),
     "image folder last in a grid": (["-m", "dataset=digits,image_folder"], ["dataset.path", "train/<class>"]),
 }

@@ -31,6 +31,7 @@ LINES = (
     "model.recipe.epochs=1",
     "threshold.percentile=interval(50,90)",
     "retrain=none",
+    "layout=auto",
     "method=wavelet",
     "quantize=uniform",
     "quantize.step=null",

@@ -225,7 +225,9 @@ def test_a_checkpoint_of_another_training_starts_the_training_again(tmp_path, na
     saved = dict(read_checkpoint(path))
     first = next(iter(saved["network"]))
     other = {
-        "network": {key: value.reshape(-1)[:1] if key != first else value + 1 for key, value in saved["network"].items()},
+        "network": {
+            key: value.reshape(-1)[:1] if key != first else value + 1 for key, value in saved["network"].items()
+        },
         "optimizers": [{"state": {0: 1}, "param_groups": []}],
         "curve": "none",
         "unmeasured": ("a", "b"),

@@ -140,7 +140,9 @@ class Composer:
             return settings_from(config)
         settings = deepcopy(common)
         for name, override in zip(names, plain, strict=True):
-            place = others, str(override.input_line)
+            # A number or a text becomes the same, whatever the options of groups; what a mapping adds to may differ.
+            is_mapping = isinstance(override.value(), dict)
+            place = others if is_mapping else (), str(override.input_line)
             if place not in self._values:
                 self._values[place] = _value_at(settings_from(_updated(config, override)), name)
             *path, last = name.split(".")

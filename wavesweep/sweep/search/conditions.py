@@ -106,12 +106,28 @@ def conditional(
             the values of these.
     """
 
+    known: dict[tuple[tuple[str, str], ...], Settings] = {}
+    is_known_accepted: dict[tuple[tuple[str, str], ...], bool] = {}
+
+    def kept_settings(params: Params) -> Settings:
+        place = identity(params)
+        if place not in known:
+            known[place] = settings_of(params)
+        return known[place]
+
     def accepted(params: Params, key: str) -> list[bool]:
         """Whether each value is, as `quantize=rdo` is not beside `retrain=rate`, which has a quantiser of its own."""
-        return [_is_accepted(settings_of({**params, key: value})) for value in ends(distributions[key])]
+        found = []
+        for value in ends(distributions[key]):
+            point = {**params, key: value}
+            place = identity(point)
+            if place not in is_known_accepted:
+                is_known_accepted[place] = _is_accepted(kept_settings(point))
+            found.append(is_known_accepted[place])
+        return found
 
     def rule(params: Params) -> str | None:
-        settings = settings_of(params)
+        settings = kept_settings(params)
         left = [key for key in distributions if key not in params]
         # A key waits for those that decide whether it has an effect; of keys that wait for each other the first goes.
         while left:
