@@ -76,9 +76,6 @@ class Points:
 
     def notes(self) -> list[str]:
         """A line for each key that the user has given and that no point takes."""
-        taken = {
-            key for params in self.probes for key in params if is_worth_varying(getter(self.settings(params)), key)
-        }
         get = getter(self.base)
         return [
             f"{key}: does not vary; it needs {needs(get, key) or 'a method that transforms'}"
