@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
 ONE_SHOT = (
     *("shrink=false", "quantize.other=float16", "threshold=percentile"),
     *("method=wavelet", "retrain=none", "quantize=uniform", "quantize.step=null", "layout=choice(auto,channel)"),
-    *("wavelet=choice(haar,db2,db4,sym4)", "level=range(1,5)"),
+    *("wavelet=choice(haar,db2,db4,sym4,coif1,bior2.2,bior4.4,rbio3.3)", "level=range(1,5)"),
     *("threshold.percentile=range(5,99.5,0.5)", "quantize.bits=range(3,9)"),
 )
 SEARCH = ("-m", "search=pareto", QUICK, *ONE_SHOT, "search.n_trials=6")
@@ -96,7 +96,9 @@ def test_the_study_is_made_of_the_records(searched):
 
 
 def test_the_best_runs_again_as_the_trial_that_it_was(searched, forked, copied):
-    (chosen,) = [one["trial"] for one in front(copied)["best"]]
+    content = front(copied)
+    # Where none of these few trials is within the usual limit, the most accurate one.
+    chosen = content["best"][-1]["trial"] or content["front"][0]
     before = written(results(copied))
     outcome = forked.run(copied, "--config-dir", STUDY, "--config-name", "best")
     assert outcome.status == 0, outcome.stderr
@@ -240,15 +242,15 @@ def test_failing_trials_are_recorded_and_skipped(tmp_path, forked):
 
 
 def test_weak_trials_are_given_up_and_leave_no_result(tmp_path, forked):
-    space = ("threshold.percentile=range(10,99.5,0.5)", "quantize.bits=2,8", "search.sampler=random", "layout=auto")
-    outcome = search(forked, tmp_path, *space, "search.early_images=144", "search.n_trials=24", "search.refine=false")
+    space = ("threshold.percentile=range(10,99.5,0.5)", "quantize.bits=2,8", "search.sampler=random", "search.start=[]")
+    outcome = search(forked, tmp_path, *space, "search.refine=false", "search.early_images=50", "search.n_trials=12")
     states = [row["state"] for row in history(tmp_path)]
     pruned = [row for row in history(tmp_path) if row["state"] == "pruned"]
-    assert states.count("complete") + len(pruned) == 24
+    assert states.count("complete") + len(pruned) == 12
     assert pruned
     assert f"{states.count('complete')} complete, {len(pruned)} stopped early" in done(outcome)[-2]
     for row in pruned:
-        assert "of 144 validation images, where the front has" in row["reason"]
+        assert "of 50 validation images, where the front has" in row["reason"]
         assert row["accuracy"] == ""
         assert not list((tmp_path / "outputs" / "runs" / row["key"]).glob("*.json"))
     assert len(results(tmp_path)) == states.count("complete")
