@@ -62,6 +62,7 @@ def test_a_learned_rate_gives_a_small_file(tmp_path, forked):
     assert estimates[-1] == pytest.approx(arm["stored_bytes"], rel=0.2)
 
 
+@pytest.mark.slow
 def test_processes_share_a_retraining_and_give_the_records_of_one(tmp_path, forked):
     sweep = ("-m", "retrain=gradual", "retrain.epochs=12", "quantize.bits=3,4,6", "threshold.percentile=80,90", *FEW)
     alone, together = tmp_path / "alone", tmp_path / "together"

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from wavesweep.cli.hydra_errors import HydraProblem, Problem, problem_of, value_problem
 from wavesweep.cli.hydra_internals import configuration_loader
 from wavesweep.cli.hydra_settings import check_deletions, deletion_error
-from wavesweep.cli.options import store_options
+from wavesweep.cli.options import GROUPS, store_options
 from wavesweep.cli.remedies import no_place, several_values, wrong_call
 from wavesweep.errors import SettingsError
 from wavesweep.settings.rules import check
@@ -125,14 +125,8 @@ class Composer:
         # Of several overrides of one value the last one wins, so those that overlap stay together.
         plain = [o for o in overrides if self._is_plain_value(o) and not any(_overlap(o.key_or_group, k) for k in keys)]
         others = tuple(str(o.input_line) for o in overrides if o not in plain)
-        if others not in self._composed:
-            composed = self._loader.load_sweep_config(self._master, list(others))
-            with open_dict(composed):
-                del composed["hydra"]
-            # A value that refers to another one follows it.
-            refers = "${" in OmegaConf.to_yaml(composed)
-            self._composed[others] = composed, None if refers else settings_from(composed)
-        config, common = self._composed[others]
+        has_mapping = any(isinstance(override.value(), dict) for override in plain)
+        config, common = (None if has_mapping else self._joined(others)) or self._common(others)
         names = [str(override.key_or_group) for override in plain]
         if common is None or any(_overlap(one, other) for one, other in combinations(names, 2)):
             for override in plain:
@@ -148,6 +142,42 @@ class Composer:
             *path, last = name.split(".")
             setattr(_value_at(settings, ".".join(path)), last, deepcopy(self._values[place]))
         return settings
+
+    def _common(self, others: tuple[str, ...]) -> tuple[DictConfig, Settings | None]:
+        """What these overrides make of the master's configuration, and its settings if no value refers to another."""
+        if others not in self._composed:
+            composed = self._loader.load_sweep_config(self._master, list(others))
+            with open_dict(composed):
+                del composed["hydra"]
+            # A value that refers to another one follows it.
+            refers = "${" in OmegaConf.to_yaml(composed)
+            self._composed[others] = composed, None if refers else settings_from(composed)
+        return self._composed[others]
+
+    def _joined(self, others: tuple[str, ...]) -> tuple[DictConfig, Settings] | None:
+        """The same for options of several groups, from a composition of each: none of them changes what others set.
+
+        A search meets many combinations of few options. The configuration is that without them.
+        """
+        parsed = {line: self._parse(line) for line in others}
+        # Others, as search=pareto, may set anything, and stay.
+        options = {line: str(one.key_or_group) for line, one in parsed.items() if one.key_or_group in GROUPS}
+        fixed = tuple(line for line in others if line not in options)
+        is_joinable = all(self._is_option(parsed[line]) for line in options) and len(set(options.values())) == len(
+            options
+        )
+        if len(options) < 2 or not is_joinable:
+            return None
+        config, base = self._common(fixed)
+        found = deepcopy(base)
+        for line, group in options.items():
+            part = self._common(tuple(one for one in others if one in (*fixed, line)))[1]
+            if base is None or part is None or not hasattr(base, group):
+                return None
+            if replace(part, **{group: getattr(base, group)}) != base:
+                return None
+            setattr(found, group, deepcopy(getattr(part, group)))
+        return None if found is None else (config, found)
 
     def _is_option(self, override: Override) -> bool:
         return override.key_or_group in self._groups and isinstance(override.value(), str)
