@@ -185,8 +185,13 @@ def test_the_key_of_a_record_is_that_of_its_settings(name):
     assert not any(has_its_key(row) for row in changed.to_dict("records"))
 
 
-@pytest.mark.integration
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "do_wavelets_help" else pytest.mark.integration)
+        for name in STUDIES
+    ],
+)
 def test_every_page_is_what_its_records_say(name, tmp_path, monkeypatch):
     page, csv = PAGES / f"{name}.md", PAGES / f"{name}.csv"
     (tmp_path / page.name).write_bytes(page.read_bytes())

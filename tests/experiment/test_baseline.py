@@ -175,7 +175,7 @@ def test_an_interrupted_training_continues_and_gives_the_same_weights(tiny, tmp_
     assert_same(obtain(elsewhere), expected)
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 def test_two_processes_train_it_once(tiny, trainings, tmp_path):
     settings = replace(tiny, model=replace(MODEL, recipe=Recipe(epochs=2, batch_size=16)))
     workload = load_workload(settings)

@@ -50,9 +50,7 @@ SHARING = {
 
 
 def few_by_default(name):
-    return (
-        name if name in ("gradual, regrown", "rate-distortion") else pytest.param(name, marks=pytest.mark.integration)
-    )
+    return name if name in ("gradual, regrown", "rate-distortion") else pytest.param(name, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize("name", [few_by_default(name) for name in SHARING])
