@@ -62,6 +62,7 @@ def test_relative_links_lead_to_files_and_headings(page):
         assert not anchor or anchor in anchors(target), link
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("page", GUIDE, ids=name)
 def test_commands_compose(page):
     for line in commands(page):

@@ -206,6 +206,7 @@ def test_failed_trials_have_a_table_of_their_own(tmp_path):
     assert pd.read_csv(tmp_path / "analysis" / "failures.csv")["reason"].tolist() == ["loss is NaN", "unknown"]
 
 
+@pytest.mark.integration
 def test_after_any_changes_the_table_is_that_of_a_first_collection(tmp_path):
     outputs, generator = tmp_path / "outputs", random.Random(0)
     keys = write_records(outputs, 12, seeds=2)

@@ -291,6 +291,7 @@ def test_sizes_are_those_before_and_after(workload):
     assert {bar.size for bar in bars[3:]} == {choice.row["stored_bytes"] for choice in choices(workload)}
 
 
+@pytest.mark.integration
 def test_hostile_names_are_text(tmp_path):
     name = r"$\frac{<script>alert(1)</script>&"
     write_record(tmp_path, example({"model.name": name}))

@@ -152,6 +152,7 @@ def test_holms_adjustment_is_that_of_its_definition():
     assert holm([]) == []
 
 
+@pytest.mark.integration
 def test_importance_finds_what_decides_and_is_repeatable(trials):
     rows = trials[trials["is_main"]].head(60)
     first = setting_importance(rows)

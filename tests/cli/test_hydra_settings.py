@@ -148,6 +148,7 @@ def test_a_sweeper_that_says_no_direction_gets_a_note(check, capsys):
     )
 
 
+@pytest.mark.integration
 def test_a_study_that_was_made_to_minimise_is_refused(check, tmp_path):
     url = f"sqlite:///{tmp_path}/study.db"
     optuna.create_study(study_name="old", storage=url, direction="minimize")

@@ -288,6 +288,7 @@ def test_files_that_are_not_there_or_cannot_be_written(written, tmp_path):
     assert [found.name for found in tmp_path.iterdir()] == ["model.wsz"]
 
 
+@pytest.mark.integration
 def test_loading_needs_no_training_code():
     script = """
 import sys

@@ -46,6 +46,7 @@ def test_the_step_that_was_found_costs_at_most_the_points_that_were_allowed(outp
     assert sizes[0] >= sizes[1] > sizes[2]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "changes",
     [

@@ -62,6 +62,7 @@ def record_of(settings):
     return json.loads((directory_of(settings) / "onnx.json").read_text())
 
 
+@pytest.mark.integration
 def test_a_finished_trial_is_exported_without_being_computed_again(exported):
     settings, before = exported
     after = stamps(directory_of(settings))

@@ -78,6 +78,7 @@ def test_an_error_of_the_gpu_ends_the_sweep_and_is_recorded_where_it_was_first(t
     assert run_trial(other)["key"] == trial_key(other)
 
 
+@pytest.mark.integration
 def test_a_failed_retraining_leaves_its_network_and_data_to_the_next_one(tiny, monkeypatch):
     monkeypatch.setattr(Masked, "loss", raising(torch.OutOfMemoryError("CUDA out of memory.")))
     outcomes = []

@@ -128,6 +128,7 @@ def compressed():
     return wavesweep.compress(model, overrides, input_shape=(1, 8, 8)), model
 
 
+@pytest.mark.integration
 def test_a_compressed_network_is_exported_as_it_decodes(compressed, tmp_path):
     small, model = compressed
     wavesweep.save(small, tmp_path / "model.wsz")
@@ -191,6 +192,7 @@ def test_of_an_object_that_has_logits_these_are_the_one_output(tmp_path):
     assert isinstance(model(batch), Output)  # the caller's network returns what it did
 
 
+@pytest.mark.integration
 def test_a_tuple_in_which_the_logits_are_not_named_is_refused(tmp_path):
     with pytest.raises(TrialError, match="exported as ONNX: it gives 2 outputs, not the logits alone"):
         exported_pair(Pair, tmp_path / "a.onnx")

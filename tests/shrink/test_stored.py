@@ -220,6 +220,7 @@ def test_removing_units_needs_the_shape_of_an_image():
         wavesweep.compress(trained("mlp"), [*ALL, "shrink=true"])
 
 
+@pytest.mark.integration
 def test_loading_needs_no_graph(written):
     script = (
         "import sys, json, wavesweep; from torch import nn; from collections import OrderedDict\n"

@@ -168,6 +168,7 @@ def test_a_process_that_left_is_no_longer_there(join):
         assert first.is_alone()
 
 
+@pytest.mark.integration
 def test_the_trial_of_a_killed_process_is_put_back_by_one_that_lives(join):
     arguments = [join.url, str(join.directory), os.path.dirname(__file__)]  # noqa: PTH120
     with join() as study:

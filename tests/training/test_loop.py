@@ -282,6 +282,7 @@ def test_rewinding_starts_every_round_from_the_early_weights_under_the_new_mask(
     )
 
 
+@pytest.mark.integration
 def test_a_larger_rate_weight_gives_a_smaller_file_and_estimates_it(outputs):
     sizes, sparsities = [], []
     for weight in (0.1, 1.0, 10.0):
