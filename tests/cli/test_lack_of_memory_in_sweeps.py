@@ -3,7 +3,7 @@
 import pytest
 from command_line import records, trial_rows
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.slow
 
 MODEL = """
 from pathlib import Path

@@ -86,6 +86,7 @@ def test_charter(tmp_path, forked, monkeypatch):
     assert set(table["retrain.name"].dropna()) == {"none", "iterative"}
 
 
+@pytest.mark.slow
 def test_deep_compression_densenet(tmp_path, forked, monkeypatch):
     small = ("dataset=digits", "model=fashion_cnn", "model.recipe.epochs=1", "seed=0")
     retrain = ("retrain.epochs=3", "retrain.rounds=1", "retrain.learning_rate=0.001")

@@ -14,7 +14,7 @@ HELPERS = Path(__file__).parents[1] / "helpers"
 
 
 # One of each strategy and each kind of transform; the others are slow.
-FEW = ("finetune, codebooks", "gradual, regrown", "rate, frozen", "rotation", "units")
+FEW = ("finetune, codebooks", "rate, frozen", "rotation")
 
 
 @pytest.fixture(scope="module")
