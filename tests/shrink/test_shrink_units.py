@@ -35,7 +35,12 @@ def copied(model):
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("name", ZOO)
+LARGE = ("resnet18", "resnet56")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.integration) if name in LARGE else name for name in ZOO]
+)
 def test_outputs_stay_and_the_network_becomes_smaller(name):
     model = trained(name)
     zeroed = zero_units(model, 0.5)
@@ -176,7 +181,7 @@ def test_a_layer_keeps_one_unit():
     torch.testing.assert_close(outputs(found.model, (5,)), outputs(model, (5,)))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet20"])
+@pytest.mark.parametrize("name", [pytest.param("resnet18", marks=pytest.mark.integration), "resnet20"])
 def test_a_channel_of_a_residual_stage_goes_only_from_all_its_layers(name):
     model = trained(name)
     last, unit = {"resnet18": ("layer4", 300), "resnet20": ("stage3", 40)}[name]
