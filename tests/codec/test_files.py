@@ -273,7 +273,7 @@ def test_a_damaged_file_leaves_the_network_unchanged(written):
 def test_limits_can_be_changed_and_are_raised_to_the_size_of_a_given_network(written):
     path = written[0]
     few = wavesweep.Limits(numbers=100)
-    with pytest.raises(FileFormatError, match="numbers=100 is allowed"):
+    with pytest.raises(FileFormatError, match="at most 100 are allowed"):
         wavesweep.load(path, limits=few)
     assert wavesweep.load(path, limits=wavesweep.Limits(numbers=20_000))
     assert wavesweep.load(path, network(), limits=few)

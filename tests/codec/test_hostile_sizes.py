@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from examples import CODERS, coded
 from hostile import CODED, HEAD_ONLY, cost, load
 
 import wavesweep
-from wavesweep.codec.container import join, write_container
+from wavesweep.codec.container import join, read_container, write_container
+from wavesweep.codec.header import checked_entries
 from wavesweep.codec.limits import Limits
 from wavesweep.codec.model_file import pack, unpack
 from wavesweep.codec.tensors import RawTensor, state_dict
@@ -131,6 +133,31 @@ def test_what_a_file_of_its_size_may_not_ask_for_is_refused_from_its_header(name
     assert len(BEYOND[name]) < 100_000
     assert seconds < 2
     assert peak_bytes < 64 << 20
+
+
+SMALL = claims("range", [zeros_of([5 << 20])])
+RAISED = {
+    "free_numbers": (SMALL, 5 << 20),
+    "numbers": (pack([RawTensor("w", np.zeros(100, np.int8), "int8")], "none", {}), 100),
+    "bands_per_tensor": (BEYOND["subbands"], 256),
+    "free_parts": (BEYOND["tensors"], 1 << 12),
+    "free_entries": (BEYOND["rotations of many lengths"], 1 << 30),
+    "header_bytes": (claims("none", [zeros_of([0], name=f"{n:x}") for n in range(200)]), 1 << 20),
+}
+
+
+@pytest.mark.parametrize("name", RAISED)
+def test_the_limit_that_the_error_names_is_the_one_to_raise(name):
+    content, enough = RAISED[name]
+    limits = Limits() if content in (SMALL, *BEYOND.values()) else Limits(**{name: 50})
+    with pytest.raises(FileFormatError, match=rf"raise {name} \(wavesweep.Limits, or --{name.replace('_', '-')}\)"):
+        checked(content, limits)
+    checked(content, replace(limits, **{name: enough}))
+
+
+def checked(content, limits):
+    """What is checked of a file before anything is made."""
+    return checked_entries(read_container(content, limits.header_bytes).header, limits, len(content))
 
 
 WITHIN = {

@@ -63,7 +63,7 @@ def read_container(content: bytes, header_bytes: int = DEFAULT_LIMITS.header_byt
         raise FileFormatError(f"format version {version}; this wavesweep reads version {VERSION}")
     sizes, start = _sizes(content, _PREFIX.size, 3)
     if sizes[0] > header_bytes:
-        raise beyond(f"declares a header of {sizes[0]} bytes", "header_bytes", header_bytes)
+        raise beyond(f"declares a header of {sizes[0]} bytes", header_bytes, "header_bytes")
     if start + sum(sizes) > len(content):
         raise FileFormatError("cut off: it is shorter than it declares")
     if start + sum(sizes) < len(content):
@@ -115,7 +115,7 @@ def _parse(packed: bytes, most_bytes: int) -> Any:
     try:
         text = unpacker.decompress(packed, min(most_bytes, sys.maxsize - 1) + 1)
         if len(text) > most_bytes:
-            raise beyond("declares a longer header", "header_bytes", most_bytes)
+            raise beyond("has a header that unpacks to too many bytes", most_bytes, "header_bytes")
         header = json.loads(text)
     except (zlib.error, ValueError, RecursionError) as error:
         raise FileFormatError(f"its header cannot be read ({error})") from None

@@ -65,18 +65,18 @@ def describe(tensor: StoredTensor) -> dict[str, Any]:
     return entry | {"values": {"each": str(rule.values.dtype)}}
 
 
-def checked_entries(header: dict[str, Any], limits: Limits) -> list[dict[str, Any]]:
+def checked_entries(header: dict[str, Any], limits: Limits, size_bytes: int) -> list[dict[str, Any]]:
     """The header's tensor entries once everything in them is known to be sound.
 
     Raises:
-        FileFormatError: something is not, or they declare more than `limits` allow.
+        FileFormatError: something is not, or they declare more than `limits` allow a file of `size_bytes`.
     """
     entries = header.get("tensors")
     if not isinstance(entries, list):
         raise FileFormatError("its header lists no tensors")
     checked: list[dict[str, Any]] = []
     names: dict[str, int] = {}  # and how many numbers each has
-    budget = Budget(limits)
+    budget = Budget(limits, size_bytes)
     for entry in entries:
         if not isinstance(entry, dict) or not _is_name(entry.get("name")) or entry["name"] in names:
             raise FileFormatError("its header has a tensor without a proper name, or a name twice")

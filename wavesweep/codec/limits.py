@@ -32,9 +32,10 @@ class Limits:
     free_entries: int = _limit(1 << 21, "numbers of random matrices, beside as many as its tensors have")
     header_bytes: int = _limit(1 << 20, "bytes of the header, packed and unpacked")
 
-    def of_file(self, size_bytes: int) -> "Limits":
-        """With the numbers that a file of that size may declare."""
-        return replace(self, numbers=min(self.numbers, self.free_numbers + self.numbers_per_byte * size_bytes))
+    def numbers_of(self, size_bytes: int) -> tuple[int, str]:
+        """How many numbers a file of that size may declare, and which of the limits to raise for more."""
+        by_size = self.free_numbers + self.numbers_per_byte * size_bytes
+        return (by_size, "free_numbers") if by_size < self.numbers else (self.numbers, "numbers")
 
     def raised_for(self, tensors: Iterable[Tensor]) -> "Limits":
         """Raised so that every file of a network with these tensors is read, whatever its sparsity."""
@@ -57,10 +58,11 @@ UNLIMITED = Limits(**{field.name: 1 << 62 for field in fields(Limits)})
 
 
 class Budget:
-    """What is left of the limits while the entries of a header are checked, one after the other."""
+    """What is left of the limits of a file while the entries of its header are checked, one after the other."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, size_bytes: int) -> None:
         self._limits, self._numbers, self._parts = limits, 0, 0
+        self._most_numbers, self._limit_of_numbers = limits.numbers_of(size_bytes)
         self._matrices: dict[object, int] = {}
 
     def check_numbers(self, numbers: int) -> None:
@@ -69,8 +71,8 @@ class Budget:
         Raises:
             FileFormatError: they are not.
         """
-        if self._numbers + numbers > self._limits.numbers:
-            raise beyond("declares more numbers", "numbers", self._limits.numbers)
+        if self._numbers + numbers > self._most_numbers:
+            raise beyond("declares too many numbers", self._most_numbers, self._limit_of_numbers)
 
     def check_bands(self, name: str, bands: int) -> None:
         """Whether a tensor may have so many.
@@ -78,8 +80,9 @@ class Budget:
         Raises:
             FileFormatError: it may not.
         """
-        if bands > self._limits.bands_per_tensor:
-            raise beyond(f"tensor {name} declares {bands} subbands", "bands_per_tensor", self._limits.bands_per_tensor)
+        most = self._limits.bands_per_tensor
+        if bands > most:
+            raise beyond(f"tensor {name} declares {bands} subbands", most, "bands_per_tensor")
 
     def take(self, numbers: int, bands: int = 1) -> None:
         """Count a tensor in.
@@ -101,17 +104,17 @@ class Budget:
         Raises:
             FileFormatError: there are too many tensors and bands, or too large matrices, for so few numbers.
         """
-        limits = self._limits
-        if self._parts > limits.free_parts + self._numbers // limits.numbers_per_part:
-            raise beyond(f"declares {self._parts} tensors and subbands", "free_parts", limits.free_parts)
-        entries = sum(size * size for size in self._matrices.values())
-        if entries > limits.free_entries + self._numbers:
-            raise beyond(f"declares random matrices of {entries} numbers", "free_entries", limits.free_entries)
+        most_parts = self._limits.free_parts + self._numbers // self._limits.numbers_per_part
+        if self._parts > most_parts:
+            raise beyond(f"declares {self._parts} tensors and subbands", most_parts, "free_parts")
+        entries, most_entries = sum(n * n for n in self._matrices.values()), self._limits.free_entries + self._numbers
+        if entries > most_entries:
+            raise beyond(f"declares random matrices of {entries} numbers", most_entries, "free_entries")
 
 
-def beyond(what: str, limit: str, value: int) -> FileFormatError:
-    """The error for a file that asks for more than one of the limits allows."""
+def beyond(what: str, most: int, limit: str) -> FileFormatError:
+    """The error for a file that asks for more than is allowed, with the limit that is to be raised."""
     return FileFormatError(
-        f"{what}; for a file of its size {limit}={value} is allowed: load it into its network, or, if you trust it, "
-        f"raise {limit} (wavesweep.Limits, or --{limit.replace('_', '-')})"
+        f"{what}; at most {most} are allowed: load it into its network, or, if you trust it, raise {limit} "
+        f"(wavesweep.Limits, or --{limit.replace('_', '-')})"
     )

@@ -46,7 +46,7 @@ def unpack(content: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[list[Stored
         FileFormatError: it is damaged, or declares more than `limits` allow a file of its size.
     """
     header, streams = read_container(content, limits.header_bytes)
-    entries = checked_entries(header, limits.of_file(len(content)))
+    entries = checked_entries(header, limits, len(content))
     coder = header.get("coder")
     if not isinstance(coder, str) or coder not in registry.rows(registry.Codec):
         known = ", ".join(registry.rows(registry.Codec))
