@@ -114,6 +114,7 @@ class Composer:
         self._loader, self._master = loader, master
         self._groups = set(master.hydra.runtime.choices)
         self._composed: dict[tuple[str, ...], tuple[DictConfig, Settings | None]] = {}
+        self._joins: dict[tuple[str, ...], tuple[DictConfig, Settings] | None] = {}
         self._values: dict[tuple[tuple[str, ...], str], Any] = {}
         self._parse = cache(OverridesParser.create(config_loader=loader).parse_override)
 
@@ -155,29 +156,31 @@ class Composer:
         return self._composed[others]
 
     def _joined(self, others: tuple[str, ...]) -> tuple[DictConfig, Settings] | None:
-        """The same for options of several groups, from a composition of each: none of them changes what others set.
+        """As `_common`, for options of several groups of which none changes what others set: from one of each.
 
         A search meets many combinations of few options. The configuration is that without them.
         """
+        if others not in self._joins:
+            self._joins[others] = self._join(others)
+        return self._joins[others]
+
+    def _join(self, others: tuple[str, ...]) -> tuple[DictConfig, Settings] | None:
         parsed = {line: self._parse(line) for line in others}
         # Others, as search=pareto, may set anything, and stay.
         options = {line: str(one.key_or_group) for line, one in parsed.items() if one.key_or_group in GROUPS}
-        fixed = tuple(line for line in others if line not in options)
-        is_joinable = all(self._is_option(parsed[line]) for line in options) and len(set(options.values())) == len(
-            options
-        )
-        if len(options) < 2 or not is_joinable:
+        if len(set(options.values())) < max(2, len(options)) or not all(
+            self._is_option(parsed[line]) for line in options
+        ):
             return None
-        config, base = self._common(fixed)
-        found = deepcopy(base)
+        fixed = [line for line in others if line not in options]
+        config, base = self._common(tuple(fixed))
+        joined = deepcopy(base)
         for line, group in options.items():
             part = self._common(tuple(one for one in others if one in (*fixed, line)))[1]
-            if base is None or part is None or not hasattr(base, group):
+            if base is None or part is None or replace(part, **{group: getattr(base, group)}) != base:
                 return None
-            if replace(part, **{group: getattr(base, group)}) != base:
-                return None
-            setattr(found, group, deepcopy(getattr(part, group)))
-        return None if found is None else (config, found)
+            setattr(joined, group, getattr(part, group))
+        return None if joined is None else (config, joined)
 
     def _is_option(self, override: Override) -> bool:
         return override.key_or_group in self._groups and isinstance(override.value(), str)

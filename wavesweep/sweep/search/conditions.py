@@ -5,7 +5,7 @@ has an effect is asked of `settings.effective`, what is refused of `settings.rul
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -18,6 +18,9 @@ from wavesweep.sweep.search.values import all_values, ends, is_finite, text
 
 Params = Mapping[str, Any]
 Distributions = Mapping[str, BaseDistribution]
+# Parameters by their keys' order, to look up what is known of them.
+Point = tuple[tuple[str, Any], ...]
+_MOST_KEPT = 1024
 
 
 class Tree:
@@ -106,28 +109,21 @@ def conditional(
             the values of these.
     """
 
-    known: dict[tuple[tuple[str, str], ...], Settings] = {}
-    is_known_accepted: dict[tuple[tuple[str, str], ...], bool] = {}
+    # The same few points are asked about again and again; of a long search not all can be kept.
+    @lru_cache(maxsize=_MOST_KEPT)
+    def settings_at(point: Point) -> Settings:
+        return settings_of(dict(point))
 
-    def kept_settings(params: Params) -> Settings:
-        place = identity(params)
-        if place not in known:
-            known[place] = settings_of(params)
-        return known[place]
+    @lru_cache(maxsize=_MOST_KEPT)
+    def is_accepted(point: Point) -> bool:
+        return _is_accepted(settings_at(point))
 
     def accepted(params: Params, key: str) -> list[bool]:
         """Whether each value is, as `quantize=rdo` is not beside `retrain=rate`, which has a quantiser of its own."""
-        found = []
-        for value in ends(distributions[key]):
-            point = {**params, key: value}
-            place = identity(point)
-            if place not in is_known_accepted:
-                is_known_accepted[place] = _is_accepted(kept_settings(point))
-            found.append(is_known_accepted[place])
-        return found
+        return [is_accepted(_point({**params, key: value})) for value in ends(distributions[key])]
 
     def rule(params: Params) -> str | None:
-        settings = kept_settings(params)
+        settings = settings_at(_point(params))
         left = [key for key in distributions if key not in params]
         # A key waits for those that decide whether it has an effect; of keys that wait for each other the first goes.
         while left:
@@ -145,6 +141,10 @@ def conditional(
         return None
 
     return Tree(distributions, rule)
+
+
+def _point(params: Params) -> Point:
+    return tuple(sorted(params.items()))
 
 
 def identity(params: Params) -> tuple[tuple[str, str], ...]:
