@@ -98,6 +98,8 @@ VALUES = {
     "dataset": st.sampled_from(["digits", "mnist", "image_folder"]),
     "method": st.sampled_from(METHODS),
     "threshold": st.sampled_from(["energy", "absolute", "universal"]),
+    "retrain": st.sampled_from(["none", "rate", "gradual"]),
+    "quantize": st.sampled_from(["none", "kmeans", "rdo"]),
 }
 LINES = st.sampled_from(sorted(VALUES)).flatmap(lambda key: VALUES[key].map(lambda value: f"{key}={value}"))
 
@@ -125,6 +127,8 @@ def test_the_fast_composition_is_hydras_own(hydra, lines):
         ["compare=[dct]", "compare.0=unit"],
         ["level=2", "++level=4"],
         ["threshold.energy=0.5", "threshold=energy"],
+        ["method=dct", "retrain=rate", "quantize=none", "model=lenet300", "retrain.epochs=7"],
+        ["model=lenet300", "model=mlp", "quantize=rdo"],
         ["seed=3", "level=${seed}"],
     ],
     ids=" ".join,

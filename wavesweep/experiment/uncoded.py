@@ -8,13 +8,12 @@ import numpy as np
 
 from wavesweep.codec.container import read_container
 from wavesweep.pruning.plan import EXCLUDED, NOT_A_TYPE, NOT_INCLUDED, SAME_AS, TensorPlan
+from wavesweep.runtime.terminal import some
 from wavesweep.settings.effective import NOT_CODED
 from wavesweep.settings.schema import LayersSettings
 
 # Below this share of the file nothing is said.
 _SHARE = 0.1
-# How many names a note lists.
-_MOST_NAMES = 4
 
 
 def uncoded_notes(content: bytes, others: Sequence[TensorPlan], layers: LayersSettings) -> list[str]:
@@ -37,12 +36,10 @@ def uncoded_notes(content: bytes, others: Sequence[TensorPlan], layers: LayersSe
     if share <= _SHARE:
         return []
     largest = sorted(sizes, key=lambda name: -sizes[name])
-    more = len(largest) - _MOST_NAMES
-    names = ", ".join(largest[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
     kinds = {_reason(name, reasons).partition(" ")[0] for name in sizes if NOT_A_TYPE in _reason(name, reasons)}
     remedy = f"; with layers.types=[{','.join([*layers.types, *sorted(kinds)])}] more are" if kinds else ""
     why = f"being no weights of {', '.join(layers.types)} layers"
-    return [f"{100 * share:.0f} % of the file are tensors that {NOT_CODED}, {why}: {names}{remedy}"]
+    return [f"{100 * share:.0f} % of the file are tensors that {NOT_CODED}, {why}: {some(largest)}{remedy}"]
 
 
 def _is_left_out(name: str, reasons: Mapping[str, str], layers: LayersSettings) -> bool:

@@ -19,7 +19,7 @@ from wavesweep.models.names import (
     matches,
     nearest,
     prefixes_in_words,
-    some,
+    some_short,
 )
 from wavesweep.models.shards import files_of_index, is_index
 from wavesweep.runtime.finite import is_finite, is_storable
@@ -61,7 +61,7 @@ def load_checkpoint(model: nn.Module, path: str) -> str | None:
             key=lambda match: len(match.names.keys() & own.keys()),
         )
         wrong = differences(network, close, shapes[close.entry])
-        text = "; ".join(f"{what}: {some(names)}" for what, names in wrong.items() if names)
+        text = "; ".join(f"{what}: {some_short(names)}" for what, names in wrong.items() if names)
         raise SettingsError(KEY, path, f"does not fit the model ({text})", _advice(path, content, states, close))
     state = states[found[0].entry]
     _fill(model, path, own, {name: state[other] for name, other in found[0].names.items()}, network)
@@ -89,7 +89,7 @@ def _read(path: str) -> Any:
         content = _read_file(str(file))
         lacking = [name for name in names if not isinstance(content, Mapping) or name not in content]
         if lacking:
-            raise SettingsError(KEY, str(file), f"lacks tensors that its index names ({some(lacking)})")
+            raise SettingsError(KEY, str(file), f"lacks tensors that its index names ({some_short(lacking)})")
         merged.update({name: content[name] for name in names})
     return merged
 
@@ -166,8 +166,8 @@ def _held(content: Any, states: States, entry: str | None = None) -> str:
     if not content:
         return "it is empty"
     if entry is None:
-        return f"its keys are {some(list(map(str, content)))}"
+        return f"its keys are {some_short(list(map(str, content)))}"
     begin = f"names begin with {prefixes_in_words(list(states[entry]))}"
     if not entry:
         return f"its {begin}"
-    return f"its keys are {some(list(map(str, content)))}, and the {begin} in {short_name(entry)}"
+    return f"its keys are {some_short(list(map(str, content)))}, and the {begin} in {short_name(entry)}"

@@ -17,10 +17,8 @@ from torch.nn.utils.spectral_norm import SpectralNorm, SpectralNormLoadStateDict
 from torch.nn.utils.weight_norm import WeightNorm
 
 from wavesweep.errors import SettingsError
+from wavesweep.runtime.terminal import some
 from wavesweep.settings.effective import COMPUTED_BY
-
-# How many names a note lists.
-_MOST_NAMES = 4
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def fold_computed(model: nn.Module) -> list[str]:
     left = model.state_dict().keys()
     names = {kind: [name for name in found if name in left] for kind, found in reversed(names.items())}
     return [
-        f"{_listed(found)}: {COMPUTED_BY} {kind}; what it gives is pruned and stored, and wavesweep.load puts it into "
+        f"{some(found)}: {COMPUTED_BY} {kind}; what it gives is pruned and stored, and wavesweep.load puts it into "
         "the network as a plain parameter"
         for kind, found in names.items()
         if found
@@ -188,8 +186,3 @@ def _put(module: nn.Module, folded: _Folded, shared: dict[tuple[int, ...], tuple
     parameter = nn.Parameter(value, any(source.requires_grad for source in folded.sources))
     shared[same] = folded, parameter
     setattr(module, folded.name, parameter)
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - _MOST_NAMES
-    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -3,14 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from wavesweep.runtime.terminal import short_name
+from wavesweep.runtime.terminal import short_name, some
 
 Shape = tuple[int, ...]
 # Parts of names that wrappers of PyTorch put in: DataParallel, torch.compile, FSDP.
 _WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 # Modules are hardly nested deeper in what holds them; a hostile file may have any number of dots.
 _DEEPEST_PREFIX = 8
-_MOST_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Match:
         if self.wrappers:
             parts.append(f"stripped {' and '.join(f'{part}.' for part in self.wrappers)} within names")
         if self.left_out:
-            parts.append(f"left out {some(self.left_out)}")
+            parts.append(f"left out {some_short(self.left_out)}")
         return "; ".join(parts)
 
 
@@ -89,17 +88,12 @@ def prefixes_in_words(names: Sequence[str]) -> str:
         counts[first + dot] = counts.get(first + dot, 0) + 1
     ordered = sorted(counts.items(), key=lambda item: -item[1])
     texts = [f"{short_name(begin)} ({count})" if begin.endswith(".") else short_name(begin) for begin, count in ordered]
-    return _some_of(texts)
+    return some(texts)
 
 
-def some(names: Sequence[str]) -> str:
-    """The first few names, and how many others there are."""
-    return _some_of([short_name(name) for name in names])
-
-
-def _some_of(texts: Sequence[str]) -> str:
-    others = f" and {len(texts) - _MOST_NAMES} more" if len(texts) > _MOST_NAMES else ""
-    return ", ".join(texts[:_MOST_NAMES]) + others
+def some_short(names: Sequence[str]) -> str:
+    """The first few names of a file, and how many others there are."""
+    return some([short_name(name) for name in names])
 
 
 def _trials(network: Network, entry: str, state: Mapping[str, Shape]) -> Iterator[list[Match]]:

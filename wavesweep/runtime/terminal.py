@@ -2,11 +2,12 @@
 
 import sys
 import unicodedata
+from collections.abc import Sequence
 from contextlib import suppress
 
 # Control characters, invisible ones that change the direction of text, and halves of surrogate pairs.
 _UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")
-_LONGEST_NAME = 120
+_LONGEST_NAME, _MOST_NAMES = 120, 5
 _INVISIBLE_BUT_SAFE = "\u200c\u200d\u00ad"  # joiners that scripts need, and the soft hyphen
 
 
@@ -27,6 +28,12 @@ def short_name(name: str) -> str:
     """A name from a file, which may hold anything, fit for a part of a line."""
     shown = name if name.isprintable() and name else ascii(name)
     return shown if len(shown) <= _LONGEST_NAME else f"{shown[:_LONGEST_NAME]}..."
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many others there are."""
+    others = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + others
 
 
 def say(text: object) -> None:
