@@ -1,81 +1,31 @@
-"""Folders of images: decoded right, decoded once, and refused by name where a file is no image."""
+"""Folders of images: decoded right, and once."""
 
 import errno
 import io
 import json
 import os
-import struct
-import subprocess
 import sys
-import tempfile
-import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin
+from image_folders import colour, decode, encoded, pixels_of, records, write
+from PIL import Image
 
 from wavesweep.data import datasets
 from wavesweep.data import folder as folder_module
 from wavesweep.data.datasets import load_dataset
-from wavesweep.data.folder import folder_dataset
-from wavesweep.data.images import Preparation
 from wavesweep.data.splits import StoredImages
-from wavesweep.errors import SettingsError, StoreError
+from wavesweep.errors import StoreError
 from wavesweep.measure.quality import forward
 from wavesweep.settings.schema import DatasetSettings, PathsSettings, Recipe, Settings
 from wavesweep.training.train import train
 
-RANDOM = np.random.default_rng(0)
 CPU = torch.device("cpu")
-
-
-def colour(height=6, width=6):
-    return RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def encoded(pixels, kind="PNG"):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind)
-    return buffer.getvalue()
-
-
-def write(root, files):
-    """Write images (arrays become PNG files, bytes are written as they are) at paths below `root`."""
-    for name, content in files.items():
-        path = Path(root) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else encoded(content))
-    return Path(root)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Two classes with two training images and a test image each."""
-    names = [f"{part}/{kind}/0.png" for part in ("train", "test") for kind in ("cat", "dog")]
-    names += ["train/cat/1.png", "train/dog/1.png"]
-    return write(tmp_path / "pictures", {name: colour() for name in names})
-
-
-def decode(folder, size=6, channels=3, outputs=None):
-    parts = folder_dataset(str(folder), Preparation(size, channels), outputs or folder.parent / "outputs", False)
-    return parts.train, parts.test, parts.classes, parts.digest
 
 
 def refuse_to_open(monkeypatch):
     monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("an image was decoded again"))
-
-
-def records(folder):
-    return sorted((folder.parent / "outputs").glob("images/*/images.json"))
-
-
-def pixels_of(path):
-    with Image.open(path) as image:
-        return np.asarray(image)
 
 
 def test_images_and_classes_are_those_of_the_files(folder):
@@ -218,84 +168,6 @@ def test_size_and_channels_are_part_of_the_digest(folder):
     assert len(digests) == 4
 
 
-def huge_png():
-    """The start of a PNG file that claims 30,000 x 30,000 pixels."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
-
-
-BROKEN = {
-    "text": b"this is no image\n",
-    "empty": b"",
-    "truncated": encoded(colour(40, 40))[:-200],
-    "header only": encoded(colour())[:20],
-    "decompression bomb": huge_png(),
-    "broken chunk": encoded(colour()).replace(b"IDAT", b"I\0AT"),
-}
-
-
-@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
-@pytest.mark.parametrize("part", ["train", "test"])
-def test_a_file_that_is_no_image_is_named_and_nothing_is_recorded(folder, content, part):
-    write(folder, {f"{part}/dog/9.png": content})
-    with pytest.raises(SettingsError) as raised:
-        decode(folder)
-    assert raised.value.key == "dataset.path"
-    assert str(raised.value).startswith(f"dataset.path={folder / part / 'dog' / '9.png'}: cannot be read as an image")
-    assert "\n" not in str(raised.value)
-    assert records(folder) == []
-    write(folder, {f"{part}/dog/9.png": colour()})
-    assert len(decode(folder)[0 if part == "train" else 1]) == (5 if part == "train" else 3)
-
-
-def test_a_link_to_nowhere_is_named(folder):
-    (folder / "train/dog/9.png").symlink_to(folder / "nowhere.png")
-    with pytest.raises(SettingsError, match=r"^dataset\.path=.*dog/9\.png: "):
-        decode(folder)
-
-
-POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
-
-
-def test_no_other_program_is_started_for_an_image(folder, monkeypatch):
-    def started(*_, **__):
-        raise AssertionError("a program was started")
-
-    monkeypatch.setattr(subprocess, "Popen", started)
-    monkeypatch.setattr(subprocess, "check_call", started)
-    write(folder, {"train/dog/9.png": POSTSCRIPT})
-    with pytest.raises(SettingsError, match=r"dog/9\.png: cannot be read as an image \(BMP, .*cannot identify"):
-        decode(folder)
-
-
-@pytest.mark.parametrize(
-    "error", [struct.error("unpack"), IndexError(), KeyError(7), zlib.error("x"), AttributeError("a\nb"), EOFError()]
-)
-def test_whatever_a_decoder_raises_is_one_line_that_names_the_file(folder, monkeypatch, error):
-    def broken(*_, **__):
-        raise error
-
-    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", broken)
-    with pytest.raises(SettingsError, match=r"^dataset\.path=.*cat/0\.png: cannot be read as an image") as raised:
-        decode(folder)
-    assert "\n" not in str(raised.value)
-    assert records(folder) == []
-
-
-def test_a_strip_that_would_become_huge_when_it_is_resized_is_refused(folder):
-    write(folder, {"train/cat/-.png": np.zeros((1, 30_000), np.uint8)})
-    assert decode(folder)[0].images.shape == (5, 3, 6, 6)  # stretched to the square
-    with pytest.raises(SettingsError, match=r"-\.png: cannot be read .*30000 x 1 pixels cannot be resized to 64"):
-        folder_dataset(str(folder), Preparation(6, 3, resize=64), folder.parent / "outputs", False)
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
-def test_a_pipe_that_is_called_an_image_is_named_and_not_waited_for(folder):
-    os.mkfifo(folder / "train/dog/9.png")
-    with pytest.raises(SettingsError, match=r"^dataset\.path=.*dog/9\.png: .*it is no file"):
-        decode(folder)
-
-
 @pytest.mark.parametrize(("kind", "suffix"), [("GIF", "png"), ("PNG", "jpg"), ("WEBP", "png"), ("BMP", "tif")])
 def test_an_image_is_what_it_is_whatever_it_is_called(folder, kind, suffix):
     pixels = np.full((6, 6, 3), [0, 255, 0], np.uint8)
@@ -316,151 +188,6 @@ def test_the_orientation_in_exif_is_not_applied(folder):
     image = decode(folder)[0].images[0, 0].float()
     assert image[:, :3].mean() > 230
     assert image[:, 3:].mean() < 25
-
-
-def test_hidden_files_and_directories_are_neither_images_nor_classes(folder):
-    expected = decode(folder)
-    hidden = {".ipynb_checkpoints/0.png": colour(), "__MACOSX/cat/._0.png": b"\0\5\x16\7", "cat/._0.png": b"\0\5\x16\7"}
-    hidden |= {"cat/.thumbnails/0.png": colour(), "dog/@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg": colour()}
-    write(folder / "train", hidden)
-    write(folder / "test", {".hidden/0.png": colour(), "dog/.DS_Store": b""})
-    found = decode(folder)
-    assert found[2:] == expected[2:]
-    assert torch.equal(found[0].images, expected[0].images)
-    assert found[0].labels.tolist() == expected[0].labels.tolist()
-    (note,) = folder_dataset(str(folder), Preparation(6, 3), folder.parent / "outputs", False).notes
-    assert note.startswith(
-        "dataset.path: left out, as hidden: train/.ipynb_checkpoints, train/__MACOSX, train/cat/._0."
-    )
-    assert note.endswith(" and 3 more")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux only")
-def test_notes_and_errors_obey_no_name(folder):
-    write(folder, {"train/cat/.\x1b[31m\n.png": colour(), "train/\x1b[2J/none.txt": b""})
-    with pytest.raises(SettingsError, match=r"it has no image .* of the classes '.x1b\[2J'$"):
-        decode(folder)
-    remove(folder / "train/\x1b[2J")
-    (note,) = folder_dataset(str(folder), Preparation(6, 3), folder.parent / "outputs", False).notes
-    assert note.isprintable()
-
-
-def test_a_folder_may_itself_be_below_a_hidden_directory(folder):
-    moved = folder.rename(folder.with_name(".cache"))
-    assert len(decode(moved)[0]) == 4
-
-
-def three_parts(folder, validation="val"):
-    write(folder, {f"{validation}/{kind}/{number}.png": colour() for kind in ("cat", "dog") for number in range(3)})
-    return folder_dataset(str(folder), Preparation(6, 3), folder.parent / "outputs", False)
-
-
-@pytest.mark.parametrize("name", ["val", "valid", "validation"])
-def test_three_parts_side_by_side_are_the_three_splits(folder, name):
-    expected = decode(folder)
-    parts = three_parts(folder, name)
-    files = [folder / name / kind / f"{number}.png" for kind in ("cat", "dog") for number in range(3)]
-    assert parts.validation.images.tolist() == [pixels_of(file).transpose(2, 0, 1).tolist() for file in files]
-    assert parts.validation.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert torch.equal(parts.train.images, expected[0].images)
-    assert torch.equal(parts.test.images, expected[1].images)
-    assert parts.digest != expected[3]  # it is another data set than the one without
-    chosen = DatasetSettings("image_folder", 0.5, str(folder), image_size=6)
-    outputs = PathsSettings(outputs=str(folder.parent / "outputs"))
-    for seed in (0, 1):
-        dataset = load_dataset(Settings(dataset=chosen, paths=outputs, progress=False, seed=seed))
-        assert [len(part) for part in (dataset.train, dataset.validation, dataset.test)] == [4, 6, 2]
-        assert dataset.validation_from == "own"
-
-
-@pytest.mark.parametrize("name", ["val", "valid", "validation"])
-def test_without_test_images_those_for_validation_are_in_their_place(folder, name):
-    expected = decode(folder)[1].images
-    (folder / "test").rename(folder / name)
-    parts = folder_dataset(str(folder), Preparation(6, 3), folder.parent / "outputs", False)
-    assert torch.equal(parts.test.images, expected)
-    assert parts.validation is None
-
-
-def test_two_folders_for_validation_are_refused(folder):
-    three_parts(folder, "val")
-    with pytest.raises(
-        SettingsError, match=r"^dataset\.path=.* one directory of validation images; it has val and val"
-    ):
-        three_parts(folder, "validation")
-
-
-def test_one_class_is_refused(folder):
-    for part in ("train", "test"):
-        remove(folder / part / "dog")
-    chosen = DatasetSettings("image_folder", 0.5, str(folder), image_size=6)
-    with pytest.raises(SettingsError, match=f"^dataset.path={folder}: must have at least two classes; there is one"):
-        load_dataset(Settings(dataset=chosen, paths=PathsSettings(outputs=str(folder.parent / "outputs"))))
-
-
-WHOLE = {kind: encoded(colour(12, 12), kind) for kind in ("PNG", "JPEG", "BMP", "TIFF", "WEBP")}
-
-
-# Pillow warns about what it can read in part.
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL.*")
-@settings(deadline=None, max_examples=60)
-@given(kind=st.sampled_from(sorted(WHOLE)), data=st.data())
-def test_any_damage_to_a_file_is_decoded_or_refused_by_name(kind, data):
-    content = bytearray(WHOLE[kind])
-    for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    content = bytes(content[: data.draw(st.integers(0, len(content)))])
-    suffix = {"JPEG": "jpg"}.get(kind, kind.lower())
-    with tempfile.TemporaryDirectory() as directory:
-        damaged = f"train/cat/0.{suffix}"
-        folder = write(f"{directory}/pictures", {damaged: content, "test/cat/0.png": colour()})
-        train, refused = None, ""
-        try:
-            train = decode(folder)[0]
-        except SettingsError as error:
-            refused = str(error)
-        if train is None:
-            assert refused.startswith(f"dataset.path={folder / damaged}: ")
-            assert records(folder) == []
-        else:
-            assert train.images.shape == (1, 3, 6, 6)
-
-
-def remove(path):
-    for file in path.rglob("*.*"):
-        file.unlink()
-    for directory in sorted(path.rglob("*"), reverse=True):
-        directory.rmdir()
-    path.rmdir()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda folder: remove(folder / "train"), "train/<class>.* train: "),
-        (lambda folder: remove(folder / "test"), "test/<class>.* test: "),
-        (lambda folder: remove(folder), "train/<class>.* train: "),
-        (lambda folder: remove(folder / "test/dog"), r"same classes; differ: \['dog'\]"),
-        (lambda folder: (folder / "test/dog").rename(folder / "test/fox"), r"differ: \['dog', 'fox'\]"),
-        (lambda folder: (folder / "test/dog/0.png").unlink(), "test: it has no image .* of the classes dog"),
-        (
-            lambda folder: remove(folder / "train/cat") or remove(folder / "train/dog"),
-            "train: it has no directory of a class",
-        ),
-        (lambda folder: remove(folder / "test") or (folder / "test").touch(), "test: "),
-    ],
-    ids=["no train", "no test", "nothing", "class gone", "class renamed", "empty class", "no class", "a file"],
-)
-def test_a_folder_of_another_layout_is_refused_with_what_is_wrong(folder, change, message):
-    change(folder)
-    with pytest.raises(SettingsError, match=r"^dataset\.path=" + f"{folder}: .*{message}") as raised:
-        decode(folder)
-    assert "\n" not in str(raised.value)
-
-
-def test_a_folder_must_be_named():
-    with pytest.raises(SettingsError, match=r"^dataset\.path=None: .*set dataset\.path=DIRECTORY"):
-        folder_dataset(None, Preparation(6, 3), Path("outputs"), False)
 
 
 def test_a_folder_is_a_data_set_with_a_digest(folder):
