@@ -32,12 +32,18 @@ def load(content, limits=LIMITS):
 
 def cost(content):
     """What is done with a file under the default limits: what it holds or None, CPU seconds, and bytes at the peak."""
+    started = time.process_time()
+    found, peak_bytes = memory_of(lambda: load(content, DEFAULT_LIMITS))
+    return found, time.process_time() - started, peak_bytes
+
+
+def memory_of(work):
+    """What some work gives, and the bytes of memory that it took at its peak."""
     reset = Path("/proc/self/clear_refs")
     if reset.exists():
         reset.write_text("5")  # the peak begins anew
-    before, started = resident("VmRSS"), time.process_time()
-    found = load(content, DEFAULT_LIMITS)
-    return found, time.process_time() - started, resident("VmHWM") - before
+    before = resident("VmRSS")
+    return work(), resident("VmHWM") - before
 
 
 def resident(field):

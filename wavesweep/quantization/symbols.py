@@ -1,6 +1,7 @@
 """Quantised coefficients: integer symbols, and what they stand for."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -87,31 +88,42 @@ class CodedTensor:
 
     def coefficients(self) -> npt.NDArray[np.float64]:
         """The coefficients that the symbols stand for, flat."""
-        # A file may hold signalling NaN or steps that overflow; neither is worth a warning.
-        with np.errstate(all="ignore"):
-            return self._coefficients()
-
-    def _coefficients(self) -> npt.NDArray[np.float64]:
-        rule, symbols = self.reconstruction, self.symbols
-        if isinstance(rule, Steps):
-            bands = make_basis(self.basis, self.view).bands
-            steps = rule.steps if len(rule.steps) > 1 else rule.steps * len(bands)
-            found = symbols.astype(np.float64)
-            for band, step in zip(bands, steps, strict=True):
-                found[band.slice] *= step
-            return found
-        found = np.zeros(symbols.size)
-        if isinstance(rule, Values):
-            found[symbols != 0] = rule.values
-        else:
-            found[symbols > 0] = rule.positive[symbols[symbols > 0] - 1]
-            found[symbols < 0] = rule.negative[-symbols[symbols < 0] - 1]
-        return found
+        coded = self._coded()
+        bands = make_basis(self.basis, self.view).bands
+        return np.concatenate([self._values(number, coded[band.slice]) for number, band in enumerate(bands)])
 
     def weight(self) -> Tensor:
         """The decoded weight, float32: synthesis in float64, then rounded, so that all machines agree."""
-        signal = make_basis(self.basis, self.view).synthesise(torch.from_numpy(self.coefficients()))
-        return signal.reshape(self.shape).float()
+        basis = make_basis(self.basis, self.view)
+        if basis.synthesise_by_parts is None or not self.view:
+            return basis.synthesise(torch.from_numpy(self.coefficients())).reshape(self.shape).float()
+        coded = self._coded()
+
+        def read(number: int, axis: int, rows: Tensor) -> Tensor:
+            band = basis.bands[number]
+            part = coded[band.slice].reshape(band.shape).take(rows.numpy(), axis)
+            return torch.from_numpy(self._values(number, part))
+
+        return basis.synthesise_by_parts(read).reshape(self.shape)
+
+    def _coded(self) -> npt.NDArray[Any]:
+        """The symbols; of those that stand for the next of some values, these in their places."""
+        if not isinstance(self.reconstruction, Values):
+            return self.symbols
+        found = np.zeros(self.symbols.size, self.reconstruction.values.dtype)
+        found[self.symbols != 0] = self.reconstruction.values
+        return found
+
+    def _values(self, band: int, coded: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """The coefficients of some of a band."""
+        rule = self.reconstruction
+        # A file may hold signalling NaN or steps that overflow; neither is worth a warning.
+        with np.errstate(all="ignore"):
+            if isinstance(rule, Codebook):
+                values = np.concatenate([rule.negative[::-1], np.zeros(1, np.float16), rule.positive])
+                return values[coded + len(rule.negative)].astype(np.float64)
+            found = coded.astype(np.float64)
+            return found * rule.steps[band if len(rule.steps) > 1 else 0] if isinstance(rule, Steps) else found
 
     def band_symbols(self) -> list[Symbols]:
         """Its symbols by band, each of the band's shape."""

@@ -11,9 +11,11 @@ from math import prod
 
 import numpy as np
 import pywt
+import torch
 from torch import Tensor
 
 from wavesweep.settings import registry
+from wavesweep.transform.by_parts import BandReader, read_by_parts
 
 # Along one axis: the wavelet, the level, and `a` or `d`.
 Atom = tuple[str, int, str]
@@ -50,13 +52,15 @@ class Basis:
     """Analysis (signal to coefficient vector), synthesis (back), and the bands of the vector.
 
     Making a basis costs little whatever its size; what is large, as random matrices are, is made on first use.
-    `random_matrices` are the seeds and numbers of rows of these.
+    `random_matrices` are the seeds and numbers of rows of these. `synthesise_by_parts` gives the same signal as
+    float32 in less memory, where there is a way.
     """
 
     analyse: Callable[[Tensor], Tensor]
     synthesise: Callable[[Tensor], Tensor]
     bands: tuple[Band, ...]
     random_matrices: tuple[tuple[int, int], ...] = ()
+    synthesise_by_parts: Callable[[BandReader], Tensor] | None = None
 
     @property
     def count(self) -> int:
@@ -98,6 +102,7 @@ def identity_basis(shape: Sequence[int], spec: BasisSpec) -> Basis:
         analyse=lambda signal: signal.reshape(-1),
         synthesise=lambda coefficients: coefficients.reshape(shape),
         bands=(Band(0, "", shape, 0),),
+        synthesise_by_parts=lambda read: read_by_parts(read, shape, torch.float32),
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from wavesweep.transform.basis import Band, Basis, BasisSpec, identity_basis
+from wavesweep.transform.by_parts import read_by_parts
 
 # The DCT of n points as a matrix has n * n numbers too.
 _LONGEST_MATRIX = 2048
@@ -24,7 +25,13 @@ def dct_basis(shape: Sequence[int], spec: BasisSpec) -> Basis:
         analyse=lambda signal: _dct(signal, axes, inverse=False).reshape(-1),
         synthesise=lambda coefficients: _InverseDct.apply(coefficients.reshape(shape), axes),
         bands=(Band(0, "", shape, 0),),
+        synthesise_by_parts=lambda read: _inverse_in_place(read_by_parts(read, shape, torch.float64), axes),
     )
+
+
+def _inverse_in_place(coefficients: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """The inverse DCT as float32; `coefficients` are overwritten."""
+    return torch.from_numpy(scipy.fft.idctn(coefficients.numpy(), axes=axes, norm="ortho", overwrite_x=True)).float()
 
 
 class _InverseDct(torch.autograd.Function):

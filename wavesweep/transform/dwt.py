@@ -44,14 +44,19 @@ def join_axis(bands: Tensor, wavelet: pywt.Wavelet, mode: str, length: int) -> T
     signals of shape (outer, before, length, after).
     """
     extended, pairs = extended_bands(bands, wavelet, mode)
+    return join_extended(extended, pairs, wavelet, mode)[:, :, :length]
+
+
+def join_extended(extended: Tensor, pairs: int, wavelet: pywt.Wavelet, mode: str) -> Tensor:
+    """The samples, twice `pairs`, of bands that go on beyond their ends as `phase_terms` sees them."""
     outer, _, before, _, after = extended.shape
-    joined = bands.new_empty((outer, before, pairs, 2, after))
+    joined = extended.new_empty((outer, before, pairs, 2, after))
     for phase in (0, 1):
         terms = [
             (extended[:, part, :, row : row + pairs], weight) for part, row, weight in phase_terms(wavelet, mode, phase)
         ]
         _sum_scaled(terms, joined[:, :, :, phase])
-    return joined.flatten(2, 3)[:, :, :length]
+    return joined.flatten(2, 3)
 
 
 def join_axis_adjoint(gradient: Tensor, wavelet: pywt.Wavelet, mode: str, count: int) -> Tensor:
@@ -72,6 +77,14 @@ def extended_bands(bands: Tensor, wavelet: pywt.Wavelet, mode: str) -> tuple[Ten
     if mode == "periodization":
         return _wrapped(bands, 3, half // 2, half // 2), count
     return bands, count - half + 1
+
+
+def band_rows(wavelet: pywt.Wavelet, mode: str, count: int, first: int, pairs: int) -> Tensor:
+    """The rows of a band of `count` that `extended_bands` has for the samples from twice `first` on."""
+    half = wavelet.rec_len // 2
+    if mode == "periodization":
+        return torch.arange(first - half // 2, first + pairs + half // 2) % count
+    return torch.arange(first, first + pairs + half - 1)
 
 
 def extended_signal(gradient: Tensor, wavelet: pywt.Wavelet, mode: str, count: int) -> Tensor:

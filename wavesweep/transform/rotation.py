@@ -10,6 +10,7 @@ from torch import Tensor
 
 from wavesweep.runtime.seeding import derived_seed
 from wavesweep.transform.basis import Band, Basis, BasisSpec
+from wavesweep.transform.by_parts import PART, BandReader, read_by_parts
 
 # A random rotation of n points needs n * n numbers, so longer axes are rotated in blocks of this many.
 ROTATION_BLOCK = 1024
@@ -52,13 +53,33 @@ def rotation_basis(shape: Sequence[int], spec: BasisSpec) -> Basis:
             signal = (torch.cat(blocks) if len(blocks) > 1 else blocks[0]).movedim(0, axis)
         return signal
 
+    def synthesise_by_parts(read: BandReader) -> Tensor:
+        signal = read_by_parts(read, shape, torch.float64)
+        for axis in axes:
+            for part in _parts(signal, axis):
+                for block in torch.split(part, ROTATION_BLOCK, axis):
+                    matrix = matrix_of(seed_of(axis, block.shape[axis]), block.movedim(axis, 0))
+                    block.copy_(torch.tensordot(matrix.T, block, dims=([1], [axis])).movedim(0, axis))
+        return signal.float()
+
     sizes = [(axis, size) for axis in axes for size in {min(shape[axis], ROTATION_BLOCK), shape[axis] % ROTATION_BLOCK}]
     return Basis(
         analyse=lambda signal: rotate(signal, inverse=False).reshape(-1),
         synthesise=lambda coefficients: rotate(coefficients.reshape(shape), inverse=True),
         bands=(Band(0, "", shape, 0),),
         random_matrices=tuple((seed_of(axis, size), size) for axis, size in sizes if size > 1),
+        synthesise_by_parts=synthesise_by_parts,
     )
+
+
+def _parts(signal: Tensor, axis: int) -> tuple[Tensor, ...]:
+    """A signal in parts along its longest axis but the given one."""
+    others = [other for other in range(signal.dim()) if other != axis]
+    if not others:
+        return (signal,)
+    longest = max(others, key=signal.shape.__getitem__)
+    rows = max(1, PART * signal.shape[longest] // max(1, signal.numel()))
+    return torch.split(signal, rows, longest)
 
 
 @lru_cache(maxsize=8)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from wavesweep.runtime.seeding import derived_seed
 from wavesweep.transform.basis import Basis, BasisSpec
+from wavesweep.transform.by_parts import BandReader
 from wavesweep.transform.wavelet import wavelet_basis
 
 
@@ -42,7 +43,11 @@ def shuffled_basis(shape: Sequence[int], spec: BasisSpec) -> Basis:
         signal: Tensor = _Permutation.apply(wavelet.synthesise(coefficients), back_there, there)
         return signal
 
-    return Basis(analyse, synthesise, wavelet.bands)
+    def synthesise_by_parts(read: BandReader) -> Tensor:
+        assert wavelet.synthesise_by_parts is not None
+        return _permuted(wavelet.synthesise_by_parts(read), all_orders()[1])
+
+    return Basis(analyse, synthesise, wavelet.bands, synthesise_by_parts=synthesise_by_parts)
 
 
 class _Permutation(torch.autograd.Function):

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from wavesweep.transform.basis import Atom, Band, Basis, BasisSpec, identity_basis
+from wavesweep.transform.by_parts import wavelet_by_parts
 from wavesweep.transform.dwt import analyse_axis
 from wavesweep.transform.matrices import join_axis_fast, join_axis_fast_adjoint
 
@@ -82,7 +83,12 @@ def wavelet_basis(shape: Sequence[int], spec: BasisSpec) -> Basis:
     def synthesise(coefficients: Tensor) -> Tensor:
         return synthesise_levels(coefficients, wavelet, mode, steps)
 
-    return Basis(analyse, synthesise, tuple(bands))
+    return Basis(
+        analyse,
+        synthesise,
+        tuple(bands),
+        synthesise_by_parts=lambda read: wavelet_by_parts(read, wavelet, mode, steps),
+    )
 
 
 @lru_cache(maxsize=256)
