@@ -99,10 +99,10 @@ class CodedTensor:
             return basis.synthesise(torch.from_numpy(self.coefficients())).reshape(self.shape).float()
         coded = self._coded()
 
-        def read(number: int, axis: int, rows: Tensor) -> Tensor:
-            band = basis.bands[number]
-            part = coded[band.slice].reshape(band.shape).take(rows.numpy(), axis)
-            return torch.from_numpy(self._values(number, part))
+        def read(band: int, axis: int, rows: Tensor) -> Tensor:
+            one = basis.bands[band]
+            part = coded[one.slice].reshape(one.shape).take(rows.numpy(), axis)
+            return torch.from_numpy(self._values(band, part))
 
         return basis.synthesise_by_parts(read).reshape(self.shape)
 
@@ -121,8 +121,8 @@ class CodedTensor:
         with np.errstate(all="ignore"):
             if isinstance(rule, Codebook):
                 values = np.concatenate([rule.negative[::-1], np.zeros(1, np.float16), rule.positive])
-                return values[coded + len(rule.negative)].astype(np.float64)
-            found = coded.astype(np.float64)
+                return np.asarray(values[coded + len(rule.negative)], np.float64)
+            found: npt.NDArray[np.float64] = coded.astype(np.float64)
             return found * rule.steps[band if len(rule.steps) > 1 else 0] if isinstance(rule, Steps) else found
 
     def band_symbols(self) -> list[Symbols]:
