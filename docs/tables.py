@@ -13,6 +13,7 @@ from wavesweep.settings.registry import (
     Basis,
     Codec,
     DataSet,
+    LayerType,
     Layout,
     Method,
     Model,
@@ -32,6 +33,7 @@ KINDS: dict[str, tuple[type[Row], str]] = {
     "methods": (Method, "method"),
     "bases": (Basis, ""),
     "layouts": (Layout, "layout"),
+    "layer_types": (LayerType, ""),  # the setting takes a list
     "thresholds": (Threshold, "threshold"),
     "allocations": (Allocation, "threshold.allocation"),
     "retrainings": (Retraining, "retrain"),

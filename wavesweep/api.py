@@ -11,7 +11,7 @@ from wavesweep.cli.composition import compose_settings
 from wavesweep.experiment.callers import CallersData, CompressedModel, callers_network, check_overrides, check_shape
 from wavesweep.experiment.compressor import CompressionSettings, compress_arm
 from wavesweep.experiment.plan import arm_spec, computed_notes, plan_pruned, selection_notes
-from wavesweep.experiment.uncoded import uncoded_notes
+from wavesweep.experiment.uncoded import uncoded_notes, uncoded_tensors
 from wavesweep.runtime.records import write_atomically
 from wavesweep.settings.effective import unused_notes
 
@@ -54,7 +54,7 @@ def compress(
     _warn(selection_notes([plan.name for plan in (*plans, *others)], settings.layers))
     _warn([*network.notes, *computed_notes(network.model)])
     arm = compress_arm(arm_spec(settings, plans), CompressionSettings.from_settings(settings), network)
-    _warn(uncoded_notes(arm.content, others, settings.layers))
+    _warn(uncoded_notes(uncoded_tensors(arm.content, others), settings.layers))
     return CompressedModel(arm.content)
 
 

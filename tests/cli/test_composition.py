@@ -211,7 +211,7 @@ TYPED = [
     ("dataset.image_size", "an integer >= 1"),
     ("dataset.validation_fraction", "a number above 0"),
     ("compare", "a list of different methods"),
-    ("layers.types", "one of conv"),
+    ("layers.types", "a list, such as [all], of conv"),
     ("layers.include", "glob patterns"),
     ("layers.overrides", "a list such as"),
 ]

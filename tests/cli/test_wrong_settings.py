@@ -33,7 +33,7 @@ WRONG = {
     "seed beyond what the splits accept": (["seed=99999999999999999999"], ["seed=99999999999999999999", "integer"]),
     "unknown control": (["compare=[nosuch]"], ["compare=", "nosuch", "magnitude", "rotation"]),
     "control that is no list": (["compare=unit"], ["compare=unit", "list of different methods"]),
-    "unknown layer type": (["layers.types=[foo]"], ["layers.types", "foo", "conv, linear, embedding"]),
+    "unknown layer type": (["layers.types=[foo]"], ["layers.types", "foo", "conv, linear, recurrent, embedding"]),
     "wrong value for some layers": (
         ["layers.overrides=[{match: 'fc1*', level: 0}]"],
         ["layers.overrides", "fc1*", "level=0", ">= 1, or max"],

@@ -34,9 +34,9 @@ def images():
     return torch.randn(16, 2, 7, 7, generator=torch.Generator().manual_seed(1))
 
 
-def spec_of(model, method="wavelet", percentile=70.0, seed=0, shrinkage="hard", scope="layer", **changes):
+def spec_of(model, method="wavelet", percentile=70.0, seed=0, shrinkage="hard", scope="layer", types=None, **changes):
     """How `method` prunes all tensors of `model`."""
-    types = LayersSettings(types=["conv", "linear", "embedding"])
+    types = LayersSettings(types=types or ["conv", "linear", "embedding"])
     settings = Settings(**{"wavelet": "db2", "level": 2, "layers": types} | changes)
     plans = tuple(plan for plan in plan_tensors(model, settings, (2, 7, 7)) if plan.pruned)
     threshold = ThresholdSettings(percentile=percentile, shrinkage=shrinkage, scope=scope)

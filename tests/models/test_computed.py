@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 
 import wavesweep
+from wavesweep.codec.container import read_container
 from wavesweep.errors import FileFormatError, SettingsError
 from wavesweep.experiment.trial import run_trial
 from wavesweep.models.computed import copy_of, fold_computed, has_computed
@@ -277,7 +278,8 @@ def test_a_trial_and_python_give_the_same_of_what_is_computed(target, tmp_path):
     torch.save(globals()[target]().state_dict(), tmp_path / "weights.pt")
     record = run_trial(settings(tmp_path, target, checkpoint=str(tmp_path / "weights.pt")))
     arm = record["arms"][0]
-    assert {layer["name"] for layer in arm["layers"]} == {"conv.weight", "out.weight"}
+    recurrent = {"rows.weight_ih_l0", "rows.weight_hh_l0"}
+    assert {layer["name"] for layer in arm["layers"]} == {"conv.weight", "out.weight", *recurrent}
     assert arm["total_coefficients"] == 36 + 160
     assert any("computed by" in note and "conv.weight" in note for note in record["notes"])
     # What is compared with is the network as it is compressed.
@@ -322,3 +324,21 @@ def test_a_network_that_computes_its_weights_is_exported(tmp_path):
     wavesweep.export_onnx(small, model, tmp_path / "model.onnx", input_shape=(1, 8, 8))
     found = OnnxNetwork((tmp_path / "model.onnx").read_bytes())(IMAGES)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("function", [parametrizations.weight_norm, weight_norm])
+def test_the_weight_that_a_recurrent_layer_computes_is_coded_and_retrained(function):
+    network = Network()
+    old(function, network.rows, "weight_hh_l0")
+    plain = network.rows.weight_hh_l0.detach().clone()
+    overrides = ["wavelet=haar", "threshold.percentile=20", "device=cpu", "progress=false"]
+    retraining = ["retrain=finetune", "retrain.epochs=1", "retrain.quantize_epochs=0", "retrain.learning_rate=0.1"]
+    labelled = IMAGES, torch.arange(6)
+    with pytest.warns(UserWarning, match="computed by weight_norm"):
+        small = wavesweep.compress(
+            network, [*overrides, *retraining], images=IMAGES, labels=labelled[1], validation=labelled
+        )
+    layers = {entry["name"]: entry["kind"] for entry in read_container(small.content).header["tensors"]}
+    assert layers["rows.weight_hh_l0"] == layers["rows.weight_ih_l0"] == "coded"
+    error = (small.state_dict()["rows.weight_hh_l0"] - plain).norm() / plain.norm()
+    assert 0.05 < error < 2  # pruned and trained, and still the effective weight

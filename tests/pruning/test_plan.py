@@ -52,7 +52,7 @@ def test_lenet300_under_auto():
     assert (second.layout, second.view, second.axes, second.levels) == ("channel", (100, 300), (0, 1), (3, 3))
     assert (third.layout, third.view, third.axes, third.levels) == ("channel", (10, 100), (0, 1), (1, 3))
     assert (first.reason, first.requested_level, first.wavelet) == ("linear weight", 3, "bior2.2")
-    assert plans["fc1.bias"].reason == "Linear bias: only weights of conv, linear layers"
+    assert plans["fc1.bias"].reason == "Linear bias: of fewer than two dimensions"
 
 
 @pytest.mark.parametrize("name", ["lenet5", "fashion_cnn", "resnet18", "resnet20"])
@@ -154,13 +154,13 @@ def test_include_exclude_and_types_say_why():
     assert [name for name, plan in plans.items() if plan.pruned] == ["fc1.weight"]
     assert {name: plan.reason for name, plan in plans.items()} == {
         "conv1.weight": "conv is not among layers.types",
-        "conv1.bias": "Conv2d bias: only weights of linear layers",
+        "conv1.bias": "Conv2d bias: of fewer than two dimensions",
         "conv2.weight": "conv is not among layers.types",
-        "conv2.bias": "Conv2d bias: only weights of linear layers",
+        "conv2.bias": "Conv2d bias: of fewer than two dimensions",
         "fc1.weight": "linear weight, matches layers.include 'fc*'",
-        "fc1.bias": "Linear bias: only weights of linear layers",
+        "fc1.bias": "Linear bias: of fewer than two dimensions",
         "fc2.weight": "matches layers.exclude 'fc2.*'",
-        "fc2.bias": "Linear bias: only weights of linear layers",
+        "fc2.bias": "Linear bias: of fewer than two dimensions",
     }
 
 
@@ -172,7 +172,7 @@ def test_what_matches_no_include_is_left_alone():
 
 def test_normalisation_is_never_pruned():
     plans = plans_of("resnet20")
-    assert plans["bn1.weight"].reason.startswith("BatchNorm2d weight: only weights of")
+    assert plans["bn1.weight"].reason.startswith("BatchNorm2d weight: of fewer")
     assert not plans["stage1_block1.bn2.bias"].pruned
 
 

@@ -137,7 +137,7 @@ def test_a_default_that_is_written_out_gives_the_same_key():
     explicit = Settings(
         model=ModelSettings(name="mlp", target=None, arguments={}, recipe=Recipe(epochs=30)),
         threshold=ThresholdSettings(rule="percentile", percentile=80),
-        layers=LayersSettings(types=["conv", "linear"], include=["*"], exclude=[], overrides=[]),
+        layers=LayersSettings(types=["conv", "linear", "large"], include=["*"], exclude=[], overrides=[]),
         wavelet="bior2.2",
         level=3,
         compare=["magnitude", "random"],

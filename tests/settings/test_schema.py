@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from setting_values import BAD, CHECKED_ELSEWHERE, GOOD, INFINITY, NAN, SPECIFIC, TABLE
 
 from wavesweep.errors import BusyError, SettingsError, StoreError, TrialError
-from wavesweep.settings.registry import Method, rows
+from wavesweep.settings.registry import LayerType, Method, rows
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import (
-    LAYER_TYPES,
     LayerOverride,
     MethodSettings,
     ModelSettings,
@@ -95,7 +94,7 @@ def test_a_value_at_the_edge_of_what_is_allowed_is_accepted(key, value):
 def test_a_wrong_value_names_key_value_and_what_is_allowed(key, value):
     error = refusal(with_value(key, value))
     assert error.key == key
-    wrong = next(item for item in value if item not in LAYER_TYPES) if key == "layers.types" else value
+    wrong = next(item for item in value if item not in rows(LayerType)) if key == "layers.types" else value
     assert str(error).startswith(f"{key}={wrong}: ")
     assert SPECIFIC.get(key, allowed_text(key)) in str(error)
 

@@ -4,13 +4,14 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from wavesweep.settings import registry
-from wavesweep.settings.registry import Allocation, Layout, Objective, Row, Sampler
+from wavesweep.settings.registry import Allocation, LayerType, Layout, Objective, Row, Sampler
 from wavesweep.settings.schema import config_directory
 
 GROUPS = ("model", "dataset", "method", "threshold", "retrain", "quantize", "codec")
-# Settings that are no groups, and take the name of a row.
+# Settings that are no groups, and take the name of a row, or a list of names.
 _NAMED: tuple[tuple[str, type[Row]], ...] = (
     ("layout", Layout),
+    ("layers.types", LayerType),
     ("threshold.allocation", Allocation),
     ("search.sampler", Sampler),
     ("search.objectives", Objective),

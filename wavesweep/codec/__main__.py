@@ -11,7 +11,7 @@ from rich.table import Table
 from safetensors.torch import save
 
 from wavesweep.codec.limits import Limits
-from wavesweep.codec.read import finite, read, tensor_table
+from wavesweep.codec.read import finite, raw_bytes, read, tensor_table
 from wavesweep.codec.tensors import state_dict
 from wavesweep.errors import FileFormatError, WavesweepError
 from wavesweep.runtime.records import write_atomically
@@ -51,6 +51,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.command == "info":
         say(f"{options.file}: {size:,} bytes, coder {header['coder']}")
         say(f"made by: {json.dumps(header.get('made_by'))}")
+        raw = sum(raw_bytes(header).values())
+        say(f"stored number by number: {raw:,} bytes, {100 * raw / size:.1f} % of the file")
         _print_table(tensor_table(tensors))
         return 0
     state = state_dict(tensors)

@@ -1,9 +1,11 @@
 """Reading a compressed file, and what can be told of its tensors; nothing is ever unpickled."""
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +26,15 @@ def read(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> tuple[list[Stored
         return unpack(Path(path).read_bytes(), limits)
     except FileFormatError as error:
         raise FileFormatError(f"{path}: {error}") from None
+
+
+def raw_bytes(header: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes of each tensor that is stored number by number, by name, from the header of a file."""
+    return {
+        entry["name"]: int(prod(entry["shape"])) * int(np.dtype(entry["stored"]).itemsize)
+        for entry in header["tensors"]
+        if entry["kind"] == "raw"
+    }
 
 
 def tensor_table(tensors: list[StoredTensor]) -> list[dict[str, Any]]:

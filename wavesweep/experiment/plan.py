@@ -10,7 +10,8 @@ from torch import nn
 from wavesweep.codec.header import unstorable
 from wavesweep.errors import SettingsError, TrialError
 from wavesweep.experiment.baseline import Workload
-from wavesweep.pruning.plan import PRUNABLE, TensorPlan, plan_tensors, transforms_nothing
+from wavesweep.pruning.kinds import CONVOLUTIONS, EMBEDDINGS, TRANSPOSED
+from wavesweep.pruning.plan import TensorPlan, plan_tensors, transforms_nothing
 from wavesweep.pruning.prune import ArmSpec
 from wavesweep.pruning.sensitivity import check_workload, curves_for, read_table
 from wavesweep.settings import registry
@@ -124,8 +125,7 @@ def computed_notes(model: nn.Module) -> list[str]:
     return [
         f"{name}: its weight is computed, so it is not pruned; make it a torch.nn.Parameter"
         for name, module in model.named_modules()
-        if isinstance(module, PRUNABLE)
-        and not isinstance(module, nn.MultiheadAttention)
+        if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED, *EMBEDDINGS, nn.Linear))
         and module._parameters.get("weight") is None
     ]
 

@@ -35,6 +35,7 @@ def trial_record(
     baseline: Mapping[str, Any],
     arms: Sequence[MeasuredArm],
     not_pruned: Sequence[TensorPlan],
+    not_coded: Mapping[str, Any],
     splits: Mapping[str, Any],
     notes: Sequence[str],
     seconds: Mapping[str, float],
@@ -48,6 +49,7 @@ def trial_record(
         baseline: the record of the trained network.
         arms: the main one first.
         not_pruned: all other parameters, with the reason.
+        not_coded: what the main arm's file holds number by number.
         splits: what the data set's splits are.
         notes: what its reader must know; those of the arms come in addition.
         seconds: what took how long.
@@ -64,6 +66,7 @@ def trial_record(
         "baseline": {name: value for name, value in baseline.items() if name not in _OF_BASELINE_ALONE},
         "arms": rows,
         "not_pruned": [{"name": plan.name, "shape": plan.shape, "reason": plan.reason} for plan in not_pruned],
+        "not_coded": dict(not_coded),
         "notes": [*notes, *_arm_notes(rows)],
     }
 

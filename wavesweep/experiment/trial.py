@@ -25,7 +25,7 @@ from wavesweep.experiment.plan import (
 )
 from wavesweep.experiment.record import curves_csv, layers_csv, settings_yaml, trial_record
 from wavesweep.experiment.splits import splits_record
-from wavesweep.experiment.uncoded import uncoded_notes
+from wavesweep.experiment.uncoded import uncoded_notes, uncoded_record, uncoded_tensors
 from wavesweep.runtime.devices import cached_memory_released, choose_device
 from wavesweep.runtime.progress import logging_enabled
 from wavesweep.runtime.records import (
@@ -116,7 +116,7 @@ def _compute(settings: Settings, workload: Workload, key: str, directory: Path) 
             _log.info("%s: test accuracy %.4f", arm.spec.method, arm.record["test"]["accuracy"])
 
         model_file = arm_directory(context.outputs, main.record["arm_key"]) / MODEL_FILE
-        uncoded = uncoded_notes(model_file.read_bytes(), not_pruned, settings.layers)
+        uncoded = uncoded_tensors(model_file.read_bytes(), not_pruned)
         record = trial_record(
             settings,
             key,
@@ -125,7 +125,8 @@ def _compute(settings: Settings, workload: Workload, key: str, directory: Path) 
             arms=arms,
             not_pruned=not_pruned,
             splits=splits_record(settings, workload.dataset),
-            notes=[*notes, *uncoded],
+            not_coded=uncoded_record(uncoded),
+            notes=[*notes, *uncoded_notes(uncoded, settings.layers)],
             seconds={"baseline": baseline_seconds, "total": time.perf_counter() - started},
         )
         _write_files(directory, record, model_file)

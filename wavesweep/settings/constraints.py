@@ -161,6 +161,12 @@ def each(constraint: Constraint, text: str) -> Constraint:
     return Constraint(lambda value: all(constraint.accepts(item) for item in value), text)
 
 
+def each_row_of(kind: type[registry.Row], text: str) -> Constraint:
+    """A list of names of rows; `{}` in the text becomes all names."""
+    every = each(row_of(kind), text)
+    return replace(every, text=lambda: text.format(", ".join(registry.rows(kind))))
+
+
 def similar(name: str, names: Sequence[str]) -> str:
     """`did you mean ...?` with the names that resemble `name`; nothing where none does."""
     import difflib

@@ -125,6 +125,22 @@ class Layout(Row):
 
 
 @dataclass(frozen=True)
+class LayerType(Row):
+    """A kind of tensors that may be pruned, for `layers.types`.
+
+    Its target says of a module and the name of a parameter of two or more dimensions whether it is of that kind; a row
+    without one has all that are of no other kind.
+
+    Attributes:
+        of_any_kind: it is no kind of its own, but takes tensors of all kinds.
+        left_out: of these not the smallest, which have less than this share of the network's parameters together.
+    """
+
+    of_any_kind: bool = False
+    left_out: float = 0.0
+
+
+@dataclass(frozen=True)
 class Retraining(Row):
     """How the network is trained on after pruning; its target is a strategy of the training loop."""
 

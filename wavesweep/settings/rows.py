@@ -5,6 +5,7 @@ from wavesweep.settings.registry import (
     Basis,
     Codec,
     DataSet,
+    LayerType,
     Layout,
     Method,
     Model,
@@ -119,6 +120,27 @@ _LAYOUTS = (
     Layout("channel", "outputs and inputs", "wavesweep.transform.layout:channel"),
     Layout("all", "all axes", "wavesweep.transform.layout:every_axis"),
     Layout("flat", "all weights in one row", "wavesweep.transform.layout:flat"),
+)
+_LAYER_TYPES = (
+    LayerType("conv", "weights of convolutions, grouped and transposed ones too", "wavesweep.pruning.kinds:is_conv"),
+    LayerType(
+        "linear",
+        "weights of linear layers (Conv1D of Hugging Face too), matrices of attention",
+        "wavesweep.pruning.kinds:is_linear",
+    ),
+    LayerType("recurrent", "matrices of LSTM, GRU and RNN, and of their cells", "wavesweep.pruning.kinds:is_recurrent"),
+    LayerType("embedding", "tables of Embedding and EmbeddingBag", "wavesweep.pruning.kinds:is_embedding"),
+    LayerType(
+        "parameter",
+        "all other parameters of two or more dimensions: positions, class tokens, weights of layers of your own",
+    ),
+    LayerType(
+        "large",
+        "matrices of every kind, except the smallest, which have less than 1 % of the parameters together",
+        of_any_kind=True,
+        left_out=0.01,
+    ),
+    LayerType("all", "every parameter of two or more dimensions", of_any_kind=True),
 )
 _TRAINING = ("optimizer", "learning_rate", "weight_decay", "batch_size", "augment", "precision")
 _MASKED = (*_TRAINING, "regrow", "distillation", "ramp", "quantize_epochs")
@@ -350,6 +372,7 @@ ROWS: tuple[Row | Preset, ...] = (
     *_THRESHOLDS,
     *_ALLOCATIONS,
     *_LAYOUTS,
+    *_LAYER_TYPES,
     *_RETRAININGS,
     *_QUANTIZERS,
     *_CODECS,

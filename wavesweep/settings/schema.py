@@ -19,6 +19,7 @@ from wavesweep.settings.constraints import (
     between,
     boundary,
     each,
+    each_row_of,
     flag,
     inside,
     integer_below,
@@ -34,6 +35,7 @@ from wavesweep.settings.constraints import (
 from wavesweep.settings.registry import (
     Allocation,
     Codec,
+    LayerType,
     Layout,
     Method,
     Objective,
@@ -45,8 +47,6 @@ from wavesweep.settings.registry import (
 
 # Settings that cannot change a result, and so do not enter a trial's key.
 VOLATILE = ("paths", "device", "progress", "retry_failed", "on_busy", "search", "export")
-# Kinds of layers whose weights may be pruned.
-LAYER_TYPES = ("conv", "linear", "embedding")
 _OPTIMIZERS = ("sgd", "adam")
 _SCHEDULES = ("constant", "cosine", "multistep")
 _PRECISIONS = ("float32", "bfloat16")
@@ -256,7 +256,9 @@ class LayerOverride:
 class LayersSettings:
     """Which tensors may be pruned."""
 
-    types: list[str] = setting(["conv", "linear"], each(one_of(LAYER_TYPES), "must be one of conv, linear, embedding"))
+    types: list[str] = setting(
+        ["conv", "linear", "large"], each_row_of(LayerType, "must be a list, such as [all], of {}")
+    )
     include: list[str] = setting(["*"], any_of_its_type(_GLOBS))
     exclude: list[str] = setting([], any_of_its_type(_GLOBS))
     overrides: list[LayerOverride] = setting(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from wavesweep.data.splits import Dataset
 from wavesweep.errors import TrialError
@@ -157,7 +158,8 @@ class Retraining(Strategy):
     def loss(self, batch: Batch, inputs: Tensor) -> Tensor:
         """Cross-entropy, and with `retrain.distillation` the distance from the baseline's outputs."""
         taught = None if self._teacher is None else self._teacher.outputs(batch, inputs)
-        outputs = outputs_of(self.network, inputs, self.recipe.precision)
+        with parametrize.cached():  # recurrent layers read their weights several times a call
+            outputs = outputs_of(self.network, inputs, self.recipe.precision)
         return distilled_loss(outputs, batch.labels, taught, self._settings.distillation)
 
     def measure(self, epoch: int, mean_loss: float) -> dict[str, Any]:
