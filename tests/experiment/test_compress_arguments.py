@@ -59,7 +59,12 @@ REFUSED = {
         {},
         r"^model=Sequential: cannot be copied by copy\.deepcopy \(Only Tensors.*; detach what was computed: 1\.extra$",
     ),
-    "settings as a string": (network, "level=2", {}, r"^overrides=level=2: must be a list of settings; give"),
+    "settings as a string": (
+        network,
+        "level=2",
+        {},
+        r"^overrides=level=2: must be a list of settings, or a d",
+    ),
     "no settings": (network, None, {}, r"^overrides=None: must be a list of settings"),
     "numbers as settings": (network, [5], {}, r"^overrides=\[5\]: must be a list of settings"),
     "shape that is a number": (network, [], {"input_shape": 64}, r"^input_shape=64: must be the shape of one input"),

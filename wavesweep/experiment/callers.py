@@ -1,7 +1,6 @@
-"""What callers of `wavesweep.compress` and `export_onnx` give, which is checked before any work, and what they get."""
+"""What callers of `wavesweep.compress` and `export_onnx` give, which is checked before any work."""
 
 import operator
-from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,6 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from wavesweep.codec.header import unstorable
-from wavesweep.codec.limits import UNLIMITED
-from wavesweep.codec.model_file import unpack
-from wavesweep.codec.tensors import state_dict
 from wavesweep.data.splits import Dataset, Split
 from wavesweep.errors import SettingsError
 from wavesweep.experiment.network import TrainedNetwork
@@ -24,22 +20,6 @@ from wavesweep.settings.schema import Settings
 
 
 @dataclass(frozen=True)
-class CompressedModel:
-    """A compressed network: the bytes of its file."""
-
-    content: bytes
-
-    @property
-    def stored_bytes(self) -> int:
-        """Size of the file."""
-        return len(self.content)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The decoded tensors."""
-        return state_dict(unpack(self.content, UNLIMITED)[0])  # its own content, however large
-
-
-@dataclass(frozen=True)
 class CallersData:
     """What callers give beside the network, as `wavesweep.compress` describes it."""
 
@@ -47,14 +27,6 @@ class CallersData:
     images: Tensor | None = None
     labels: Tensor | None = None
     validation: tuple[Tensor, Tensor] | None = None
-
-
-def check_overrides(overrides: Any) -> None:
-    """Refuse what is no list of settings."""
-    if isinstance(overrides, str):
-        raise SettingsError("overrides", overrides, "must be a list of settings", f"give [{overrides!r}]")
-    if not isinstance(overrides, Sequence) or not all(isinstance(override, str) for override in overrides):
-        raise SettingsError("overrides", overrides, "must be a list of settings, such as ['level=2']")
 
 
 def callers_network(model: nn.Module, settings: Settings, data: CallersData) -> TrainedNetwork:

@@ -266,6 +266,11 @@ def options(group: str) -> Mapping[str, Row | Preset]:
     return {one.name: one for one in found}
 
 
+def groups() -> frozenset[str]:
+    """Names of the groups of which an option is chosen."""
+    return frozenset(kind.group for kind in _rows_by_kind() if kind.group)
+
+
 @cache
 def _rows_by_kind() -> Mapping[type[Row], Mapping[str, Any]]:
     found: dict[type[Row], dict[str, Any]] = defaultdict(dict)

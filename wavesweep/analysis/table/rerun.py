@@ -1,7 +1,6 @@
 """From the settings of a record to the command that runs its trial again."""
 
 import json
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from wavesweep.settings.quoting import quoted
+from wavesweep.settings.quoting import hydra_value
 from wavesweep.settings.registry import options
 from wavesweep.settings.schema import VOLATILE, Settings, config_directory
 
@@ -18,8 +17,6 @@ from wavesweep.settings.schema import VOLATILE, Settings, config_directory
 GROUPS = ("model", "dataset", "method", "threshold", "retrain", "quantize", "codec")
 # Settings of where and how a trial ran that a rerun needs as well.
 _NEEDED = frozenset({"paths.data", "device"})
-_PLAIN = re.compile(r"(?:\.{0,2}/)*[A-Za-z_][A-Za-z0-9_./-]*")
-_RESERVED = re.compile(r"null|true|false|nan|inf", re.IGNORECASE)
 
 
 class UnknownSettingsError(ValueError):
@@ -83,25 +80,6 @@ def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     visit(settings, "")
     return found
-
-
-def hydra_value(value: Any) -> str:
-    """A value as Hydra's grammar of overrides reads it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, Mapping):
-        # The grammar has no quotes for the names in a mapping.
-        return "{" + ",".join(f"{name}:{hydra_value(inner)}" for name, inner in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(hydra_value, value)) + "]"
-    text = str(value)
-    if _PLAIN.fullmatch(text) and not _RESERVED.fullmatch(text):
-        return text
-    return quoted(text)
 
 
 @lru_cache(maxsize=10_000)
