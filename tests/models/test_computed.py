@@ -280,7 +280,7 @@ def test_a_trial_and_python_give_the_same_of_what_is_computed(target, tmp_path):
     arm = record["arms"][0]
     recurrent = {"rows.weight_ih_l0", "rows.weight_hh_l0"}
     assert {layer["name"] for layer in arm["layers"]} == {"conv.weight", "out.weight", *recurrent}
-    assert arm["total_coefficients"] == 36 + 160
+    assert arm["total_coefficients"] == 36 + 160 + 48 * (32 + 16)
     assert any("computed by" in note and "conv.weight" in note for note in record["notes"])
     # What is compared with is the network as it is compressed.
     assert record["baseline"]["parameters"] == sum(parameter.numel() for parameter in Network().parameters())

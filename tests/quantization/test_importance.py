@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from own_layers import Conv1D
 from torch import nn
 from torch.func import functional_call, jacrev
 
@@ -137,6 +138,52 @@ def test_importance_predicts_the_change_of_the_outputs():
     assert predicted == pytest.approx(float(moved), rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape", "tolerance"),
+    [
+        (lambda: Conv1D(6, 5), (5,), 0.02),
+        (lambda: Conv1D(6, 5), (7, 5), 0.02),
+        (lambda: nn.Conv1d(5, 6, 1), (5, 7), 0.02),
+        (lambda: nn.Conv1d(6, 12, 1, groups=6), (6, 7), 0.02),
+        (lambda: nn.Conv2d(6, 6, 3, groups=6, padding=1), (6, 5, 5), 0.2),
+        (lambda: nn.Conv2d(6, 12, 3, groups=3, stride=2), (6, 9, 9), 0.2),
+        (lambda: nn.ConvTranspose2d(5, 4, 2, stride=2), (5, 3, 3), 0.02),
+        (lambda: nn.ConvTranspose1d(5, 4, 3, stride=3, output_padding=1), (5, 3), 0.02),
+        (lambda: nn.ConvTranspose2d(5, 4, 3, padding=1), (5, 6, 6), 0.3),
+    ],
+)
+def test_importance_predicts_the_change_of_other_layers_outputs(layer, shape, tolerance):
+    model = made(lambda: nn.Sequential(layer(), nn.Flatten()))
+    # Channels of very different sizes, as depthwise convolutions have them.
+    images = images_of(400, shape)
+    if isinstance(model[0], nn.modules.conv._ConvNd):
+        images *= torch.logspace(-1, 1, shape[0]).reshape(-1, *[1] * (len(shape) - 1))
+    else:
+        images *= torch.logspace(-1, 1, shape[-1])
+    found = layer_importance(model, ["0.weight"], images.clone(), 0)["0.weight"]
+    weight = model[0].weight
+    rows, columns = weight.shape[0], weight[0].numel()
+    assert (found.outputs.shape, found.inputs.shape) == ((rows, rows), (columns, columns))
+    moved, predicted = 0.0, 0.0
+    for seed in range(8):
+        change = 0.01 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            before = model(images).double()
+            weight += change
+            moved += float((model(images).double() - before).square().sum(1).mean())
+            weight -= change
+        flat = change.double().reshape(rows, columns).numpy()
+        predicted += float((found.outputs * (flat @ found.inputs @ flat.T)).sum())
+    assert predicted == pytest.approx(moved, rel=tolerance)
+
+
+def test_errors_of_different_groups_count_as_independent():
+    model = made(lambda: nn.Sequential(nn.Conv1d(4, 6, 1, groups=2), nn.Flatten(), nn.Linear(6 * 5, 3)))
+    found = layer_importance(model, ["0.weight"], images_of(50, (4, 5)), 0)["0.weight"]
+    assert (found.outputs[:3, 3:] == 0).all()
+    assert (found.outputs[:3, :3] != 0).all()
+
+
 @pytest.mark.parametrize("factory", [mlp, cnn])
 def test_the_network_is_left_as_it_was(factory):
     model = made(factory)
@@ -184,7 +231,7 @@ def test_in_place_activations_do_not_change_the_numbers():
 
 
 def test_frozen_weights_and_other_layers_are_no_obstacle():
-    model = nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(400, 3))
+    model = nn.Sequential(nn.Conv2d(2, 4, 3, padding_mode="reflect"), nn.ReLU(), nn.Flatten(), nn.Linear(400, 3))
     model.requires_grad_(False)
     found = layer_importance(model, ["0.weight", "3.weight"], images_of(10), 0)
     assert list(found) == ["3.weight"]

@@ -136,3 +136,14 @@ def test_second_order_quantisation_takes_tokens():
     filled.load_state_dict(small.state_dict())
     agrees = filled(inputs).argmax(1) == Encoder().eval()(inputs).argmax(1)
     assert agrees.double().mean() > 0.9
+
+
+@pytest.mark.parametrize("size", [1.0, 0.001])
+def test_the_step_of_what_has_no_importance_is_relative_to_its_own_size(size):
+    model = Encoder()
+    with torch.no_grad():
+        model.embedding.weight *= size
+    overrides = ["method=magnitude", "threshold=none", "quantize=rdo", "quantize.step=0.02", "layers.types=[all]"]
+    found = wavesweep.compress(model, overrides, images=tokens(64)[0]).state_dict()["embedding.weight"]
+    error = (found - model.embedding.weight).norm() / model.embedding.weight.norm()
+    assert 0.003 < error < 0.02  # a step's square root of a twelfth, and what saves bits

@@ -180,7 +180,13 @@ class ArmCoder:
             if settings.is_trainable:
                 return tuple(quantize(tensor, settings, at) for tensor in tensors)
             return tuple(
-                quantize_rate_distortion(tensor, settings, importance.get(tensor.plan.name), significance_rates, at)
+                quantize_rate_distortion(
+                    tensor,
+                    settings,
+                    importance.get(tensor.plan.name),
+                    significance_rates,
+                    at * _step_unit(tensor, settings, importance),
+                )
                 for tensor in tensors
             )
 
@@ -225,6 +231,17 @@ class ArmCoder:
     def _stored(self, coded: Sequence[CodedTensor], state: Mapping[str, Tensor]) -> list[StoredTensor]:
         other = self._settings.quantize
         return assemble(state, coded, tied_names(self._network.model), other.other, other.other_bits)
+
+
+def _step_unit(tensor: PrunedTensor, settings: QuantizeSettings, importance: Mapping[str, LayerImportance]) -> float:
+    """What `quantize.step` is in units of: of the outputs by the importance, else of the weights.
+
+    Where others have an importance and this tensor has none (it is recurrent, an embedding, a bare parameter), a step in
+    units of the outputs would mean nothing to its weights: it is one of their root mean square.
+    """
+    if settings.importance == "none" or tensor.plan.name in importance:
+        return 1.0
+    return float(tensor.weight.double().square().mean().sqrt()) or 1.0
 
 
 def _check_symbols(tensors: Sequence[CodedTensor], coder: str) -> None:

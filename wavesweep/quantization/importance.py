@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from wavesweep.errors import TrialError
+from wavesweep.quantization.moments import has_moments, moment_of_gradients, moment_of_inputs, of_the_weight
 from wavesweep.runtime.kernels import gradients_in_evaluation, without_fused_attention
 
 Array = npt.NDArray[np.float64]
@@ -28,14 +28,14 @@ _BATCH = 64
 @dataclass(frozen=True)
 class LayerImportance:
     """Second moments: `inputs` of a unit's inputs, shape (n, n), with n weights per unit; `outputs` of the derivatives
-    by the units, shape (units, units)."""
+    by the units, shape (units, units). Where the weight is (inputs, units) they have changed places (see `moments`)."""
 
     inputs: Array
     outputs: Array
 
 
 def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, seed: int) -> dict[str, LayerImportance]:
-    """Importance of the weights `names` of linear layers and plain convolutions that are called; others are left out.
+    """Importance of the weights `names` of linear layers and convolutions that are called; others are left out.
 
     Args:
         model: on the device of `images`; it is put into evaluation mode.
@@ -47,7 +47,7 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
         TrialError: the network computes its outputs without gradients.
     """
     modules = {name: model.get_submodule(name.rpartition(".")[0]) for name in names if name.endswith("weight")}
-    known = {name: module for name, module in modules.items() if _is_known(module)}
+    known = {name: module for name, module in modules.items() if has_moments(module)}
     inputs: dict[str, Tensor] = {}
     outputs: dict[str, Tensor] = {}
     # Input and output of each call: a layer may be used several times.
@@ -79,7 +79,7 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
                 if not result.requires_grad:
                     raise TrialError("outputs have no derivatives by the weights; use quantize.importance=none")
                 for name, given, _ in calls:
-                    moment = _second_moment(known[name], given)
+                    moment = moment_of_inputs(known[name], given)
                     inputs[name] = inputs[name] + moment if name in inputs else moment
                 for number in range(_PROJECTIONS):
                     signs = torch.randint(0, 2, result.shape, generator=generator).to(result) * 2 - 1
@@ -93,42 +93,14 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
                         if gradient is None:  # an output that the logits do not depend on: an auxiliary head
                             unknown.add(name)
                             continue
-                        moment = _moment_of_gradients(known[name], gradient)
+                        moment = moment_of_gradients(known[name], gradient)
                         outputs[name] = outputs[name] + moment if name in outputs else moment
     finally:
         for hook in hooks:
             hook.remove()
     count = len(images)
-    return {
-        name: LayerImportance(
-            (inputs[name] / count).cpu().numpy(), (outputs[name] / (count * _PROJECTIONS)).cpu().numpy()
-        )
-        for name in inputs
-        if name not in unknown
-    }
-
-
-def _moment_of_gradients(module: nn.Module, gradient: Tensor) -> Tensor:
-    """Sum over images of g g^T, g being the derivatives by the units, averaged over the positions of an image."""
-    units = gradient.movedim(1, -1) if isinstance(module, nn.Conv2d) else gradient
-    # Squares of small gradients leave float32.
-    rows = units.reshape(-1, units.shape[-1]).double()
-    return rows.T @ rows * (len(gradient) / len(rows))
-
-
-def _is_known(module: nn.Module) -> bool:
-    if isinstance(module, nn.Conv2d):
-        return module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str)
-    return isinstance(module, nn.Linear)
-
-
-def _second_moment(module: nn.Module, inputs: Tensor) -> Tensor:
-    """Sum over images and positions of x x^T, x being what one unit's weights are multiplied with."""
-    if isinstance(module, nn.Conv2d):
-        columns = F.unfold(inputs, module.kernel_size, module.dilation, module.padding, module.stride)  # type: ignore[arg-type]
-        rows = columns.transpose(1, 2).reshape(-1, columns.shape[1])
-    else:
-        rows = inputs.reshape(-1, inputs.shape[-1])
-    # At least float32 products of a batch, summed in float64: a sum of squares leaves half precision.
-    rows = rows if rows.dtype == torch.float64 else rows.float()
-    return (rows.T @ rows).double()
+    found = {}
+    for name in inputs.keys() - unknown:
+        moments = of_the_weight(known[name], inputs[name] / count, outputs[name] / (count * _PROJECTIONS))
+        found[name] = LayerImportance(*(moment.cpu().numpy() for moment in moments))
+    return {name: found[name] for name in inputs if name in found}
