@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from wavesweep.runtime.metrics import SHARE, PrimaryMetric, primary_of
 from wavesweep.runtime.terminal import printable, say
 from wavesweep.settings.effective import ABOUT_INPUTS, COMPUTED_BY, MATCHES_NO_TENSOR, NO_EFFECT, NOT_CODED
 from wavesweep.settings.keys import differences
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.grid import GridResult
-from wavesweep.sweep.table import Entry, percent, table_rows, varying
+from wavesweep.sweep.table import Entry, table_rows, varying
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -104,12 +105,18 @@ def seed_means(entries: Sequence[Entry]) -> list[str]:
         if len(records) < 2:
             continue
         arms = [record["arms"][0] for record in records]
-        before = [100 * record["baseline"]["test"]["accuracy"] for record in records]
-        after = [100 * arm["test"]["accuracy"] for arm in arms]
+        metric = primary_of(records[0])
+        before = [metric.scale * metric.value(record["baseline"]["test"]) for record in records]
+        after = [metric.scale * metric.value(arm["test"]) for arm in arms]
+        mean_text, spread, mean_before = (
+            f"{value:.2f}" if metric.unit == SHARE else f"{value:.4g}"
+            for value in (mean(after), stdev(after), mean(before))
+        )
         what = " ".join(f"{key}={value}" for key, value in rest)
         lines.append(
-            f"mean of {len(arms)} seeds{f' ({what})' if what else ''}: test {mean(after):.2f} +- {stdev(after):.2f} % "
-            f"(baseline {mean(before):.2f}), {mean(arm['stored_bytes'] for arm in arms):,.0f} bytes, sparsity "
+            f"mean of {len(arms)} seeds{f' ({what})' if what else ''}: test "
+            f"{_named(metric)}{mean_text} +- {spread} {metric.shown_unit}".rstrip()
+            + f" (baseline {mean_before}), {mean(arm['stored_bytes'] for arm in arms):,.0f} bytes, sparsity "
             f"{100 * mean(arm['coefficient_sparsity'] for arm in arms):.2f} %"
         )
     return lines
@@ -119,13 +126,18 @@ def _baseline_lines(entries: Sequence[Entry]) -> list[str]:
     lines = {}
     for _, record in entries:
         if "baseline" in record:
-            baseline, chosen = record["baseline"], record["settings"]
+            baseline, chosen, metric = record["baseline"], record["settings"], primary_of(record)
             lines[baseline["key"]] = (
                 f"baseline {chosen['model']['name']} on {chosen['dataset']['name']}, seed {chosen['seed']}: "
-                f"validation {percent(baseline['validation']['accuracy'])} %, "
-                f"test {percent(baseline['test']['accuracy'])} %, {baseline['parameters']:,} parameters"
+                f"validation {_named(metric)}{metric.with_unit(metric.value(baseline['validation']))}, "
+                f"test {metric.with_unit(metric.value(baseline['test']))}, {baseline['parameters']:,} parameters"
             )
     return list(lines.values())
+
+
+def _named(metric: PrimaryMetric) -> str:
+    """The name of a metric before its value; accuracy needs none."""
+    return "" if metric.is_accuracy else f"{metric.name} "
 
 
 def show_search(result: "SearchResult") -> None:

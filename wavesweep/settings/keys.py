@@ -15,6 +15,8 @@ from wavesweep.settings.schema import VOLATILE, Settings
 
 # Of trials, baselines, compressed variants and points of a scan.
 KEY_VERSION = 4
+# Settings that change nothing but the time that is taken.
+_SPEED = (("dataset", "workers"),)
 # Settings that are paths: what they name counts, by a digest, and not where it lies.
 PATHS = (("model", "checkpoint"), ("dataset", "path"), ("threshold", "sensitivity"))
 
@@ -44,6 +46,8 @@ def baseline_key(settings: Settings, input_digests: dict[str, str] | None = None
         "dataset": differences(settings.dataset),
         "seed": settings.seed,
     }
+    if task := differences(settings.task):  # not of classification, whose keys are older than tasks
+        content["task"] = task
     return hash_of({"version": KEY_VERSION, "baseline": without_paths(content), "inputs": input_digests or {}})
 
 
@@ -62,10 +66,12 @@ def study_directory(settings: Settings) -> Path:
 
 
 def without_paths(content: dict[str, Any]) -> dict[str, Any]:
-    """`content` without the settings that are replaced by the digest of what they name."""
-    for group, name in PATHS:
+    """`content` without the settings that are replaced by the digest of what they name, or only change the speed."""
+    for group, name in (*PATHS, *_SPEED):
         if name in content.get(group, {}):
             content[group] = {key: value for key, value in content[group].items() if key != name}
+            if not content[group] and (group, name) in _SPEED:
+                del content[group]  # as where the setting has its default
     return content
 
 
