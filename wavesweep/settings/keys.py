@@ -7,16 +7,14 @@ meaning of an existing setting, or a default, raises `KEY_VERSION`.
 
 import hashlib
 import json
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wavesweep.settings.schema import VOLATILE, Settings
+from wavesweep.settings.schema import VOLATILE, DatasetSettings, Settings
 
 # Of trials, baselines, compressed variants and points of a scan.
 KEY_VERSION = 4
-# Settings that change nothing but the time that is taken.
-_SPEED = (("dataset", "workers"),)
 # Settings that are paths: what they name counts, by a digest, and not where it lies.
 PATHS = (("model", "checkpoint"), ("dataset", "path"), ("threshold", "sensitivity"))
 
@@ -33,7 +31,7 @@ def trial_key(settings: Settings, input_digests: dict[str, str] | None = None) -
     `input_digests` stand for files that the settings only name: of a checkpoint the content counts, of a folder
     of images the names and sizes of its files, of a sensitivity table the content; the place of none does.
     """
-    content = differences(settings)
+    content = differences(_of_results(settings))
     for name in VOLATILE:
         content.pop(name, None)
     return hash_of({"version": KEY_VERSION, "settings": without_paths(content), "inputs": input_digests or {}})
@@ -43,12 +41,17 @@ def baseline_key(settings: Settings, input_digests: dict[str, str] | None = None
     """Key of a trained baseline: the model, its recipe, the data set and the seed."""
     content = {
         "model": differences(settings.model),
-        "dataset": differences(settings.dataset),
+        "dataset": differences(_of_results(settings).dataset),
         "seed": settings.seed,
     }
     if task := differences(settings.task):  # not of classification, whose keys are older than tasks
         content["task"] = task
     return hash_of({"version": KEY_VERSION, "baseline": without_paths(content), "inputs": input_digests or {}})
+
+
+def _of_results(settings: Settings) -> Settings:
+    """Without what changes nothing but the time that is taken."""
+    return replace(settings, dataset=replace(settings.dataset, workers=DatasetSettings().workers))
 
 
 def trial_directory(settings: Settings, key: str) -> Path:
@@ -66,12 +69,10 @@ def study_directory(settings: Settings) -> Path:
 
 
 def without_paths(content: dict[str, Any]) -> dict[str, Any]:
-    """`content` without the settings that are replaced by the digest of what they name, or only change the speed."""
-    for group, name in (*PATHS, *_SPEED):
+    """`content` without the settings that are replaced by the digest of what they name."""
+    for group, name in PATHS:
         if name in content.get(group, {}):
             content[group] = {key: value for key, value in content[group].items() if key != name}
-            if not content[group] and (group, name) in _SPEED:
-                del content[group]  # as where the setting has its default
     return content
 
 
