@@ -12,11 +12,10 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from wavesweep.data.custom import custom_dataset
 from wavesweep.data.folder import folder_dataset
 from wavesweep.data.images import Preparation
 from wavesweep.data.splits import Dataset, Parts, Split, make_dataset
-from wavesweep.data.structured import structured_dataset
+from wavesweep.data.structured import any_dataset
 from wavesweep.errors import SettingsError
 from wavesweep.models.pretrained import trained_weights
 from wavesweep.settings import registry
@@ -217,9 +216,7 @@ def image_folder(source: Source) -> Parts:
 def custom(source: Source) -> Parts:
     """What the user's factory returns."""
     task, arguments = source.load_task(), json.loads(source.arguments)
-    if task is not CLASSIFICATION:
-        return structured_dataset(source.target, arguments, task, source.workers, source.in_memory)
-    return custom_dataset(source.target, arguments)
+    return any_dataset(source.target, arguments, task, source.workers, source.in_memory)
 
 
 def _torchvision(name: str, data: Path) -> Parts:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from wavesweep.data.custom import class_parts
 from wavesweep.data.examples import (
     Examples,
     collated,
@@ -24,6 +25,7 @@ from wavesweep.runtime.factories import call_factory
 from wavesweep.runtime.finite import is_finite
 from wavesweep.runtime.seeding import seeded
 from wavesweep.tasks.task import Task, tensors_in
+from wavesweep.tasks.usual import CLASSIFICATION
 
 # What is kept in memory where dataset.in_memory does not say.
 _MOST_BYTES = 2**30
@@ -36,7 +38,7 @@ RETURNS = (
 )
 
 
-def structured_dataset(
+def any_dataset(
     target: str | None, arguments: Mapping[str, Any], task: Task, workers: int, in_memory: bool | None
 ) -> Parts:
     """What a factory returns, with a digest of the content.
@@ -46,20 +48,49 @@ def structured_dataset(
     """
     with seeded(0):  # the content is part of every key, so it must be the same each time
         returned = call_factory("dataset", target, arguments, RETURNS)
-        if not isinstance(returned, tuple | list) or len(returned) not in _NAMES:
-            what = type(returned).__name__
-            found = f"{what} of {len(returned)}" if isinstance(returned, tuple | list) else what
-            raise _refusal(target, f"must return {RETURNS}", f"it returned {found}")
-        names = _NAMES[len(returned)]
-        splits = {
-            name: _split(part, name, target, workers, in_memory) for name, part in zip(names, returned, strict=True)
-        }
-        digest = hashlib.sha256()
-        for part in splits.values():
-            _add(digest, part)
+        if task is CLASSIFICATION and in_memory is not False and _has_classes(returned):
+            return class_parts(target, returned)
+        return _parts(target, returned, task, workers, in_memory)
+
+
+def _has_classes(returned: Any) -> bool:
+    """Whether each split is a pair of inputs and classes, or a data set of such pairs that fits into memory.
+
+    What is something else altogether is said by whoever reads it as that.
+    """
+    for part in returned if isinstance(returned, tuple | list) else ():
+        if isinstance(part, Mapping | Tensor | IterableDataset):
+            return False
+        if isinstance(part, tuple | list):
+            if len(part) != 2:
+                return False
+            continue
+        try:
+            first, count = part[0], len(part)
+        except Exception:  # whatever a user's data set does: read again where its errors are told
+            continue
+        if not isinstance(first, tuple | list) or len(first) != 2:
+            return False
+        if example_bytes(_as_tensors(first)) * count > _MOST_BYTES:
+            return False
+    return True
+
+
+def _parts(target: str | None, returned: Any, task: Task, workers: int, in_memory: bool | None) -> Parts:
+    if not isinstance(returned, tuple | list) or len(returned) not in _NAMES:
+        what = type(returned).__name__
+        found = f"{what} of {len(returned)}" if isinstance(returned, tuple | list) else what
+        raise _refusal(target, f"must return {RETURNS}", f"it returned {found}")
+    names = _NAMES[len(returned)]
+    splits = {name: _split(part, name, target, workers, in_memory) for name, part in zip(names, returned, strict=True)}
+    digest = hashlib.sha256()
+    for part in splits.values():
+        _add(digest, part)
     if "validation" not in splits and isinstance(splits["train"], Examples) and splits["train"].is_iterable:
         allowed = "must return (train, validation, test) where train is iterable, of which no part can be taken"
         raise _refusal(target, allowed, "it returned (train, test)")
+    if any(isinstance(part, Examples) for part in splits.values()):
+        splits = {name: _as_examples(part) for name, part in splits.items()}
     train = splits["train"]
     width = task.width(train.labels) if isinstance(train, Split) else 0
     return Parts(train, splits["test"], width, digest.hexdigest()[:16], splits.get("validation"))
@@ -95,6 +126,8 @@ def _read(part: Any, workers: int, in_memory: bool | None) -> AnySplit:
         first = collated(part, iterable_start(part, 1))
         count = len(part) if hasattr(part, "__len__") else sum(1 for _ in part)
     elif hasattr(part, "__getitem__") and hasattr(part, "__len__"):
+        if not len(part):
+            return Examples((), 0)
         first, count = collated(part, [part[0]]), len(part)
     else:
         raise TypeError(f"{type(part).__name__} is no data set")
@@ -129,12 +162,26 @@ def _in_memory(tree: Any) -> AnySplit:
     return Examples(tree, count_of(tree))
 
 
+def _as_examples(split: AnySplit) -> Examples:
+    return split if isinstance(split, Examples) else Examples((split.images[:], split.labels), len(split))
+
+
+def _structure(tree: Any) -> str:
+    """How a batch is put together: names of mappings are those of the network's arguments."""
+    if isinstance(tree, Mapping):
+        return f"{{{', '.join(f'{name}: {_structure(value)}' for name, value in tree.items())}}}"
+    if isinstance(tree, tuple | list):
+        return f"({', '.join(map(_structure, tree))})"
+    return "tensor"
+
+
 def _add(digest: Any, part: AnySplit) -> None:
     """The content of a split; of one that stays where it is its length and some of its examples."""
     if isinstance(part, Examples) and not part.in_memory:
         digest.update(f"{len(part)} examples\n".encode())
         part = part.evenly_spaced(_DIGESTED)
     tree = part.content() if isinstance(part, Examples) else (part.images[:], part.labels)
+    digest.update(_structure(tree).encode())
     for tensor in tensors_in(tree):
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.contiguous().numpy().tobytes())

@@ -49,7 +49,7 @@ def evaluate_each(
 ) -> tuple[dict[str, float], NDArray[np.bool_] | None]:
     """Like `evaluate`; and of each input whether its class is right, shape (count,), where that means something."""
     if dataset.task is not CLASSIFICATION or isinstance(split, Examples):
-        return _accumulated(model, dataset, split, name, device), None
+        return _accumulated(model, dataset, split, name, device)
     logits, labels = forward(model, dataset, split, device), split.labels.cpu()
     quality = quality_of(logits, labels, dataset.classes)
     if not math.isfinite(quality.loss):
@@ -103,8 +103,9 @@ def batches(dataset: Dataset, split: AnySplit, device: torch.device) -> Iterator
 @seeded(0)
 def _accumulated(
     model: nn.Module, dataset: Dataset, split: AnySplit, name: str, device: torch.device
-) -> dict[str, float]:
-    """The metrics of the task and the mean loss, of which a batch counts by its examples."""
+) -> tuple[dict[str, float], NDArray[np.bool_] | None]:
+    """The metrics of the task and the mean loss, of which a batch counts by its examples; and what is right."""
+    right: list[Tensor] = []
     task, count, total = dataset.task, 0, 0.0
     states: dict[str, Any] = {metric.name: None for metric in task.metrics}
     model.eval()
@@ -115,6 +116,8 @@ def _accumulated(
             predictions = predictions.float() if isinstance(predictions, Tensor) else predictions
             examples = count_of(batch)
             total, count = total + float(task.loss(predictions, targets)) * examples, count + examples
+            if task is CLASSIFICATION:
+                right.append((predictions.argmax(1) == targets).cpu())
             for metric in task.metrics:
                 states[metric.name] = metric.update(states[metric.name], predictions, targets)
     found = {metric.name: float(metric.result(states[metric.name])) for metric in task.metrics}
@@ -123,7 +126,7 @@ def _accumulated(
         if not math.isfinite(value):
             remedy = "lower model.recipe.learning_rate or prune less"
             raise TrialError(f"the {name} {metric_name} is {value}; {remedy}")
-    return found
+    return found, torch.cat(right).numpy() if right else None
 
 
 def quality_of(logits: Tensor, labels: Tensor, classes: int) -> Quality:
