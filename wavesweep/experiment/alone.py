@@ -1,5 +1,6 @@
 """One tensor of a network pruned alone, all others as they are: how much accuracy that costs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from wavesweep.experiment.arms import EvaluationContext
 from wavesweep.experiment.compressor import ArmCoder
 from wavesweep.experiment.network import validation_quality
 from wavesweep.pruning.prune import ArmSpec, prune
+from wavesweep.runtime.metrics import SHARE, PrimaryMetric
 from wavesweep.settings.keys import hash_of
 from wavesweep.settings.schema import Settings
 
@@ -36,6 +38,14 @@ def measure_alone(spec: ArmSpec, context: EvaluationContext, _directory: Path) -
     }
 
 
+def _share_lost(metric: PrimaryMetric, before: Mapping[str, float], value: float) -> float:
+    """What was lost: of a share the difference; of another metric as a share of the value before, from -1 to 1."""
+    after = {metric.name: value}
+    if metric.unit == SHARE:
+        return metric.sign * (metric.value(before) - value)
+    return min(1.0, max(-1.0, metric.percent_lost(before, after) / 100))
+
+
 def alone_row(spec: ArmSpec, point: dict[str, Any], settings: Settings, context: EvaluationContext) -> dict[str, Any]:
     """The row of the sensitivity table that a record makes."""
     plan, before = spec.plans[0], context.baseline["validation"]
@@ -51,7 +61,7 @@ def alone_row(spec: ArmSpec, point: dict[str, Any], settings: Settings, context:
         "tensor": plan.name,
         "weights": plan.weights,
         "percentile": plan.percentile,
-        "accuracy_lost": metric.sign * (metric.value(before) - point["accuracy"]),
+        "accuracy_lost": _share_lost(metric, before, point["accuracy"]),
         "baseline_accuracy": metric.value(before),
         "baseline_loss": before["loss"],
         **point,

@@ -6,7 +6,7 @@ from typing import Any
 
 from wavesweep.runtime.metrics import ACCURACY, SHARE, PrimaryMetric, primary_of
 from wavesweep.settings import registry
-from wavesweep.settings.schema import ConstraintSettings
+from wavesweep.settings.schema import ConstraintSettings, Settings, TaskSettings
 
 Record = Mapping[str, Any]
 # What is asked of the best trial where no constraint is set.
@@ -27,6 +27,15 @@ class Objective:
     def direction(self) -> str:
         """Optuna's name of the direction."""
         return "maximize" if self.maximize else "minimize"
+
+
+def metric_of(settings: Settings) -> PrimaryMetric:
+    """The primary metric of the task that settings name; that of classification does without PyTorch."""
+    if settings.task == TaskSettings():
+        return ACCURACY
+    from wavesweep.tasks.load import load_task
+
+    return load_task(settings.task).primary_metric
 
 
 def _main(record: Record) -> Any:
@@ -137,9 +146,9 @@ def excesses(drop: float, stored_bytes: int, sparsity: float, limits: Constraint
     return {name: round(excess, 9) for name, excess in found.items()}  # 95 - 90 % is not more than 5 points
 
 
-def limits_of(chosen: ConstraintSettings) -> ConstraintSettings:
+def limits_of(chosen: ConstraintSettings, metric: PrimaryMetric = ACCURACY) -> ConstraintSettings:
     """The constraints that are set, or the usual one where none is."""
-    return USUAL_LIMITS if replace(chosen, max_drop_in="units") == ConstraintSettings() else chosen
+    return usual_limits(metric) if replace(chosen, max_drop_in="units") == ConstraintSettings() else chosen
 
 
 def usual_limits(metric: PrimaryMetric) -> ConstraintSettings:

@@ -11,7 +11,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wavesweep.settings.schema import VOLATILE, DatasetSettings, Settings
+from wavesweep.settings.schema import VOLATILE, DatasetSettings, Settings, TaskSettings
 
 # Of trials, baselines, compressed variants and points of a scan.
 KEY_VERSION = 4
@@ -64,7 +64,8 @@ def study_directory(settings: Settings) -> Path:
     search = settings.search
     # torchvision's resnet18 is another network than the zoo's.
     source = "" if settings.model.source == "zoo" else f"{settings.model.source}-"
-    name = search.study or f"{search.name}-{source}{settings.model.name}-{settings.dataset.name}"
+    task = "" if settings.task == TaskSettings() else f"-{settings.task.name}"
+    name = search.study or f"{search.name}-{source}{settings.model.name}-{settings.dataset.name}{task}"
     return Path(settings.paths.outputs) / "studies" / name
 
 
