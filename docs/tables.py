@@ -23,6 +23,7 @@ from wavesweep.settings.registry import (
     Retraining,
     Row,
     Sampler,
+    Task,
     Threshold,
 )
 from wavesweep.settings.schema import Settings
@@ -41,6 +42,7 @@ KINDS: dict[str, tuple[type[Row], str]] = {
     "codecs": (Codec, "codec"),
     "samplers": (Sampler, "search.sampler"),
     "objectives": (Objective, ""),  # the setting takes a list of two
+    "tasks": (Task, "task"),
     "datasets": (DataSet, "dataset"),
     "models": (Model, "model"),
 }
@@ -58,7 +60,7 @@ def table(name: str) -> str:
     if kind is Method:
         columns += ["basis", "score"]
         rows = [[*row, one.basis, one.score] for row, one in zip(rows, found, strict=True) if isinstance(one, Method)]
-    elif kind in (Threshold, Retraining, Quantizer, DataSet, Allocation):
+    elif kind in (Threshold, Retraining, Quantizer, Task, DataSet, Allocation):
         columns += ["settings it uses, with their defaults"]
         rows = [[*row, _uses(one)] for row, one in zip(rows, found, strict=True)]
     lines = [columns, ["---"] * len(columns), *rows]

@@ -22,7 +22,7 @@ from wavesweep.settings.schema import Settings, config_directory
 LAYOUTS = tuple(rows(Layout))
 METHODS = tuple(rows(Method))
 
-GROUPS = ("model", "dataset", "method", "threshold", "retrain", "quantize", "codec")
+GROUPS = ("model", "dataset", "task", "method", "threshold", "retrain", "quantize", "codec")
 OPTIONS = [(group, name) for group in GROUPS for name in options(group)]
 
 

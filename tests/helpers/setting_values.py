@@ -18,6 +18,7 @@ NUMBERS = {
     "model.recipe.batch_size": ([1, 100_000], [0, -5]),
     "dataset.validation_fraction": ([0.01, 0.99], [0, 1, -0.5, 10, NAN]),
     "dataset.image_size": ([1, 224], [0, -1]),
+    "dataset.workers": ([0, 8], [-1]),
     "dataset.channels": ([1, 3], [0, 2, 4, -1]),
     "seed": ([0, 2**31], [-1]),
     "quantize.bits": ([2, 16], [1, 0, 17, -3]),
@@ -80,6 +81,9 @@ NAMES = {
     "search.name": (["none", "pareto"], ["Pareto", ""]),
     "search.sampler": (["tpe", "gp", "nsga2", "nsga3", "qmc", "random", "grid", "brute_force"], ["TPE", "cmaes", ""]),
     "search.study": ([None, "a", "night-2.b_1"], ["", ".hidden", "a/b", "a b", "../up"]),
+    "task.name": (["classification", "regression", "segmentation", "language_model"], ["Regression", "detection", ""]),
+    "quantize.max_drop_in": (["units", "percent"], ["points", "%"]),
+    "search.constraints.max_drop_in": (["units", "percent"], ["points", ""]),
     "compare_match": (["coefficients", "bytes"], ["accuracy"]),
 }
 LISTS = {
@@ -103,6 +107,9 @@ CHECKED_ELSEWHERE = {
     "dataset.path",
     "dataset.target",
     "dataset.arguments",
+    "dataset.in_memory",
+    "task.target",
+    "task.arguments",
     "method.name",
     "threshold.atom_norm",
     "threshold.sensitivity",

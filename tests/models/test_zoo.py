@@ -175,7 +175,7 @@ def test_arguments_reach_the_factory():
         (
             "custom",
             {"target": "torch.nn.LSTM", "arguments": {"input_size": 28, "hidden_size": 10}, "shape": (28, 28)},
-            r"model=custom: gives tuple, not a tensor of shape \(inputs, classes\).*; wrap the network",
+            r"model=custom: gives outputs of shape \(28, 10\) where the data set has 10 classes",
         ),
         (
             "custom",

@@ -22,7 +22,7 @@ from wavesweep.settings.schema import (
 
 # What a key is replaced by: settings that only name a file.
 BY_DIGEST = {"model.checkpoint": "checkpoint", "dataset.path": "dataset", "threshold.sensitivity": "sensitivity"}
-BASELINE_GROUPS = ("model", "dataset", "seed")
+BASELINE_GROUPS = ("model", "dataset", "task", "seed")
 # Values of another kind than those a generic change can make.
 OTHER_VALUES = {
     "search.constraints.max_drop": 1.0,
@@ -30,6 +30,11 @@ OTHER_VALUES = {
     "model.arguments": {"hidden": [32]},
     "dataset.arguments": {"length": 32},
     "dataset.resize": 256,
+    "dataset.in_memory": False,
+    "task.name": "regression",
+    "task.arguments": {"token": "character"},
+    "quantize.max_drop_in": "percent",
+    "search.constraints.max_drop_in": "percent",
     "layers.types": ["conv"],
     "layers.include": ["fc*"],
     "layers.exclude": ["fc3*"],
@@ -75,7 +80,9 @@ def _other(name, value):
 
 
 LEAVES = list(leaves(Settings()))
-KEPT = [name for name in LEAVES if name.partition(".")[0] not in VOLATILE and name not in BY_DIGEST]
+# Changes the speed alone.
+UNKEPT = {*BY_DIGEST, "dataset.workers"}
+KEPT = [name for name in LEAVES if name.partition(".")[0] not in VOLATILE and name not in UNKEPT]
 
 
 @pytest.mark.parametrize(
@@ -152,6 +159,11 @@ def test_any_other_setting_changes_the_key(name):
     assert trial_key(changed(name)) != trial_key(Settings())
     in_baseline = name.partition(".")[0] in BASELINE_GROUPS
     assert (baseline_key(changed(name)) != baseline_key(Settings())) is in_baseline
+
+
+def test_how_many_processes_read_the_data_changes_no_key():
+    assert trial_key(changed("dataset.workers")) == trial_key(Settings())
+    assert baseline_key(changed("dataset.workers")) == baseline_key(Settings())
 
 
 def test_all_single_changes_have_different_keys():

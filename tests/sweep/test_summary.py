@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from wavesweep.cli.tables import show_front
 from wavesweep.experiment.objectives import objectives_of
+from wavesweep.runtime.metrics import primary_of
 from wavesweep.settings.schema import ConstraintSettings, SearchSettings, Settings
 from wavesweep.sweep.search.limits import best_trials, remedies
 from wavesweep.sweep.search.summary import Summary, front_json, history_csv, measures_of
@@ -231,3 +232,52 @@ def test_history_has_a_row_per_trial_of_every_kind(study):
     assert all(row["accuracy"] == "" for row in rows[5:11])
     assert json.loads(rows[11]["params"]) == params
     assert rows[11]["cached"] == "True"
+
+
+def of_bits(bits, size):
+    """The record of a language model that has so many bits per token, where its baseline has two."""
+    part = {"bits_per_token": bits}
+    arm = {"validation": part, "test": part, "stored_bytes": size, "dense_bytes": DENSE, "coefficient_sparsity": 0.5}
+    task = {"name": "language_model", "primary": "bits_per_token", "unit": "bits", "direction": "lower"}
+    baseline = {name: {"bits_per_token": 2.0} for name in ("validation", "test")}
+    return {"task": task, "arms": [arm], "baseline": baseline, "seconds": {"total": 1.5}, "notes": []}
+
+
+@pytest.fixture
+def language():
+    metric = primary_of(of_bits(2.0, 1))
+    objectives = objectives_of(NAMES, metric)
+    study = optuna.create_study(directions=[one.direction for one in objectives])
+    for number, (bits, size) in enumerate([(2.1, 500), (2.2, 200), (3.0, 100), (2.5, 600)]):
+        record = of_bits(bits, size)
+        attributes = {"key": f"k{number}", "measures": measures_of(record, objectives)}
+        values = [one.value(record) for one in objectives]
+        study.add_trial(optuna.create_trial(values=values, user_attrs=attributes))
+    return Summary("one", NAMES, objectives, tuple(study.trials))
+
+
+def test_a_search_of_another_task_speaks_of_its_metric_and_direction(language, capsys):
+    assert [one.maximize for one in language.objectives] == [False, False]
+    assert [trial.number for trial in language.front] == [0, 1, 2]  # of fewer bits first
+    assert language.reference == [4.0, 1000.0]
+    found = best_trials(language.trials, ConstraintSettings(max_drop=0.25))
+    assert (found[0].trial.number, found[0].constraint) == (1, "at most 0.25 bits of validation bits_per_token lost")
+    found = best_trials(language.trials, ConstraintSettings(max_drop=6, max_drop_in="percent"))
+    assert (found[0].trial.number, found[0].constraint) == (0, "at most 6 % of validation bits_per_token lost")
+    none = best_trials(language.trials, ConstraintSettings(max_drop=0.01))
+    assert (none[0].trial, none[0].nearest.number, none[0].beyond) == (None, 0, "0.09 bits lost too many")
+    largest = best_trials(language.trials, ConstraintSettings(max_bytes=300))[0]
+    assert (largest.wanted, largest.trial.number) == ("best validation bits_per_token", 1)
+    show_front(language, found, [])
+    lines = capsys.readouterr().out.splitlines()
+    assert "validation bits_per_token bits" in lines[1]
+    quality = "bits_per_token 2.1 bits (0.1 bits lost)"
+    assert lines[-1].endswith(f", 500 bytes, validation {quality}, test {quality}")
+    written = json.loads(json.dumps(front_json(language, found)))
+    assert written["task"]["direction"] == "lower"
+    assert written["front"][0]["bits_per_token"] == 2.1
+
+
+def test_without_a_constraint_a_percent_of_a_metric_without_points_may_be_lost(language):
+    (best,) = best_trials(language.trials, ConstraintSettings())
+    assert (best.constraint, best.trial) == ("at most 1 % of validation bits_per_token lost", None)

@@ -51,9 +51,9 @@ def register_configuration() -> None:
     if "schema.yaml" in store.repo:
         return
     schema = OmegaConf.structured(Settings)
-    # A factory's arguments are the user's own names, so new keys are welcome in these two places.
-    OmegaConf.set_struct(schema.model.arguments, False)
-    OmegaConf.set_struct(schema.dataset.arguments, False)
+    # A factory's arguments are the user's own names, so new keys are welcome in these places.
+    for group in (schema.model, schema.dataset, schema.task):
+        OmegaConf.set_struct(group.arguments, False)
     store.store(name="schema", node=schema, replace=True)
     store_options()
     for name, sweeper in (("search", "SearchSweeper"), ("sensitivity", "SensitivitySweeper")):

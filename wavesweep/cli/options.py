@@ -7,7 +7,7 @@ from wavesweep.settings import registry
 from wavesweep.settings.registry import Allocation, LayerType, Layout, Objective, Row, Sampler
 from wavesweep.settings.schema import config_directory
 
-GROUPS = ("model", "dataset", "method", "threshold", "retrain", "quantize", "codec")
+GROUPS = ("model", "dataset", "task", "method", "threshold", "retrain", "quantize", "codec")
 # Settings that are no groups, and take the name of a row, or a list of names.
 _NAMED: tuple[tuple[str, type[Row]], ...] = (
     ("layout", Layout),

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from wavesweep.experiment.objectives import metric_of
+from wavesweep.runtime.metrics import ACCURACY, SHARE, PrimaryMetric, primary_of
 from wavesweep.runtime.terminal import printable, say
 from wavesweep.settings.effective import ABOUT_INPUTS, COMPUTED_BY, MATCHES_NO_TENSOR, NO_EFFECT, NOT_CODED
 from wavesweep.settings.keys import differences
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.grid import GridResult
-from wavesweep.sweep.table import Entry, percent, table_rows, varying
+from wavesweep.sweep.table import Entry, table_rows, varying
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -104,12 +106,18 @@ def seed_means(entries: Sequence[Entry]) -> list[str]:
         if len(records) < 2:
             continue
         arms = [record["arms"][0] for record in records]
-        before = [100 * record["baseline"]["test"]["accuracy"] for record in records]
-        after = [100 * arm["test"]["accuracy"] for arm in arms]
+        metric = primary_of(records[0])
+        before = [metric.scale * metric.value(record["baseline"]["test"]) for record in records]
+        after = [metric.scale * metric.value(arm["test"]) for arm in arms]
+        mean_text, spread, mean_before = (
+            f"{value:.2f}" if metric.unit == SHARE else f"{value:.4g}"
+            for value in (mean(after), stdev(after), mean(before))
+        )
         what = " ".join(f"{key}={value}" for key, value in rest)
         lines.append(
-            f"mean of {len(arms)} seeds{f' ({what})' if what else ''}: test {mean(after):.2f} +- {stdev(after):.2f} % "
-            f"(baseline {mean(before):.2f}), {mean(arm['stored_bytes'] for arm in arms):,.0f} bytes, sparsity "
+            f"mean of {len(arms)} seeds{f' ({what})' if what else ''}: test "
+            f"{_named(metric)}{mean_text} +- {spread} {metric.shown_unit}".rstrip()
+            + f" (baseline {mean_before}), {mean(arm['stored_bytes'] for arm in arms):,.0f} bytes, sparsity "
             f"{100 * mean(arm['coefficient_sparsity'] for arm in arms):.2f} %"
         )
     return lines
@@ -119,13 +127,18 @@ def _baseline_lines(entries: Sequence[Entry]) -> list[str]:
     lines = {}
     for _, record in entries:
         if "baseline" in record:
-            baseline, chosen = record["baseline"], record["settings"]
+            baseline, chosen, metric = record["baseline"], record["settings"], primary_of(record)
             lines[baseline["key"]] = (
                 f"baseline {chosen['model']['name']} on {chosen['dataset']['name']}, seed {chosen['seed']}: "
-                f"validation {percent(baseline['validation']['accuracy'])} %, "
-                f"test {percent(baseline['test']['accuracy'])} %, {baseline['parameters']:,} parameters"
+                f"validation {_named(metric)}{metric.with_unit(metric.value(baseline['validation']))}, "
+                f"test {metric.with_unit(metric.value(baseline['test']))}, {baseline['parameters']:,} parameters"
             )
     return list(lines.values())
+
+
+def _named(metric: PrimaryMetric) -> str:
+    """The name of a metric before its value; accuracy needs none."""
+    return "" if metric.is_accuracy else f"{metric.name} "
 
 
 def show_search(result: "SearchResult") -> None:
@@ -165,18 +178,19 @@ def show_front(summary: "Summary", best: Sequence["Best"], space: Sequence[str])
     space = [key for key in space if any(key in trial.params for trial in front)]
     titles = [one.title for one in summary.objectives]
     extra = [title for title in ("bytes",) if title not in titles]
-    for number, column in enumerate(("trial", *space, *titles, "test %", *extra)):
+    metric = primary_of(front[0].user_attrs["measures"])
+    for number, column in enumerate(("trial", *space, *titles, f"test {metric.label}", *extra)):
         table.add_column(column, justify="left" if 0 < number <= len(space) else "right")
     for trial in front:
         measures = trial.user_attrs["measures"]
         shown = [one.shown(value) for one, value in zip(summary.objectives, trial.values, strict=True)]
         values = [_short(trial.params[key]) if key in trial.params else "-" for key in space]
         sizes = [f"{measures['stored_bytes']:,}" for _ in extra]
-        table.add_row(str(trial.number), *values, *shown, f"{100 * measures['test_accuracy']:.2f}", *sizes)
+        table.add_row(str(trial.number), *values, *shown, metric.shown(measures[f"test_{metric.name}"]), *sizes)
     console.print(printable(f"Pareto front of {summary.study}: {len(front)} of {len(summary.trials)} complete trials"))
     console.print(table)
     corner = ", ".join(
-        f"{name} {one.shown(worst)}"
+        f"{metric.name if name == ACCURACY.name else name} {one.shown(worst)}"
         for name, one, worst in zip(summary.names, summary.objectives, summary.reference, strict=True)
     )
     console.print(f"hypervolume {summary.hypervolume:.4f} (reference point: {corner})")
@@ -196,16 +210,17 @@ def _in_words(best: "Best") -> str:
 
 def _trial_in_words(trial: "FrozenTrial") -> str:
     found = trial.user_attrs["measures"]
-    parts = []
-    for name, accuracy, drop in (("validation", "accuracy", "drop"), ("test", "test_accuracy", "test_drop")):
-        lost = "" if drop not in found else f" ({_points_lost(found[drop], found.get(f'{drop}_interval'))})"
-        parts.append(f"{name} {100 * found[accuracy]:.2f} %{lost}")
+    metric, parts = primary_of(found), []
+    for name, prefix in (("validation", ""), ("test", "test_")):
+        drop = f"{prefix}drop"
+        lost = "" if drop not in found else f" ({_lost(metric, found[drop], found.get(f'{drop}_interval'))})"
+        parts.append(f"{name} {_named(metric)}{metric.with_unit(found[f'{prefix}{metric.name}'])}{lost}")
     return f"trial {trial.number}, {found['stored_bytes']:,} bytes, {', '.join(parts)}"
 
 
-def _points_lost(points: float, interval: Sequence[float] | None) -> str:
+def _lost(metric: PrimaryMetric, lost: float, interval: Sequence[float] | None) -> str:
     ends = "" if interval is None else f", {interval[0]:.1f} to {interval[1]:.1f} at 95 %"
-    return f"{points:.2f} points lost{ends}"
+    return " ".join(f"{metric.shown_drop(lost)} {metric.lost_unit} lost{ends}".split())
 
 
 def _short(value: object) -> str:
@@ -215,18 +230,20 @@ def _short(value: object) -> str:
 
 
 def show_scan(result: "ScanResult") -> None:
-    """Print validation accuracy in %: a row per tensor, a column per percentile; and where the table is."""
+    """Print the primary metric, or accuracy in %: a row per tensor, a column per percentile; where the table is."""
     rows, settings = result.rows, result.settings
     console = Console(markup=False, emoji=False, width=10_000, no_color=True)
     name, before = f"{settings.model.name} on {settings.dataset.name}", rows[0]["baseline_accuracy"]
-    console.print(printable(f"baseline {name}, seed {settings.seed}: validation {100 * before:.2f} %"), highlight=False)
+    metric = metric_of(settings)
+    quality = f"{_named(metric)}{metric.with_unit(before)}"
+    console.print(printable(f"baseline {name}, seed {settings.seed}: validation {quality}"), highlight=False)
     percentiles = list(dict.fromkeys(row["percentile"] for row in rows))
     table = Table(box=None, pad_edge=False)
     for column in ("tensor", "coefficients", *(f"{percentile:g} %" for percentile in percentiles)):
         table.add_column(column, justify="left" if column == "tensor" else "right")
     for start in range(0, len(rows), len(percentiles)):
         of_tensor = rows[start : start + len(percentiles)]
-        accuracies = (f"{100 * row['accuracy']:.2f}" for row in of_tensor)
+        accuracies = (metric.shown(row["accuracy"]) for row in of_tensor)
         table.add_row(printable(of_tensor[0]["tensor"]), f"{of_tensor[0]['coefficients']:,}", *accuracies)
     console.print(table)
     for note in result.notes:

@@ -1,7 +1,6 @@
-"""Data of the user's own: what a factory returns, as tensors in memory."""
+"""Data of the user's own with classes: what a factory returns, as tensors in memory."""
 
 import hashlib
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,22 +8,18 @@ from torch import Tensor
 
 from wavesweep.data.splits import Parts, Split
 from wavesweep.errors import SettingsError
-from wavesweep.runtime.factories import call_factory
 from wavesweep.runtime.finite import is_finite
-from wavesweep.runtime.seeding import seeded
 
 _RETURNS = "(train, test) or (train, validation, test), each a pair (inputs, classes) of tensors or a Dataset of torch"
 _NAMES = {2: ("train", "test"), 3: ("train", "validation", "test")}
 
 
-def custom_dataset(target: str | None, arguments: Mapping[str, Any]) -> Parts:
-    """What a factory returns, with a digest of the content.
+def class_parts(target: str | None, returned: Any) -> Parts:
+    """What a factory returned, with a digest of the content.
 
     Raises:
-        SettingsError: the factory cannot be called, or returns something else.
+        SettingsError: it is something else.
     """
-    with seeded(0):  # the content is part of every key, so it must be the same each time
-        returned = call_factory("dataset", target, arguments, _RETURNS)
     if not isinstance(returned, tuple | list) or len(returned) not in _NAMES:
         what = type(returned).__name__
         found = f"{what} of {len(returned)}" if isinstance(returned, tuple | list) else what

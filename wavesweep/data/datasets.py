@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,17 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from wavesweep.data.custom import custom_dataset
 from wavesweep.data.folder import folder_dataset
 from wavesweep.data.images import Preparation
 from wavesweep.data.splits import Dataset, Parts, Split, make_dataset
+from wavesweep.data.structured import any_dataset
 from wavesweep.errors import SettingsError
 from wavesweep.models.pretrained import trained_weights
 from wavesweep.settings import registry
-from wavesweep.settings.schema import Settings
+from wavesweep.settings.schema import Settings, TaskSettings
+from wavesweep.tasks.load import load_task
+from wavesweep.tasks.task import Task
+from wavesweep.tasks.usual import CLASSIFICATION
 
 # The share of scikit-learn's digits that is the test split; that data set comes without one.
 _DIGITS_TEST_FRACTION = 0.2
@@ -51,6 +54,14 @@ class Source:
     target: str | None
     arguments: str
     progress: bool
+    workers: int
+    in_memory: bool | None
+    task: tuple[str, str | None, str]
+
+    def load_task(self) -> Task:
+        """The task that the data is for."""
+        name, target, arguments = self.task
+        return load_task(TaskSettings(name, target, json.loads(arguments)))
 
 
 def load_dataset(settings: Settings) -> Dataset:
@@ -71,14 +82,19 @@ def load_dataset(settings: Settings) -> Dataset:
         dataset.target,
         json.dumps(dataset.arguments, sort_keys=True),
         settings.progress,
+        dataset.workers,
+        dataset.in_memory,
+        (settings.task.name, settings.task.target, json.dumps(settings.task.arguments, sort_keys=True)),
     )
     return _load(source, dataset.validation_fraction, settings.seed)
 
 
 @lru_cache(maxsize=2)
 def _load(source: Source, validation_fraction: float, seed: int) -> Dataset:
-    parts = _parts(source)
-    _check_classes(source, parts)
+    parts, task = _parts(source), source.load_task()
+    by_class = task is CLASSIFICATION and isinstance(parts.test, Split)
+    if by_class:
+        _check_classes(source, parts)
     # Files, and what a factory returns, may be what the weights were trained for.
     is_open = registry.row(registry.DataSet, source.name).is_open
     # Weights have been trained on the training images of ImageNet, so that these would flatter them.
@@ -86,10 +102,15 @@ def _load(source: Source, validation_fraction: float, seed: int) -> Dataset:
     if parts.validation is None:
         parted, what = (parts.test, "held-out") if validates_on_test else (parts.train, "training")
         assert parted is not None
-        _check_split(parted, what, parts.classes, validation_fraction)
+        if by_class and isinstance(parted, Split):
+            _check_split(parted, what, parts.classes, validation_fraction)
+        elif not 0 < math.ceil(len(parted) * validation_fraction) < len(parted):
+            allowed = f"takes all of {len(parted)} {what} examples, or none of them"
+            raise SettingsError("dataset.validation_fraction", validation_fraction, allowed, "choose another share")
     train = parts.train or parts.test
-    statistics = source.preparation.statistics if is_open and train.images.dtype == torch.uint8 else None
-    return make_dataset(parts, validation_fraction, seed, statistics, validates_on_test)
+    has_bytes = isinstance(train, Split) and train.images.dtype == torch.uint8
+    statistics = source.preparation.statistics if is_open and has_bytes else None
+    return make_dataset(parts, validation_fraction, seed, statistics, validates_on_test, task)
 
 
 @lru_cache(maxsize=2)  # every seed makes other splits of the same parts
@@ -98,6 +119,9 @@ def _parts(source: Source) -> Parts:
     if source.name not in known:
         raise SettingsError("dataset", source.name, f"must be one of {', '.join(known)}")
     parts: Parts = known[source.name].load()(source)
+    task = source.load_task()
+    if task is not CLASSIFICATION and isinstance(parts.test, Split):
+        parts = replace(parts, classes=task.width(parts.test.labels))
     return parts
 
 
@@ -191,7 +215,8 @@ def image_folder(source: Source) -> Parts:
 
 def custom(source: Source) -> Parts:
     """What the user's factory returns."""
-    return custom_dataset(source.target, json.loads(source.arguments))
+    task, arguments = source.load_task(), json.loads(source.arguments)
+    return any_dataset(source.target, arguments, task, source.workers, source.in_memory)
 
 
 def _torchvision(name: str, data: Path) -> Parts:

@@ -26,7 +26,7 @@ from wavesweep.experiment.arm_keys import arm_key, shared_key
 from wavesweep.experiment.baseline import Baseline, Workload, measure, obtain_early_weights
 from wavesweep.experiment.compressor import CompressedArm, CompressionSettings, compress_arm
 from wavesweep.experiment.early import EarlyStop
-from wavesweep.experiment.network import TrainedNetwork
+from wavesweep.experiment.network import TrainedNetwork, calibration_of
 from wavesweep.measure.alternatives import gzip_bytes
 from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates, parameters
 from wavesweep.measure.drops import drop_between
@@ -34,6 +34,7 @@ from wavesweep.measure.quality import evaluate
 from wavesweep.models.load import fill
 from wavesweep.pruning.prune import ArmSpec, relative_error
 from wavesweep.quantization.symbols import Steps
+from wavesweep.runtime.metrics import PrimaryMetric, task_entry
 from wavesweep.runtime.records import once, write_atomically
 from wavesweep.runtime.shapes import Arm
 from wavesweep.settings.schema import Settings
@@ -76,7 +77,7 @@ def make_context(settings: Settings, workload: Workload, baseline: Baseline, dev
     if retrain.name == "rewind" and retrain.rewind == "weights":
         early_state = obtain_early_weights(settings, workload, device, retrain.rewind_epoch)
     if quantize.importance != "none":
-        calibration = dataset.calibration.head(quantize.images).images
+        calibration = calibration_of(dataset, quantize.images)
     network = TrainedNetwork(
         workload.model.to(device),
         baseline.state,
@@ -152,16 +153,17 @@ def _compute(spec: ArmSpec, context: EvaluationContext, paths: CheckpointPaths) 
     if context.early_stop is not None:
         _stop_early_if_weak(context.early_stop, model, counts["coefficient_sparsity"], len(content), context)
     measured = measure(model, dataset, device)
-    correct = measured.pop("correct")
+    correct = measured.pop("correct", None)
     record = {
+        **task_entry(dataset.task.primary_metric),
         **counts,
         **measured,
-        **_drops(context.baseline.get("correct"), correct, dataset),
+        **({} if correct is None else _drops(context.baseline.get("correct"), correct, dataset)),
         "stored_bytes": len(content),
         "gzip_bytes": gzip_bytes(once_each(state, model)),
     }
     if arm.retrained is not None:
-        record["retraining"] = _retraining(arm.retrained)
+        record["retraining"] = _retraining(arm.retrained, dataset.task.primary_metric)
     if arm.shrunk is not None:
         record["shrunk"] = _shrunk_row(arm.shrunk, model, context)
     record["seconds"] = {
@@ -179,7 +181,7 @@ def _stop_early_if_weak(
     part = dataset.validation.head(stop.images)
     accuracy = evaluate(model, dataset, part, "validation", context.network.device)["accuracy"]
     other = {"stored_bytes": float(size_bytes), "sparsity": sparsity}[stop.other]
-    if reason := stop.reason(accuracy, other, len(part.labels)):
+    if reason := stop.reason(accuracy, other, len(part)):
         raise StoppedEarlyError(reason)
 
 
@@ -195,12 +197,12 @@ def _drops(before: Any, after: Mapping[str, str], dataset: Dataset) -> dict[str,
     )
 
 
-def _retraining(retrained: Retrained) -> dict[str, Any]:
+def _retraining(retrained: Retrained, metric: PrimaryMetric) -> dict[str, Any]:
     """How retraining went; `chosen_epoch` 0 is the arm that was not retrained."""
     return {
         "epochs": len(retrained.curve),
         "chosen_epoch": retrained.chosen_epoch,
-        "one_shot_validation_accuracy": retrained.one_shot_accuracy,
+        f"one_shot_validation_{metric.name}": retrained.one_shot_quality,
         "curve": retrained.curve,
     }
 

@@ -16,6 +16,7 @@ from wavesweep.data.datasets import load_dataset
 from wavesweep.data.splits import Dataset
 from wavesweep.experiment.inputs import checkpoint_digest
 from wavesweep.experiment.splits import split_notes
+from wavesweep.experiment.task_check import checked_by
 from wavesweep.measure.alternatives import dense_file_bytes, gzip_bytes, int8_state
 from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates
 from wavesweep.measure.drops import packed
@@ -25,6 +26,7 @@ from wavesweep.models.computed import fold_computed
 from wavesweep.models.pretrained import weights_file
 from wavesweep.models.zoo import build_model, with_channels_last
 from wavesweep.runtime import shapes
+from wavesweep.runtime.metrics import task_entry
 from wavesweep.runtime.records import once_or_failure, write_atomically
 from wavesweep.settings.keys import baseline_key
 from wavesweep.settings.schema import Settings
@@ -98,6 +100,7 @@ def obtain_baseline(settings: Settings, workload: Workload, device: torch.device
                 "dataset": asdict(settings.dataset),
                 "seed": settings.seed,
             },
+            **task_entry(workload.dataset.task.primary_metric),
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             **measure(model, workload.dataset, device),
             "macs": multiply_accumulates(model, workload.dataset.example, device),
@@ -168,14 +171,17 @@ def obtain_early_weights(settings: Settings, workload: Workload, device: torch.d
 def measure(model: nn.Module, dataset: Dataset, device: torch.device) -> dict[str, Any]:
     """Quality on validation and test, and inference time, of a network that is on `device`.
 
-    `correct` says of each image whether it is right, packed; other networks are compared by it.
+    `correct` says of each image whether it is right, packed; other networks are compared by it. Of tasks without right
+    and wrong there is none.
     """
     splits = {"validation": dataset.validation, "test": dataset.test}
     found = {name: evaluate_each(model, dataset, split, name, device) for name, split in splits.items()}
+    packed_by_name = {name: packed(correct) for name, (_, correct) in found.items() if correct is not None}
+    correct = {"correct": packed_by_name} if packed_by_name else {}
     return {
         **{name: quality for name, (quality, _) in found.items()},
         "inference_ms": inference_ms(model, dataset.example, device),
-        "correct": {name: packed(correct) for name, (_, correct) in found.items()},
+        **correct,
     }
 
 
@@ -192,7 +198,9 @@ def _alternatives(model: nn.Module, state: dict[str, Tensor], dataset: Dataset, 
 
 def _initial_model(settings: Settings, dataset: Dataset) -> tuple[nn.Module, tuple[str, ...]]:
     """The network before its training here, and what is to be said of its checkpoint."""
-    model = build_model(settings.model, dataset.input_shape, dataset.classes, settings.seed, dataset.example)
+    example = dataset.example if isinstance(dataset.example, Tensor) else None
+    checked = checked_by(settings, dataset)
+    model = build_model(settings.model, dataset.input_shape, dataset.classes, settings.seed, example, checked)
     note = None if settings.model.checkpoint is None else load_checkpoint(model, settings.model.checkpoint)
     model = with_channels_last(model, settings.model) if _uses_cpu(settings) else model
     return model, () if note is None else (note,)
@@ -207,6 +215,7 @@ def _remembered_model(
 ) -> tuple[nn.Module, tuple[str, ...]]:
     key = (
         repr(settings.model),
+        repr(settings.task),
         settings.seed,
         dataset.input_shape,
         dataset.classes,

@@ -190,13 +190,16 @@ class ArmCoder:
                 for tensor in tensors
             )
 
-        def accuracy(weights: Mapping[str, Tensor]) -> float:
-            return validation_quality(network, {**state, **weights})["accuracy"]
+        def quality(weights: Mapping[str, Tensor]) -> dict[str, float]:
+            return validation_quality(network, {**state, **weights})
 
         if settings.max_drop is not None:
-            lowest = accuracy({tensor.plan.name: tensor.weight for tensor in tensors}) - settings.max_drop / 100
+            assert network.dataset is not None
+            metric = network.dataset.task.primary_metric
+            before = quality({tensor.plan.name: tensor.weight for tensor in tensors})
+            lowest = metric.lowest_score(before, settings.max_drop, settings.max_drop_in)
             self.scale = _largest_scale(
-                lambda at: accuracy({tensor.name: tensor.weight() for tensor in quantized(at)}) >= lowest,
+                lambda at: metric.score(quality({tensor.name: tensor.weight() for tensor in quantized(at)})) >= lowest,
                 f"quantize.max_drop={settings.max_drop:g}",
             )
         return quantized(self.scale)

@@ -1,17 +1,21 @@
 """A trained network as the compressor sees it, and what is measured of one in another state."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from wavesweep.codec.assemble import tied_names
-from wavesweep.data.splits import Dataset, StoredImages
+from wavesweep.data.splits import Dataset, Split, StoredImages
 from wavesweep.measure.quality import evaluate
 from wavesweep.quantization.importance import LayerImportance, layer_importance
+from wavesweep.tasks.task import Inputs
+from wavesweep.tasks.usual import CLASSIFICATION
 
 # The importances of the last trained network (true) and of the last retrained one (false), which several arms may
 # share, each with what decided them.
@@ -26,16 +30,17 @@ class TrainedNetwork:
     weights, a state dict on the CPU. `device` is where the network is measured and retrained.
 
     `input_shape` is that of one input, for removing units; `calibration` are inputs for the importance of weights,
-    shape (count, ...); `dataset` is for retraining and for accuracies; `early_state` is the state dict that
-    `retrain.rewind=weights` returns to. `key` names the trained weights, so that what was computed from them is kept
-    for the next arm; with None nothing is kept. `notes` are what its user must know of it.
+    shape (count, ...), or all arguments of a network that takes several; `dataset` is for retraining and for metrics;
+    `early_state` is the state dict that `retrain.rewind=weights` returns to. `key` names the trained weights, so that
+    what was computed from them is kept for the next arm; with None nothing is kept. `notes` are what its user must know
+    of it.
     """
 
     model: nn.Module
     state: Mapping[str, Tensor]
     device: torch.device
     input_shape: tuple[int, ...] = ()
-    calibration: Tensor | StoredImages | None = None
+    calibration: Tensor | StoredImages | Inputs | None = None
     dataset: Dataset | None = None
     early_state: Mapping[str, Tensor] | None = None
     key: str | None = None
@@ -63,7 +68,7 @@ def importances_of(
         # In a copy: a caller's network may keep what it computed with its gradients, and could not be copied later.
         return _estimated(replace(network, model=deepcopy(network.model)), names, state, seed)
     is_trained = state is network.state
-    device, count = next(network.model.parameters()).device, len(_calibration_of(network))
+    device, count = next(network.model.parameters()).device, _count(_calibration_of(network))
     key = (network.key if is_trained else _digest(state), names, count, seed, str(device))
     if is_trained not in _importances or _importances[is_trained][0] != key:
         _importances.pop(is_trained, None)  # before the next, since those of very wide layers fill the memory
@@ -75,13 +80,46 @@ def _estimated(
     network: TrainedNetwork, names: tuple[str, ...], state: Mapping[str, Tensor], seed: int
 ) -> dict[str, LayerImportance]:
     network.model.load_state_dict(dict(state))
-    inputs = _calibration_of(network)[:].to(next(network.model.parameters()).device)
+    calibration, device = _calibration_of(network), next(network.model.parameters()).device
+    if isinstance(calibration, Inputs):
+        given = calibration.changed(lambda tensor: tensor.to(device))
+        with _taking_numbers(network.model, given):
+            return layer_importance(network.model, names, torch.arange(_count(given), device=device), seed)
+    inputs = calibration[:].to(device)
     if network.dataset is not None:
         inputs = network.dataset.normalise(inputs)
     return layer_importance(network.model, names, inputs.clone(), seed)
 
 
-def _calibration_of(network: TrainedNetwork) -> Tensor | StoredImages:
+def calibration_of(dataset: Dataset, most: int) -> Tensor | StoredImages | Inputs:
+    """At most so many inputs for estimates: one tensor, or all arguments of a network that takes several."""
+    split = dataset.calibration
+    if dataset.task is CLASSIFICATION and isinstance(split, Split):
+        return split.head(most).images
+    given = dataset.inputs_of(min(most, len(split)))
+    return given if given.only is None else given.only
+
+
+@contextmanager
+def _taking_numbers(model: nn.Module, given: Inputs) -> Iterator[None]:
+    """Within it `model` takes a tensor of numbers of examples, and computes with their inputs."""
+
+    def hook(_model: nn.Module, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        chosen = given.changed(lambda tensor: tensor[args[0]])
+        return chosen.args, dict(chosen.kwargs)
+
+    handle = model.register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _count(inputs: Tensor | StoredImages | Inputs) -> int:
+    return len(inputs.tensors[0]) if isinstance(inputs, Inputs) else len(inputs)
+
+
+def _calibration_of(network: TrainedNetwork) -> Tensor | StoredImages | Inputs:
     assert network.calibration is not None
     return network.calibration
 

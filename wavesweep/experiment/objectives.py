@@ -1,11 +1,12 @@
 """What sweeps look for, read from the record of a trial by its validation split: objectives, limits, the best."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from wavesweep.runtime.metrics import ACCURACY, SHARE, PrimaryMetric, primary_of
 from wavesweep.settings import registry
-from wavesweep.settings.schema import ConstraintSettings
+from wavesweep.settings.schema import ConstraintSettings, Settings, TaskSettings
 
 Record = Mapping[str, Any]
 # What is asked of the best trial where no constraint is set.
@@ -28,6 +29,15 @@ class Objective:
         return "maximize" if self.maximize else "minimize"
 
 
+def metric_of(settings: Settings) -> PrimaryMetric:
+    """The primary metric of the task that settings name; that of classification does without PyTorch."""
+    if settings.task == TaskSettings():
+        return ACCURACY
+    from wavesweep.tasks.load import load_task
+
+    return load_task(settings.task).primary_metric
+
+
 def _main(record: Record) -> Any:
     return record["arms"][0]
 
@@ -41,8 +51,8 @@ def _count(value: float) -> str:
 
 
 def accuracy(record: Record) -> float:
-    """Accuracy on the validation split."""
-    return float(_main(record)["validation"]["accuracy"])
+    """The primary metric on the validation split: accuracy, where the task has one."""
+    return primary_of(record).value(_main(record)["validation"])
 
 
 def f1(record: Record) -> float:
@@ -70,6 +80,11 @@ def zero(record: Record) -> float:
     return 0.0
 
 
+def twice_the_baseline(record: Record) -> float:
+    """The worst value of a metric that is to be small."""
+    return 2 * abs(primary_of(record).value(record["baseline"]["validation"]))
+
+
 def dense_bytes(record: Record) -> float:
     """The worst size: that of the network in float32."""
     return float(_main(record)["dense_bytes"])
@@ -80,20 +95,27 @@ def dense_macs(record: Record) -> float:
     return float(record["baseline"]["macs"])
 
 
-def objectives_of(names: Sequence[str]) -> tuple[Objective, ...]:
-    """The objectives of these names."""
-    found = (registry.row(registry.Objective, name) for name in names)
-    return tuple(
-        Objective(
-            row.maximize, row.load(), registry.loaded(row.worst), _percent if row.is_percent else _count, row.title
-        )
-        for row in found
-    )
+def objectives_of(names: Sequence[str], metric: PrimaryMetric = ACCURACY) -> tuple[Objective, ...]:
+    """The objectives of these names; `accuracy` stands for the primary metric of the task."""
+
+    def of(row: registry.Objective) -> Objective:
+        if row.name == ACCURACY.name and not metric.is_accuracy:
+            worst = zero if metric.maximize else twice_the_baseline
+            return Objective(metric.maximize, accuracy, worst, metric.shown, f"validation {metric.label}")
+        shown = _percent if row.is_percent else _count
+        return Objective(row.maximize, row.load(), registry.loaded(row.worst), shown, row.title)
+
+    return tuple(of(registry.row(registry.Objective, name)) for name in names)
 
 
 def accuracy_drop(record: Record, split: str = "validation") -> float:
-    """Points of accuracy that the main arm lost against the baseline."""
-    return 100 * float(record["baseline"][split]["accuracy"] - _main(record)[split]["accuracy"])
+    """What the main arm lost of the primary metric against the baseline: points of accuracy."""
+    return primary_of(record).drop(record["baseline"][split], _main(record)[split])
+
+
+def percent_lost(record: Record) -> float:
+    """What the main arm lost of the primary metric on validation, in percent of the baseline's."""
+    return primary_of(record).percent_lost(record["baseline"]["validation"], _main(record)["validation"])
 
 
 def drop_interval(record: Record, split: str = "validation") -> list[float] | None:
@@ -105,11 +127,15 @@ def drop_interval(record: Record, split: str = "validation") -> list[float] | No
 def violations(record: Record, limits: ConstraintSettings) -> dict[str, float]:
     """By how much the main arm exceeds each constraint that is set; what satisfies it is not above zero."""
     main = _main(record)
-    return excesses(accuracy_drop(record), main["stored_bytes"], main["coefficient_sparsity"], limits)
+    drop = percent_lost(record) if limits.max_drop_in == "percent" else accuracy_drop(record)
+    return excesses(drop, main["stored_bytes"], main["coefficient_sparsity"], limits)
 
 
 def excesses(drop: float, stored_bytes: int, sparsity: float, limits: ConstraintSettings) -> dict[str, float]:
-    """By how much a trial exceeds each constraint that is set: points of accuracy, bytes, percent."""
+    """By how much a trial exceeds each constraint that is set: points of accuracy, bytes, percent.
+
+    `drop` is in percent of the baseline's value where `limits.max_drop_in` says so.
+    """
     found = {}
     if limits.max_drop is not None:
         found["max_drop"] = drop - limits.max_drop
@@ -120,9 +146,14 @@ def excesses(drop: float, stored_bytes: int, sparsity: float, limits: Constraint
     return {name: round(excess, 9) for name, excess in found.items()}  # 95 - 90 % is not more than 5 points
 
 
-def limits_of(chosen: ConstraintSettings) -> ConstraintSettings:
+def limits_of(chosen: ConstraintSettings, metric: PrimaryMetric = ACCURACY) -> ConstraintSettings:
     """The constraints that are set, or the usual one where none is."""
-    return USUAL_LIMITS if chosen == ConstraintSettings() else chosen
+    return usual_limits(metric) if replace(chosen, max_drop_in="units") == ConstraintSettings() else chosen
+
+
+def usual_limits(metric: PrimaryMetric) -> ConstraintSettings:
+    """What is asked of the best trial where no constraint is set: a point, or a percent of a metric without points."""
+    return USUAL_LIMITS if metric.unit == SHARE else replace(USUAL_LIMITS, max_drop_in="percent")
 
 
 def prefers_small(limits: ConstraintSettings) -> bool:
@@ -132,17 +163,24 @@ def prefers_small(limits: ConstraintSettings) -> bool:
 
 @dataclass(frozen=True)
 class Candidate:
-    """The best trial so far; its accuracy is that of the validation split. Greater `rank` is better."""
+    """The best trial so far; its accuracy, or other primary metric, is that of validation. Greater `rank` is better."""
 
     name: str
     accuracy: float
     drop: float
     stored_bytes: int
     rank: tuple[bool, float]
+    metric: PrimaryMetric = ACCURACY
 
     def __str__(self) -> str:
-        text = f"{self.stored_bytes:,} bytes, validation {100 * self.accuracy:.2f} % ({0.0 - self.drop:+.2f})"
+        text = f"{self.stored_bytes:,} bytes, validation {self._quality}"
         return f"{text}, {self.name}"
+
+    @property
+    def _quality(self) -> str:
+        if self.metric.is_accuracy:
+            return f"{100 * self.accuracy:.2f} % ({0.0 - self.drop:+.2f})"
+        return f"{self.metric.name} {self.metric.with_unit(self.accuracy)} ({0.0 - self.metric.sign * self.drop:+.4g})"
 
 
 def candidate(record: Mapping[str, Any], name: str, limits: ConstraintSettings) -> Candidate:
@@ -151,8 +189,9 @@ def candidate(record: Mapping[str, Any], name: str, limits: ConstraintSettings) 
     Of those within, the smaller file is better where accuracy is limited, else the more accurate one; of the others
     always the more accurate one.
     """
-    main = record["arms"][0]
-    accuracy, size = main["validation"]["accuracy"], main["stored_bytes"]
+    main, metric = record["arms"][0], primary_of(record)
+    size = main["stored_bytes"]
+    limits = usual_limits(metric) if limits == USUAL_LIMITS else limits
     fits = max(violations(record, limits).values(), default=0.0) <= 0
-    rank = (fits, -size if fits and prefers_small(limits) else accuracy)
-    return Candidate(name, accuracy, accuracy_drop(record), size, rank)
+    rank = (fits, -size if fits and prefers_small(limits) else metric.score(main["validation"]))
+    return Candidate(name, metric.value(main["validation"]), accuracy_drop(record), size, rank, metric)

@@ -5,11 +5,13 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from pywt import Wavelet, dwt_max_level
-from torch import nn
+from torch import Tensor, nn
 
 from wavesweep.codec.header import unstorable
+from wavesweep.data.splits import Split
 from wavesweep.errors import SettingsError, TrialError
 from wavesweep.experiment.baseline import Workload
+from wavesweep.experiment.network import calibration_of
 from wavesweep.pruning.kinds import CONVOLUTIONS, EMBEDDINGS, TRANSPOSED
 from wavesweep.pruning.plan import TensorPlan, plan_tensors, transforms_nothing
 from wavesweep.pruning.prune import ArmSpec
@@ -17,6 +19,7 @@ from wavesweep.pruning.sensitivity import check_workload, curves_for, read_table
 from wavesweep.settings import registry
 from wavesweep.settings.effective import MATCHES_NO_TENSOR, uses_basis_with_levels
 from wavesweep.settings.schema import LayersSettings, Settings
+from wavesweep.tasks.task import Inputs
 
 
 def plan_pruned(
@@ -83,10 +86,11 @@ def check_inputs(settings: Settings, workload: Workload) -> None:
     dataset, retrain = workload.dataset, settings.retrain
     if reason := unstorable(workload.model.state_dict()):
         raise SettingsError.from_text(f"model={settings.model.name}: {reason}", "model")
+    has_images = len(dataset.input_shape) == 3 and isinstance(dataset.train, Split)
     for key, value, fits in (
-        ("model.recipe.augment", settings.model.recipe.augment, len(dataset.input_shape) == 3),
-        ("retrain.augment", retrain.augment, len(dataset.input_shape) == 3),
-        ("shrink", settings.shrink, not dataset.has_tokens),
+        ("model.recipe.augment", settings.model.recipe.augment, has_images),
+        ("retrain.augment", retrain.augment, has_images),
+        ("shrink", settings.shrink, not dataset.has_tokens and isinstance(dataset.example, Tensor)),
     ):
         if value and not fits:
             raise SettingsError(key, value, "is for images, not for the inputs of this data set", "set it to false")
@@ -101,9 +105,10 @@ def check_inputs(settings: Settings, workload: Workload) -> None:
         raise SettingsError("retrain.name", retrain.name, allowed, "add them, or use retrain=none")
     # A folder's images may not have been decoded yet: what is damaged is named now.
     if retrain.name != "none":
-        _ = dataset.train.images[:1]
+        _ = dataset.train.images[:1] if isinstance(dataset.train, Split) else None
     if settings.quantize.importance != "none":
-        _ = dataset.calibration.head(settings.quantize.images).images[:1]
+        inputs = calibration_of(dataset, settings.quantize.images)
+        _ = None if isinstance(inputs, Inputs) else inputs[:1]
     if settings.threshold.allocation == "sensitivity":
         table = read_table(settings.threshold.sensitivity or "")
         check_workload(table, settings)

@@ -22,7 +22,7 @@ from wavesweep.settings.effective import uses_basis_with_levels
 from wavesweep.settings.schema import Settings
 
 SCHEMA_VERSION = 2
-_OF_BASELINE_ALONE = ("settings", "training", "correct")
+_OF_BASELINE_ALONE = ("settings", "training", "correct", "task")
 # How a trial was run, not what it is.
 _NOT_RECORDED = ("progress", "retry_failed", "on_busy", "search", "export")
 
@@ -58,6 +58,7 @@ def trial_record(
     return {
         "schema_version": SCHEMA_VERSION,
         "key": key,
+        **({"task": baseline["task"]} if "task" in baseline else {}),
         "settings": {name: value for name, value in asdict(settings).items() if name not in _NOT_RECORDED},
         "environment": _environment(device),
         "seconds": dict(seconds),
@@ -74,7 +75,7 @@ def trial_record(
 def _arm_row(arm: MeasuredArm, baseline: Mapping[str, Any]) -> dict[str, Any]:
     """The arm's measures, and what follows from them and the settings."""
     spec = arm.spec
-    measures = {name: value for name, value in arm.record.items() if name not in ("tensors", "kept_per_group")}
+    measures = {name: value for name, value in arm.record.items() if name not in ("tensors", "kept_per_group", "task")}
     return {
         "method": spec.method,
         "requested": _rule(spec) if arm.requested is None else arm.requested,

@@ -27,6 +27,7 @@ from wavesweep.experiment.record import curves_csv, layers_csv, settings_yaml, t
 from wavesweep.experiment.splits import splits_record
 from wavesweep.experiment.uncoded import uncoded_notes, uncoded_record, uncoded_tensors
 from wavesweep.runtime.devices import cached_memory_released, choose_device
+from wavesweep.runtime.metrics import primary_of
 from wavesweep.runtime.progress import logging_enabled
 from wavesweep.runtime.records import (
     ONNX_FAILURE,
@@ -88,8 +89,8 @@ def run_trial(settings: Settings, started: Callable[[Path], None] = lambda _: No
 
 
 def objective(record: dict[str, Any]) -> float:
-    """What a search maximises: the validation accuracy of the main arm."""
-    return float(record["arms"][0]["validation"]["accuracy"])
+    """What a search maximises: the validation accuracy of the main arm, or the primary metric with its sign."""
+    return primary_of(record).score(record["arms"][0]["validation"])
 
 
 def _compute(settings: Settings, workload: Workload, key: str, directory: Path) -> dict[str, Any]:
@@ -106,14 +107,16 @@ def _compute(settings: Settings, workload: Workload, key: str, directory: Path) 
 
         baseline = obtain_baseline(settings, workload, device)
         baseline_seconds = time.perf_counter() - started
-        _log.info("baseline %s: test accuracy %.4f", baseline.record["key"], baseline.record["test"]["accuracy"])
+        metric = workload.dataset.task.primary_metric
+        value = metric.value(baseline.record["test"])
+        _log.info("baseline %s: test %s %.4f", baseline.record["key"], metric.name, value)
 
         context = make_context(settings, workload, baseline, device)
         spec, wait = arm_spec(settings, plans), settings.on_busy == "wait"
         main = MeasuredArm(spec, obtain_arm(spec, replace(context, early_stop=read_early_stop(settings)), wait))
         arms = [main, *obtain_controls(main, settings.compare, settings.compare_match, context)]
         for arm in arms:
-            _log.info("%s: test accuracy %.4f", arm.spec.method, arm.record["test"]["accuracy"])
+            _log.info("%s: test %s %.4f", arm.spec.method, metric.name, metric.value(arm.record["test"]))
 
         model_file = arm_directory(context.outputs, main.record["arm_key"]) / MODEL_FILE
         uncoded = uncoded_tensors(model_file.read_bytes(), not_pruned)

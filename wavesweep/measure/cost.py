@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from wavesweep.runtime.kernels import without_fused_attention
+from wavesweep.tasks.task import Inputs, as_inputs
 
 # Images in a batch for the batch time.
 BATCH_SIZE = 64
@@ -21,8 +22,8 @@ BATCH_SIZE = 64
 _REPEATS, _BLOCK_SECONDS = 7, 5e-4
 
 
-def inference_ms(model: nn.Module, example: Tensor, device: torch.device) -> dict[str, Any]:
-    """Milliseconds per call for `example`, shape (1, ...), and for a batch of 64, warmed up, with quartiles."""
+def inference_ms(model: nn.Module, example: Tensor | Inputs, device: torch.device) -> dict[str, Any]:
+    """Milliseconds per call for one input, shape (1, ...), and for a batch of 64, warmed up, with quartiles."""
     model.eval()
     return {
         "single": _time(model, example, 1, device),
@@ -42,13 +43,13 @@ def _recurrent_flops(inputs: torch.Size, *weights: object, out_shape: object = N
 _RECURRENT = {torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops}
 
 
-def multiply_accumulates(model: nn.Module, example: Tensor, device: torch.device) -> int:
+def multiply_accumulates(model: nn.Module, example: Tensor | Inputs, device: torch.device) -> int:
     """Multiply-accumulates of one input, shape (1, ...), through the dense network (convolutions, matrix products)."""
     model.eval()
     counter = FlopCounterMode(display=False, custom_mapping=_RECURRENT)
     # Not in inference mode, in which the counter cannot see what a layer with a parametrised weight computes.
     with torch.no_grad(), without_fused_attention(), counter:
-        model(example.to(device))
+        as_inputs(example).changed(lambda tensor: tensor.to(device)).call(model)
     return int(counter.get_total_flops()) // 2
 
 
@@ -84,8 +85,8 @@ def call_ms(call: Callable[[], object], batch: int, finish: Callable[[], None] =
     return {"median": float(median), "q1": float(lower), "q3": float(upper), "batch_size": batch}
 
 
-def _time(model: nn.Module, example: Tensor, batch: int, device: torch.device) -> dict[str, Any]:
-    inputs = example.to(device).repeat(batch, *[1] * (example.dim() - 1))
+def _time(model: nn.Module, example: Tensor | Inputs, batch: int, device: torch.device) -> dict[str, Any]:
+    inputs = as_inputs(example).changed(lambda tensor: tensor.to(device).repeat(batch, *[1] * (tensor.dim() - 1)))
 
     def finish() -> None:
         """A GPU works asynchronously, so its queue is emptied before and after."""
@@ -93,4 +94,4 @@ def _time(model: nn.Module, example: Tensor, batch: int, device: torch.device) -
             torch.cuda.synchronize(device)
 
     with torch.inference_mode():
-        return call_ms(lambda: model(inputs), batch, finish)
+        return call_ms(lambda: inputs.call(model), batch, finish)

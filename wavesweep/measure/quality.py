@@ -1,7 +1,9 @@
-"""Accuracy, loss, and macro precision, recall and F1 of a network on a split."""
+"""The metrics of a network on a split: of classification, from all logits; of other tasks, batch by batch."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,10 +11,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wavesweep.data.splits import Dataset, Split
+from wavesweep.data.examples import Examples, count_of
+from wavesweep.data.splits import AnySplit, Dataset, Split
 from wavesweep.errors import TrialError
 from wavesweep.runtime.kernels import deterministic_convolutions
 from wavesweep.runtime.seeding import seeded
+from wavesweep.tasks.task import tensors_in
+from wavesweep.tasks.usual import CLASSIFICATION
 
 # Values of a batch's images: large enough for speed, small enough for any image size; and tokens, which take more. A
 # GPU is idle between batches of a few images.
@@ -30,19 +35,21 @@ class Quality:
     f1: float
 
 
-def evaluate(model: nn.Module, dataset: Dataset, split: Split, name: str, device: torch.device) -> dict[str, float]:
-    """Quality of `model`, already on `device`, on the split that is called `name`.
+def evaluate(model: nn.Module, dataset: Dataset, split: AnySplit, name: str, device: torch.device) -> dict[str, float]:
+    """The metrics of the task and the mean loss of `model`, already on `device`, on the split that is called `name`.
 
     Raises:
-        TrialError: the loss is not finite.
+        TrialError: one is not finite.
     """
     return evaluate_each(model, dataset, split, name, device)[0]
 
 
 def evaluate_each(
-    model: nn.Module, dataset: Dataset, split: Split, name: str, device: torch.device
-) -> tuple[dict[str, float], NDArray[np.bool_]]:
-    """Like `evaluate`; and of each input whether its class is right, shape (count,)."""
+    model: nn.Module, dataset: Dataset, split: AnySplit, name: str, device: torch.device
+) -> tuple[dict[str, float], NDArray[np.bool_] | None]:
+    """Like `evaluate`; and of each input whether its class is right, shape (count,), where that means something."""
+    if dataset.task is not CLASSIFICATION or isinstance(split, Examples):
+        return _accumulated(model, dataset, split, name, device)
     logits, labels = forward(model, dataset, split, device), split.labels.cpu()
     quality = quality_of(logits, labels, dataset.classes)
     if not math.isfinite(quality.loss):
@@ -54,19 +61,72 @@ def evaluate_each(
 @seeded(0)  # some have random numbers in evaluation too
 def forward(model: nn.Module, dataset: Dataset, split: Split, device: torch.device) -> Tensor:
     """Logits of all inputs of a split, shape (count, classes), on the CPU."""
-    inputs = dataset.inputs(split, device)
-    images_values = _BATCH_VALUES_ON_CUDA if device.type == "cuda" else _BATCH_VALUES
-    values = _BATCH_TOKENS if dataset.has_tokens else images_values
-    batch = max(1, min(2048, values // math.prod(dataset.input_shape)))
     model.eval()
     with torch.inference_mode():
-        # Copies, as a network may change its inputs.
-        if inputs is not None:
-            outputs = [model(images.clone()) for images in torch.split(inputs, batch)]
-        else:
-            parts = (split.images[start : start + batch] for start in range(0, len(split), batch))
-            outputs = [model(dataset.normalise(images.to(device)).clone()) for images in parts]
+        outputs = [model(images) for images in _inputs(dataset, split, device)]
         return torch.cat(outputs).float().cpu()
+
+
+def _inputs(dataset: Dataset, split: Split, device: torch.device) -> Iterator[Tensor]:
+    """Normalised inputs in batches: copies, as a network may change its inputs."""
+    inputs = dataset.inputs(split, device)
+    batch = _batch_size(math.prod(split.images.shape[1:]), split.images.dtype == torch.int64, device)
+    if inputs is not None:
+        yield from (images.clone() for images in torch.split(inputs, batch))
+        return
+    for start in range(0, len(split), batch):
+        yield dataset.normalise(split.images[start : start + batch].to(device)).clone()
+
+
+def _batch_size(values: int, has_tokens: bool, device: torch.device) -> int:
+    """How many inputs of so many values are evaluated at once."""
+    images_values = _BATCH_VALUES_ON_CUDA if device.type == "cuda" else _BATCH_VALUES
+    return max(1, min(2048, (_BATCH_TOKENS if has_tokens else images_values) // max(values, 1)))
+
+
+def batches(dataset: Dataset, split: AnySplit, device: torch.device) -> Iterator[Any]:
+    """The batches of a split on the device, as the task gets them."""
+    if isinstance(split, Split):
+        start = 0
+        for images in _inputs(dataset, split, device):
+            yield images, split.labels[start : start + len(images)].to(device)
+            start += len(images)
+        return
+    tensors = tensors_in(split.head(1).content())
+    has_tokens = any(tensor.dtype == torch.int64 for tensor in tensors)
+    size = _batch_size(sum(tensor.numel() for tensor in tensors), has_tokens, device)
+    for batch in split.batches(size):
+        yield dataset.on_device(batch, device)
+
+
+@deterministic_convolutions()
+@seeded(0)
+def _accumulated(
+    model: nn.Module, dataset: Dataset, split: AnySplit, name: str, device: torch.device
+) -> tuple[dict[str, float], NDArray[np.bool_] | None]:
+    """The metrics of the task and the mean loss, of which a batch counts by its examples; and what is right."""
+    right: list[Tensor] = []
+    task, count, total = dataset.task, 0, 0.0
+    states: dict[str, Any] = {metric.name: None for metric in task.metrics}
+    model.eval()
+    with torch.inference_mode():
+        for batch in batches(dataset, split, device):
+            inputs, targets = task.split(batch)
+            predictions = inputs.changed(Tensor.clone).call(model)
+            predictions = predictions.float() if isinstance(predictions, Tensor) else predictions
+            examples = count_of(batch)
+            total, count = total + float(task.loss(predictions, targets)) * examples, count + examples
+            if task is CLASSIFICATION:
+                right.append((predictions.argmax(1) == targets).cpu())
+            for metric in task.metrics:
+                states[metric.name] = metric.update(states[metric.name], predictions, targets)
+    found = {metric.name: float(metric.result(states[metric.name])) for metric in task.metrics}
+    found["loss"] = total / count
+    for metric_name, value in found.items():
+        if not math.isfinite(value):
+            remedy = "lower model.recipe.learning_rate or prune less"
+            raise TrialError(f"the {name} {metric_name} is {value}; {remedy}")
+    return found, torch.cat(right).numpy() if right else None
 
 
 def quality_of(logits: Tensor, labels: Tensor, classes: int) -> Quality:

@@ -4,12 +4,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from wavesweep.errors import SettingsError
 from wavesweep.models.densenet import densenet_bc
+from wavesweep.models.outputs import tensor_of_outputs
 from wavesweep.models.pretrained import torchvision_model
 from wavesweep.models.resnet import cifar_resnet
 from wavesweep.runtime.factories import call_factory
@@ -21,10 +23,16 @@ from wavesweep.settings.schema import ModelSettings
 _SMALL_IMAGE = 64
 
 Factory = Callable[..., nn.Module]
+Checked = Callable[[nn.Module], None]
 
 
 def build_model(
-    settings: ModelSettings, input_shape: Sequence[int], classes: int, seed: int, example: Tensor | None = None
+    settings: ModelSettings,
+    input_shape: Sequence[int],
+    classes: int,
+    seed: int,
+    example: Tensor | None = None,
+    checked: Checked | None = None,
 ) -> nn.Module:
     """A network whose initial weights follow from the seed, or are those of `model.weights`.
 
@@ -34,20 +42,26 @@ def build_model(
         classes: of the data set.
         seed: of the initial weights.
         example: an input, shape (1, ...), that it must accept; zeros of `input_shape` by default.
+        checked: makes a network give the predictions of a task other than classification, and looks whether it does.
 
     Raises:
         SettingsError: the name or the target is unknown, or the network does not accept the inputs.
     """
     with seeded(seed):
         if settings.source == "torchvision":
-            model = give_logits(torchvision_model(settings, classes))
+            model = torchvision_model(settings, classes)
         elif settings.name == "custom":
-            model = take_contiguous(give_logits(_custom(settings)))
+            model = take_contiguous(_custom(settings))
         elif is_of_zoo(settings):
             model = _from_zoo(settings, input_shape, classes)
         else:
             raise SettingsError("model", settings.name, f"must be one of {', '.join(registry.options('model'))}")
         # Lazy layers get their weights now.
+        if checked is not None:
+            checked(model)
+            return model
+        if not is_of_zoo(settings):
+            give_predictions(model, tensor_of_outputs)
         _check_output(model, settings, torch.zeros(1, *input_shape) if example is None else example, classes)
     return model
 
@@ -60,6 +74,12 @@ def with_channels_last(model: nn.Module, settings: ModelSettings) -> nn.Module:
     """
     if is_of_zoo(settings):
         model.to(memory_format=torch.channels_last)
+    return model
+
+
+def give_predictions(model: nn.Module, predictions: Callable[[Any], Any]) -> nn.Module:
+    """Make `model` return what `predictions` takes of its outputs."""
+    model.register_forward_hook(lambda _module, _inputs, output: predictions(output))
     return model
 
 

@@ -4,7 +4,7 @@ A file may hold more than its shape names, as those of newer and older versions 
 Shapes ask for what is used and no more, so that older records stay valid.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -45,6 +45,27 @@ class Accuracy(Struct):
     accuracy: _Share
 
 
+class TaskEntry(Struct):
+    """What a record of another task than classification says of it."""
+
+    name: _Name
+    primary: _Name
+    unit: str
+    direction: Literal["higher", "lower"]
+
+
+Measures = dict[str, Any]
+
+
+def _check_measures(task: TaskEntry | None, kind: type[Struct], *splits: Measures) -> None:
+    """Refuse measures that lack what is read: of classification those of `kind`, of others numbers and the primary."""
+    for measures in splits:
+        if task is None:
+            msgspec.convert(measures, kind)
+        elif not isinstance(msgspec.convert(measures, dict[str, float]).get(task.primary), float):
+            raise ValueError(f"lacks {task.primary}")
+
+
 class Calls(Struct):
     """How long calls take, in milliseconds."""
 
@@ -63,8 +84,8 @@ class Reference(Struct):
 
     key: str
     parameters: _Size
-    validation: Accuracy
-    test: Accuracy
+    validation: Measures
+    test: Measures
     macs: _Count
 
 
@@ -73,11 +94,15 @@ class Baseline(Struct):
 
     key: str
     parameters: _Size
-    validation: Quality
-    test: Quality
+    validation: Measures
+    test: Measures
     inference_ms: Latency
     macs: _Count
     dense_bytes: _Size
+    task: TaskEntry | None = None
+
+    def __post_init__(self) -> None:
+        _check_measures(self.task, Quality, self.validation, self.test)
 
 
 class EarlyWeights(Struct):
@@ -124,12 +149,16 @@ class Arm(Struct, kw_only=True):
     weight_sparsity: _Share
     kept_per_group: list[_Count]
     tensors: dict[str, ArmTensor]
-    validation: Quality
-    test: Quality
+    validation: Measures
+    test: Measures
     inference_ms: Latency
     stored_bytes: _Size
     retraining: Retraining | None = None
     shrunk: Shrunk | None = None
+    task: TaskEntry | None = None
+
+    def __post_init__(self) -> None:
+        _check_measures(self.task, Quality, self.validation, self.test)
 
 
 class Layer(Struct, kw_only=True):
@@ -155,8 +184,8 @@ class TrialArm(Struct, kw_only=True):
     kept_coefficients: _Count
     total_coefficients: _Size
     coefficient_sparsity: _Share
-    validation: Quality
-    test: Quality
+    validation: Measures
+    test: Measures
     stored_bytes: _Size
     dense_bytes: _Size
     macs: _Count
@@ -193,6 +222,12 @@ class Trial(Struct):
     baseline: Reference
     arms: Annotated[list[TrialArm], Meta(min_length=1)]
     notes: list[str]
+    task: TaskEntry | None = None
+
+    def __post_init__(self) -> None:
+        for arm in self.arms:
+            _check_measures(self.task, Quality, arm.validation, arm.test)
+        _check_measures(self.task, Accuracy, self.baseline.validation, self.baseline.test)
 
 
 class Alone(Struct):
@@ -200,7 +235,7 @@ class Alone(Struct):
 
     coefficients: _Count
     kept: _Count
-    accuracy: _Share
+    accuracy: float
     loss: float
     stored_bytes: _Size
 
@@ -257,12 +292,17 @@ class StudyDescription(Struct):
 class StudyMeasures(Struct):
     """What a study keeps of a trial's record."""
 
-    accuracy: _Share
-    test_accuracy: _Share
     drop: float
     stored_bytes: _Size
     sparsity: _Share
     reference: list[float]
+    accuracy: _Share | None = None
+    test_accuracy: _Share | None = None
+    task: TaskEntry | None = None
+
+    def __post_init__(self) -> None:
+        if self.task is None and (self.accuracy is None or self.test_accuracy is None):
+            raise ValueError("lacks an accuracy")
 
 
 class StudyTrial(Struct):

@@ -239,6 +239,7 @@ def _conditions() -> Mapping[str, Sequence[Condition]]:
         ),
         "quantize.atom_norm": (has_levels, Condition(lambda get, _: _is_trainable(get), no_weighing)),
         "quantize.damping": (importance,),
+        "quantize.max_drop_in": (Condition(lambda get, _: get("quantize.max_drop") is not None, "quantize.max_drop"),),
         "quantize.images": (importance,),
         "quantize.other_bits": (
             Condition(lambda get, _: get("quantize.other") == "quantized", "quantize.other=quantized"),

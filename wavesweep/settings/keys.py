@@ -7,11 +7,11 @@ meaning of an existing setting, or a default, raises `KEY_VERSION`.
 
 import hashlib
 import json
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wavesweep.settings.schema import VOLATILE, Settings
+from wavesweep.settings.schema import VOLATILE, DatasetSettings, Settings, TaskSettings
 
 # Of trials, baselines, compressed variants and points of a scan.
 KEY_VERSION = 4
@@ -31,7 +31,7 @@ def trial_key(settings: Settings, input_digests: dict[str, str] | None = None) -
     `input_digests` stand for files that the settings only name: of a checkpoint the content counts, of a folder
     of images the names and sizes of its files, of a sensitivity table the content; the place of none does.
     """
-    content = differences(settings)
+    content = differences(_of_results(settings))
     for name in VOLATILE:
         content.pop(name, None)
     return hash_of({"version": KEY_VERSION, "settings": without_paths(content), "inputs": input_digests or {}})
@@ -41,10 +41,17 @@ def baseline_key(settings: Settings, input_digests: dict[str, str] | None = None
     """Key of a trained baseline: the model, its recipe, the data set and the seed."""
     content = {
         "model": differences(settings.model),
-        "dataset": differences(settings.dataset),
+        "dataset": differences(_of_results(settings).dataset),
         "seed": settings.seed,
     }
+    if task := differences(settings.task):  # not of classification, whose keys are older than tasks
+        content["task"] = task
     return hash_of({"version": KEY_VERSION, "baseline": without_paths(content), "inputs": input_digests or {}})
+
+
+def _of_results(settings: Settings) -> Settings:
+    """Without what changes nothing but the time that is taken."""
+    return replace(settings, dataset=replace(settings.dataset, workers=DatasetSettings().workers))
 
 
 def trial_directory(settings: Settings, key: str) -> Path:
@@ -57,7 +64,8 @@ def study_directory(settings: Settings) -> Path:
     search = settings.search
     # torchvision's resnet18 is another network than the zoo's.
     source = "" if settings.model.source == "zoo" else f"{settings.model.source}-"
-    name = search.study or f"{search.name}-{source}{settings.model.name}-{settings.dataset.name}"
+    task = "" if settings.task == TaskSettings() else f"-{settings.task.name}"
+    name = search.study or f"{search.name}-{source}{settings.model.name}-{settings.dataset.name}{task}"
     return Path(settings.paths.outputs) / "studies" / name
 
 

@@ -208,6 +208,13 @@ class DataSet(Row):
 
 
 @dataclass(frozen=True)
+class Task(Row):
+    """What networks are trained for and measured by; without a target the user's own class says so."""
+
+    group: ClassVar[str] = "task"
+
+
+@dataclass(frozen=True)
 class Model(Row):
     """A network and the recipe of its training; without a target it is made otherwise (torchvision's, the user's)."""
 

@@ -16,6 +16,7 @@ from wavesweep.settings.registry import (
     Row,
     Sampler,
     Score,
+    Task,
     Threshold,
 )
 
@@ -192,7 +193,7 @@ _RETRAININGS = (
     ),
 )
 _SHARED_STORAGE = ("other", "other_bits")
-_STEPS = ("bits", "step", "dead_zone", "per", "atom_norm", "max_drop")
+_STEPS = ("bits", "step", "dead_zone", "per", "atom_norm", "max_drop", "max_drop_in")
 _WEIGHED = ("rate_weight", "importance", "damping", "images")
 _QUANTIZERS = (
     Quantizer(
@@ -284,6 +285,28 @@ _OBJECTIVES = (
         worst="wavesweep.experiment.objectives:dense_macs",
     ),
 )
+_TASKS = (
+    Task("classification", "one class per input: accuracy", "wavesweep.tasks.usual:Classification"),
+    Task("regression", "numbers: R2, by the mean squared error", "wavesweep.tasks.usual:Regression"),
+    Task(
+        "segmentation",
+        "a class per pixel: mean IoU; task.arguments={ignore: CLASS} leaves one out",
+        "wavesweep.tasks.usual:Segmentation",
+        uses=("arguments",),
+    ),
+    Task(
+        "language_model",
+        "the next token: bits per token, or with task.arguments={token: character} per character",
+        "wavesweep.tasks.usual:LanguageModel",
+        uses=("arguments",),
+    ),
+    Task(
+        "custom",
+        "your own: task.target=package.module.Task, a class that derives from wavesweep.tasks.Task",
+        uses=("target", "arguments"),
+        sets={"target": None, "arguments": {}},
+    ),
+)
 _DATA_SETS = (
     DataSet("digits", "scikit-learn's digits, 8x8; needs no download", "wavesweep.data.datasets:digits"),
     DataSet("mnist", "MNIST, 28x28", "wavesweep.data.datasets:mnist"),
@@ -302,7 +325,7 @@ _DATA_SETS = (
         "custom",
         "your own: dataset.target=package.module.factory, which returns (train, test) or (train, validation, test)",
         "wavesweep.data.datasets:custom",
-        uses=("target", "arguments"),
+        uses=("target", "arguments", "workers", "in_memory"),
         sets={"target": None, "arguments": {}},
         is_open=True,
     ),
@@ -378,6 +401,7 @@ ROWS: tuple[Row | Preset, ...] = (
     *_CODECS,
     *_SAMPLERS,
     *_OBJECTIVES,
+    *_TASKS,
     *_DATA_SETS,
     *_MODELS,
 )

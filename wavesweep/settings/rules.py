@@ -23,6 +23,8 @@ from wavesweep.settings.schema import (
 )
 from wavesweep.settings.timeline import timeline
 
+_ONLY = "is for task=classification"
+
 
 def check(settings: Settings) -> None:
     """Refuse values that make no sense.
@@ -41,6 +43,7 @@ def check(settings: Settings) -> None:
     _check_search(settings.search)
     _check_model(settings.model)
     _check_dataset(settings.dataset)
+    _check_task(settings)
     if settings.export == "onnx":
         check_onnx_packages()
 
@@ -101,6 +104,28 @@ def _check_model(model: ModelSettings) -> None:
         raise SettingsError("model.weights", model.weights, "is for model=torchvision", "see also model.checkpoint")
     if model.checkpoint is not None:
         raise SettingsError("model.weights", model.weights, "is not for use with model.checkpoint", "leave one out")
+
+
+def _check_task(settings: Settings) -> None:
+    """A custom task has a target, and what is only of classification is not asked of another task."""
+    task, search = settings.task, settings.search
+    if task.name == "custom" and task.target is None:
+        raise _lacks("task.target", "set it to your class")
+    if task.target is not None and task.name != "custom":
+        raise SettingsError("task.target", task.target, "is for task=custom", "choose that, or leave it out")
+    if task.name == "classification":
+        return
+    if settings.export != "none":
+        raise SettingsError("export", settings.export, _ONLY, "set it to none")
+    if search.early_images is not None:
+        raise SettingsError("search.early_images", search.early_images, _ONLY, "or set it to null")
+    if "f1" in search.objectives:
+        allowed = f"names f1, which {_ONLY}"
+        raise SettingsError("search.objectives", search.objectives, allowed, "accuracy stands for its primary metric")
+    if settings.model.recipe.augment and settings.task.name != "regression":
+        raise SettingsError("model.recipe.augment", True, "changes inputs and not their targets", "set it to false")
+    if settings.retrain.augment and settings.task.name != "regression":
+        raise SettingsError("retrain.augment", True, "changes inputs and not their targets", "set it to false")
 
 
 def _lacks(key: str, remedy: str) -> SettingsError:

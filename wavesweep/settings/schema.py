@@ -42,6 +42,7 @@ from wavesweep.settings.registry import (
     Quantizer,
     Retraining,
     Sampler,
+    Task,
     Threshold,
 )
 
@@ -50,6 +51,9 @@ VOLATILE = ("paths", "device", "progress", "retry_failed", "on_busy", "search", 
 _OPTIMIZERS = ("sgd", "adam")
 _SCHEDULES = ("constant", "cosine", "multistep")
 _PRECISIONS = ("float32", "bfloat16")
+# How `max_drop` is counted.
+DROP_UNITS = ("units", "percent")
+DROP_NOTE = "of the task's primary metric: points of a share such as accuracy; percent of the value before"
 _GLOBS = "must be glob patterns of tensor names"
 _OPTION = "must be one of the {} group's options, see --help"
 
@@ -124,6 +128,21 @@ class DatasetSettings:
     channels: int = setting(3, one_of((1, 3)))
     target: str | None = setting(
         None, any_of_its_type("must be package.module.factory").or_null().with_note("dataset=custom only")
+    )
+    arguments: dict[str, Any] = setting({}, arguments())
+    workers: int = setting(0, integer_from(0).with_note("processes that read examples which are not kept in memory"))
+    in_memory: bool | None = setting(
+        None, flag().or_null().with_note("null keeps a data set that fits; false reads it anew in each epoch")
+    )
+
+
+@dataclass
+class TaskSettings:
+    """What the network is trained for, and measured by."""
+
+    name: str = setting("classification", row_of(Task))
+    target: str | None = setting(
+        None, any_of_its_type("must be package.module.Task").or_null().with_note("task=custom only")
     )
     arguments: dict[str, Any] = setting({}, arguments())
 
@@ -212,6 +231,7 @@ class QuantizeSettings:
         None,
         at_least(0).or_null().with_note("points of validation accuracy that quantisation may cost; finds the step"),
     )
+    max_drop_in: str = setting("units", one_of(DROP_UNITS).with_note(DROP_NOTE))
     rate_weight: float = setting(0.0, at_least(0).with_note("bits against distortion, in squared steps per bit"))
     importance: str = setting("none", one_of(("none", "second_order")))
     damping: float = setting(
@@ -273,6 +293,7 @@ class ConstraintSettings:
     max_drop: float | None = setting(
         None, at_least(0).or_null().with_note("points of validation accuracy below the baseline")
     )
+    max_drop_in: str = setting("units", one_of(DROP_UNITS).with_note(DROP_NOTE))
     max_bytes: int | None = setting(None, integer_from(1).or_null().with_note("size of the file"))
     min_sparsity: float | None = setting(None, between(0, 100).or_null().with_note("%, of the coefficients"))
 
@@ -338,6 +359,7 @@ class Settings:
 
     model: ModelSettings = field(default_factory=ModelSettings)
     dataset: DatasetSettings = field(default_factory=DatasetSettings)
+    task: TaskSettings = field(default_factory=TaskSettings)
     method: MethodSettings = field(default_factory=MethodSettings)
     threshold: ThresholdSettings = field(default_factory=ThresholdSettings)
     retrain: RetrainSettings = field(default_factory=RetrainSettings)

@@ -12,6 +12,8 @@ from typing import Any
 
 from wavesweep.errors import BusyError, ShortMemoryError
 from wavesweep.experiment.export.files import export_problems, lacks_export
+from wavesweep.experiment.objectives import metric_of
+from wavesweep.runtime.metrics import PrimaryMetric
 from wavesweep.runtime.records import (
     check_writable,
     json_bytes,
@@ -115,7 +117,8 @@ def run_left(
         def show(done: Sequence[Outcome]) -> None:
             if names:
                 seconds = time.perf_counter() - started
-                _print_progress(names[left[len(done) - 1].key], len(left), done, seconds)
+                point = left[len(done) - 1]
+                _print_progress(names[point.key], len(left), done, seconds, metric_of(point.settings))
 
         ended = run_points(left, launcher, on_busy, jobs=jobs, ran=show)
         outcomes.update(zip((p.key for p in left), ended, strict=True))
@@ -149,10 +152,11 @@ def _is_left(point: Point, outcome: Outcome) -> bool:
     return isinstance(outcome, BusyError | LostError) and lacks_export(point.settings, point.key)
 
 
-def _print_progress(name: str, count: int, outcomes: Sequence[Outcome], seconds: float) -> None:
+def _print_progress(name: str, count: int, outcomes: Sequence[Outcome], seconds: float, metric: PrimaryMetric) -> None:
     last, done = outcomes[-1], len(outcomes)
     if isinstance(last, float):
-        outcome = f"validation {100 * last:.2f} %"
+        value = metric.with_unit(metric.sign * last)
+        outcome = f"validation {value}" if metric.is_accuracy else f"validation {metric.name} {value}"
     else:
         outcome = "busy elsewhere, later" if isinstance(last, BusyError) else "failed"
     say_aside(f"[{done}/{count}] {name}: {outcome} ({pace(done, count - done, seconds)})")

@@ -132,6 +132,8 @@ def _measure_all(specs: Sequence[ArmSpec], paths: Sequence[Path], context: Evalu
                     busy.append((spec, path))
                     continue
                 plan = spec.plans[0]
-                meter.advance(text=f"{plan.name} at {plan.percentile:g} %: {100 * point['accuracy']:.2f} %")
+                metric = context.workload.dataset.task.primary_metric
+                value = metric.with_unit(point["accuracy"])
+                meter.advance(text=f"{plan.name} at {plan.percentile:g} %: {value}")
             missing = busy
     return found_before

@@ -7,10 +7,9 @@ from typing import Any
 
 from wavesweep.experiment.objectives import accuracy_drop, drop_interval
 from wavesweep.measure.drops import with_interval
+from wavesweep.runtime.metrics import PrimaryMetric, primary_of
 
 Entry = tuple[Mapping[str, str], Mapping[str, Any]]
-# Columns of the points of accuracy that were lost, with 95 % intervals.
-_LOST = {"points lost (95 %)": "validation", "test points lost (95 %)": "test"}
 
 
 def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
@@ -21,7 +20,7 @@ def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
     """
     keys = varying(entries)
     controls = _controls(entries)
-    with_lost = any(drop_interval(record) for _, record in entries if "arms" in record)
+    has_interval = any(drop_interval(record) for _, record in entries if "arms" in record)
     first_with: dict[tuple[str, ...], int] = {}
     rows = []
     for number, (swept, record) in enumerate(entries, start=1):
@@ -29,22 +28,23 @@ def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
         if "arms" not in record:
             rows.append(row | {"note": f"failed: {record['failed']}"})
             continue
-        main = record["arms"][0]
+        main, metric = record["arms"][0], primary_of(record)
+        with_lost = has_interval or not metric.is_accuracy
         same = first_with.setdefault(tuple(arm["arm_key"] for arm in record["arms"]), number)
         row |= {
             "method": main["method"],
             "effective level": _level_range(main),
             "kept": f"{main['kept_coefficients']:,}",
             "sparsity %": percent(main["coefficient_sparsity"]),
-            "validation %": percent(main["validation"]["accuracy"]),
-            "test %": percent(main["test"]["accuracy"]),
-            **({title: _lost(record, split) for title, split in _LOST.items()} if with_lost else {}),
+            f"validation {metric.label}": metric.shown(metric.value(main["validation"])),
+            f"test {metric.label}": metric.shown(metric.value(main["test"])),
+            **({title: _lost(record, split) for title, split in lost_titles(metric).items()} if with_lost else {}),
             "bytes": f"{main['stored_bytes']:,}",
         }
         by_method = {arm["method"]: arm for arm in record["arms"][1:]}
         for name in controls:
             arm = by_method.get(name)
-            row[f"{name} test %"] = "" if arm is None else percent(arm["test"]["accuracy"])
+            row[f"{name} test {metric.label}"] = "" if arm is None else metric.shown(metric.value(arm["test"]))
             if arm is not None and "stored_bytes" in arm["requested"]:
                 row[f"{name} bytes"] = f"{arm['stored_bytes']:,}"
         if same != number:
@@ -81,8 +81,18 @@ def _level_range(arm: Mapping[str, Any]) -> str:
     return str(levels[0]) if min(levels) == max(levels) else f"{min(levels)}-{max(levels)}"
 
 
+def lost_titles(metric: PrimaryMetric) -> dict[str, str]:
+    """Columns of what was lost, to the split on which it was; of accuracy points with 95 % intervals."""
+    if metric.is_accuracy:
+        return {"points lost (95 %)": "validation", "test points lost (95 %)": "test"}
+    what = f"{metric.name} {metric.lost_unit} lost".replace("  ", " ")
+    return {what: "validation", f"test {what}": "test"}
+
+
 def _lost(record: Mapping[str, Any], split: str) -> str:
-    return with_interval(accuracy_drop(record, split), drop_interval(record, split))
+    interval, metric = drop_interval(record, split), primary_of(record)
+    lost = accuracy_drop(record, split)
+    return metric.shown_drop(lost) if interval is None else with_interval(lost, interval)
 
 
 def percent(fraction: float) -> str:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wavesweep.data.splits import StoredImages
+from wavesweep.data.examples import Examples, count_of
+from wavesweep.data.splits import AnySplit, Dataset, Split, StoredImages
 from wavesweep.runtime.seeding import reseed
 from wavesweep.settings.schema import Recipe
 
@@ -24,6 +26,61 @@ class Batch:
     index: Tensor
     share: float
 
+    @property
+    def count(self) -> int:
+        """How many examples it has."""
+        return len(self.labels)
+
+    def content(self, dataset: Dataset) -> Any:
+        """What the task gets: normalised images and their labels."""
+        return dataset.normalise(self.images), self.labels
+
+
+@dataclass(frozen=True)
+class StructuredBatch:
+    """A batch of examples of any structure, on the device of the training."""
+
+    examples: Any
+    share: float
+
+    @property
+    def count(self) -> int:
+        """How many examples it has."""
+        return count_of(self.examples)
+
+    def content(self, _dataset: Dataset) -> Any:
+        """What the task gets."""
+        return self.examples
+
+
+AnyBatch = Batch | StructuredBatch
+
+
+class TrainingBatches:
+    """The batches of the training split, epoch by epoch; tensors that fit lie on the device."""
+
+    def __init__(self, dataset: Dataset, device: torch.device) -> None:
+        self._dataset, self._device, split = dataset, device, dataset.train
+        self._split: AnySplit = split
+        self._images: Tensor | StoredImages | None = None
+        self._labels = torch.zeros(0)
+        if isinstance(split, Split):
+            self._images, self._labels = to_device_if_fits(split.images, device), split.labels.to(device)
+
+    def of_epoch(self, recipe: Recipe, seed: int, epoch: int) -> Iterator[AnyBatch]:
+        """Those of one epoch, in an order that follows from the seed and the epoch alone."""
+        if self._images is not None:
+            yield from epoch_batches(self._images, self._labels, recipe, seed, epoch)
+            return
+        assert isinstance(self._split, Examples)
+        order = _order(len(self._split), seed, epoch)[0]
+        done, total = 0, len(self._split)
+        for examples in self._split.batches(recipe.batch_size, order, _epoch_seed(seed, epoch)):
+            count = count_of(examples)
+            if not count == 1 < min(recipe.batch_size, total):  # as below
+                yield StructuredBatch(self._dataset.on_device(examples, self._device), done / total)
+            done += count
+
 
 def to_device_if_fits(images: Tensor | StoredImages, device: torch.device) -> Tensor | StoredImages:
     """The images of a split on the device, if they leave half of a GPU's free memory to the training; otherwise where
@@ -37,9 +94,7 @@ def epoch_batches(
     images: Tensor | StoredImages, labels: Tensor, recipe: Recipe, seed: int, epoch: int
 ) -> Iterator[Batch]:
     """The batches of one epoch, in an order and with augmentations that follow from the seed and the epoch alone."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    reseed(seed * 1_000_003 + epoch)  # dropout and the like of a user's own model
-    order = torch.randperm(len(labels), generator=generator)
+    order, generator = _order(len(labels), seed, epoch)
     # Moved at once: each copy to a GPU waits for what it still has to do.
     order_of = {device: order.to(device) for device in {images.device, labels.device}}
     for start in range(0, len(order), recipe.batch_size):
@@ -51,6 +106,17 @@ def epoch_batches(
         if recipe.augment:
             chosen = augmented(chosen, generator)
         yield Batch(chosen, labels[index], index, start / len(order))
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return seed * 1_000_003 + epoch
+
+
+def _order(count: int, seed: int, epoch: int) -> tuple[Tensor, torch.Generator]:
+    """The order of an epoch, and the generator of what follows; random numbers of networks begin with it as well."""
+    generator = torch.Generator().manual_seed(_epoch_seed(seed, epoch))
+    reseed(_epoch_seed(seed, epoch))  # dropout and the like of a user's own model
+    return torch.randperm(count, generator=generator), generator
 
 
 def augmented(images: Tensor, generator: torch.Generator) -> Tensor:

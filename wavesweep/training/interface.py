@@ -90,7 +90,8 @@ class Retrained:
     """A retrained network: its coded tensors, its state before coding, the arm's masks, and how it went.
 
     `coded` has the tensors of the arm, then the extras. `chosen_epoch` is 0 where no epoch was better on validation
-    than the network that was not retrained; with `retrain=rate` it is the last one, since every epoch has another size.
+    than the network that was not retrained, whose value of the primary metric is `one_shot_quality`; with
+    `retrain=rate` it is the last one, since every epoch has another size.
     """
 
     coded: tuple[CodedTensor, ...]
@@ -98,4 +99,4 @@ class Retrained:
     pruned: PrunedArm
     curve: list[dict[str, Any]]
     chosen_epoch: int
-    one_shot_accuracy: float | None
+    one_shot_quality: float | None

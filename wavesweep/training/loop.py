@@ -9,16 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from wavesweep.data.splits import StoredImages
 from wavesweep.runtime.finite import is_finite
 from wavesweep.runtime.kernels import deterministic_convolutions
+from wavesweep.runtime.metrics import PrimaryMetric
 from wavesweep.runtime.progress import Meter, log
 from wavesweep.runtime.seeding import seeded
-from wavesweep.training.batches import epoch_batches, to_device_if_fits
+from wavesweep.tasks.usual import CLASSIFICATION
+from wavesweep.training.batches import TrainingBatches
 from wavesweep.training.checkpoint import Checkpoint, DamagedCheckpointError, read_checkpoint, write_checkpoint
 from wavesweep.training.strategy import Strategy, diverged
+
+
+def _logged(metric: PrimaryMetric, row: dict[str, Any]) -> str:
+    """The primary metric on validation, as a line of the log has it."""
+    value = row[f"validation_{metric.name}"]
+    return f"{value:.2%}" if metric.is_accuracy else f"{metric.name} {metric.with_unit(value)}"
 
 
 class TrainingLoop:
@@ -46,19 +52,19 @@ class TrainingLoop:
             self._measure_epoch()
         if done >= until:
             return
-        strategy, split = self.strategy, self.strategy.dataset.train
-        images, labels = to_device_if_fits(split.images, strategy.device), split.labels.to(strategy.device)
-        with Meter((until - done) * len(labels), strategy.title, self._shown) as meter:
+        strategy = self.strategy
+        batches = TrainingBatches(strategy.dataset, strategy.device)
+        with Meter((until - done) * len(strategy.dataset.train), strategy.title, self._shown) as meter:
             for epoch in range(done, until):
                 started = time.perf_counter()
                 strategy.begin_epoch(epoch)
-                mean_loss = self.train_epoch(epoch, images, labels, meter)
+                mean_loss = self.train_epoch(epoch, batches, meter)
                 self._unmeasured = mean_loss, time.perf_counter() - started
                 self.save(checkpoint)
                 if measured or epoch + 1 < until:
                     meter.advance(0, self._measure_epoch())
 
-    def train_epoch(self, epoch: int, images: Tensor | StoredImages, labels: Tensor, meter: Meter) -> float:
+    def train_epoch(self, epoch: int, batches_of: TrainingBatches, meter: Meter) -> float:
         """The steps of one epoch; returns the mean loss.
 
         Raises:
@@ -67,11 +73,11 @@ class TrainingLoop:
         strategy = self.strategy
         strategy.network.train()
         total, batches = torch.zeros((), dtype=torch.float64, device=strategy.device), 0
-        for batch in epoch_batches(images, labels, strategy.recipe, self._seed, epoch):
+        for batch in batches_of.of_epoch(strategy.recipe, self._seed, epoch):
             strategy.begin_batch(epoch, batch.share)
             for optimizer in strategy.optimizers:
                 optimizer.zero_grad(set_to_none=True)
-            loss = strategy.loss(batch, strategy.dataset.normalise(batch.images))
+            loss = strategy.loss(batch, batch.content(strategy.dataset))
             total += loss.detach()
             penalty = strategy.penalty(epoch, batch.share)
             if penalty is not None:
@@ -80,7 +86,7 @@ class TrainingLoop:
             for optimizer in strategy.optimizers:
                 optimizer.step()
             batches += 1
-            meter.advance(len(batch.labels))
+            meter.advance(batch.count)
         strategy.end_epoch(epoch)
         mean_loss = float(total) / max(batches, 1)
         # The last step's effect is not in the mean.
@@ -102,11 +108,15 @@ class TrainingLoop:
         parts = [
             f"epoch {epoch + 1}/{self.strategy.epoch_count}",
             f"loss {mean_loss:.3f}",
-            f"validation {row['validation_accuracy']:.2%}",
+            f"validation {_logged(self.strategy.dataset.task.primary_metric, row)}",
             *([f"sparsity {row['sparsity']:.2%}"] if "sparsity" in row else []),
-            f"{len(self.strategy.dataset.train.labels) / row['seconds']:,.0f} images/s",
+            f"{len(self.strategy.dataset.train) / row['seconds']:,.0f} {self._noun}/s",
         ]
         return ", ".join(parts)
+
+    @property
+    def _noun(self) -> str:
+        return "images" if self.strategy.dataset.task is CLASSIFICATION else "examples"
 
     def save(self, path: Path | None) -> None:
         """Write a checkpoint of the last epoch, before it is measured."""

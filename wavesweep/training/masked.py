@@ -58,7 +58,7 @@ class MaskSchedule:
 class Masked(Retraining):
     """Kinds that keep as many coefficients as was asked for; the last epochs may train the quantiser as well.
 
-    Of the epochs that are measured as the file, the one of best validation accuracy is kept.
+    Of the epochs that are measured as the file, the one that is best on validation is kept.
     """
 
     quantizer_learning_rate = 1e-3
@@ -137,9 +137,11 @@ class Masked(Retraining):
         one_shot = self._coder.quantize(self._pruned.tensors, self._start_state)
         self._scratch.load_state_dict(self._coder.decoded(one_shot, self._start_state))
         model, validation = self._scratch.to(self.device), self.dataset.validation
-        accuracy = evaluate(model, self.dataset, validation, "validation", self.device)["accuracy"]
-        if accuracy > self._best.accuracy:
-            return Retrained(one_shot, dict(self._start_state), self._pruned, curve, 0, accuracy)
+        quality = evaluate(model, self.dataset, validation, "validation", self.device)
+        metric = self.dataset.task.primary_metric
+        before = metric.value(quality)
+        if metric.score(quality) > self._best.score:
+            return Retrained(one_shot, dict(self._start_state), self._pruned, curve, 0, before)
         self.network.load_state_dict(self._best.network)
         tensors = self.coefficients.pruned()[: len(self._pruned.tensors)]
         kept = self._masks.kept([tensor.mask for tensor in tensors])
@@ -149,10 +151,10 @@ class Masked(Retraining):
         else:
             self._coder.scale = self._start_scale  # not that of the arm without retraining
             coded = self.coded()
-        return Retrained(coded, self.plain_state(), pruned, curve, self._best.epoch + 1, accuracy)
+        return Retrained(coded, self.plain_state(), pruned, curve, self._best.epoch + 1, before)
 
-    def _is_best(self, accuracy: float) -> bool:
-        return self._best is None or accuracy >= self._best.accuracy
+    def _is_best(self, score: float) -> bool:
+        return self._best is None or score >= self._best.score
 
     def _choose_masks(self, epoch: int, share: float) -> None:
         chosen = self._masks.choose(self.coefficients, epoch, share)

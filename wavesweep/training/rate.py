@@ -208,7 +208,7 @@ class Rate(Retraining):
         coded = self.coded() if self._best_file is None else self._best_file[0]
         return Retrained(coded, self.plain_state(), pruned, curve, self._best.epoch + 1, None)
 
-    def _is_best(self, accuracy: float) -> bool:
+    def _is_best(self, score: float) -> bool:
         return True
 
     def _more_columns(self) -> dict[str, Any]:

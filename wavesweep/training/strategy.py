@@ -17,7 +17,7 @@ from wavesweep.measure.quality import evaluate
 from wavesweep.quantization.symbols import CodedTensor
 from wavesweep.settings.schema import Recipe, RetrainSettings
 from wavesweep.settings.timeline import Epoch, retraining_recipe
-from wavesweep.training.batches import Batch
+from wavesweep.training.batches import AnyBatch
 from wavesweep.training.domain import Coefficients, plain_tensor
 from wavesweep.training.interface import Coder, Retrained, Start, Training
 from wavesweep.training.loss import Teacher, distilled_loss, outputs_of
@@ -51,12 +51,12 @@ class Strategy(ABC):
         """The learning rate of each optimizer."""
 
     @abstractmethod
-    def loss(self, batch: Batch, inputs: Tensor) -> Tensor:
-        """Loss of a batch, whose normalised images are `inputs`; the learning curve has its mean."""
+    def loss(self, batch: AnyBatch, content: Any) -> Tensor:
+        """Loss of a batch, whose `content` is what the task gets; the learning curve has its mean."""
 
     @abstractmethod
     def measure(self, epoch: int, mean_loss: float) -> dict[str, Any]:
-        """The row of the learning curve, without seconds; it has at least `validation_accuracy`."""
+        """The row of the learning curve, without seconds; it has the primary metric, as `validation_accuracy`."""
 
     def begin_epoch(self, epoch: int) -> None:
         """Prepare an epoch; the first one needs optimizers."""
@@ -94,9 +94,9 @@ def diverged(strategy: Strategy, how: str, epoch: int) -> TrialError:
 
 @dataclass(frozen=True)
 class _Best:
-    """The best epoch so far: validation accuracy, number from zero and the network's state dict."""
+    """The best epoch so far: its score, more is better (validation accuracy), number from zero and state dict."""
 
-    accuracy: float
+    score: float
     epoch: int
     network: dict[str, Tensor]
 
@@ -155,12 +155,14 @@ class Retraining(Strategy):
         found = self.recipe.learning_rate * factor, self.quantizer_learning_rate * factor
         return found[: len(self.optimizers)]
 
-    def loss(self, batch: Batch, inputs: Tensor) -> Tensor:
-        """Cross-entropy, and with `retrain.distillation` the distance from the baseline's outputs."""
+    def loss(self, batch: AnyBatch, content: Any) -> Tensor:
+        """That of the task, and with `retrain.distillation` the distance from the baseline's outputs."""
+        task = self.dataset.task
+        inputs, targets = task.split(content)
         taught = None if self._teacher is None else self._teacher.outputs(batch, inputs)
         with parametrize.cached():  # recurrent layers read their weights several times a call
             outputs = outputs_of(self.network, inputs, self.recipe.precision)
-        return distilled_loss(outputs, batch.labels, taught, self._settings.distillation)
+        return distilled_loss(outputs, targets, taught, self._settings.distillation, task)
 
     def measure(self, epoch: int, mean_loss: float) -> dict[str, Any]:
         """The row of the learning curve; an epoch whose network could be the file's is measured as the file's."""
@@ -177,9 +179,11 @@ class Retraining(Strategy):
             quality = evaluate(model, self.dataset, self.dataset.validation, "validation", self.device)
         except TrialError:
             raise diverged(self, "weights are too large to be coded or measured", epoch) from None
-        if coded is not None and self._is_best(quality["accuracy"]):
+        metric = self.dataset.task.primary_metric
+        score = metric.score(quality)
+        if coded is not None and self._is_best(score):
             copy = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
-            self._best, self._best_file = _Best(quality["accuracy"], epoch, copy), (coded, self._coder.scale)
+            self._best, self._best_file = _Best(score, epoch, copy), (coded, self._coder.scale)
         return {
             "epoch": epoch + 1,
             "round": entry.round + 1,
@@ -187,14 +191,14 @@ class Retraining(Strategy):
             **self._more_columns(),
             "sparsity": 1 - nonzero / sum(tensor.mask.numel() for tensor in self._pruned.tensors),
             "validation_loss": quality["loss"],
-            "validation_accuracy": quality["accuracy"],
+            f"validation_{metric.name}": metric.value(quality),
             "loss": mean_loss,
         }
 
     def state(self) -> dict[str, Any]:
         """The best epoch so far."""
         best = self._best
-        return {"best": None if best is None else (best.accuracy, best.epoch, best.network)}
+        return {"best": None if best is None else (best.score, best.epoch, best.network)}
 
     def load_state(self, state: dict[str, Any], epoch: int) -> None:
         """Take over the best epoch so far."""
@@ -214,7 +218,7 @@ class Retraining(Strategy):
             return {name: plain_tensor(self.network, name).detach().cpu().clone() for name in self._start_state}
 
     @abstractmethod
-    def _is_best(self, accuracy: float) -> bool:
+    def _is_best(self, score: float) -> bool:
         """Whether the epoch that was measured now is the one to keep so far."""
 
     def _more_columns(self) -> dict[str, Any]:

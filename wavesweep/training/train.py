@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from wavesweep.data.splits import Dataset
 from wavesweep.measure.quality import evaluate
 from wavesweep.settings.schema import Recipe
-from wavesweep.training.batches import Batch
+from wavesweep.training.batches import AnyBatch
 from wavesweep.training.checkpoint import BASELINE_CHECKPOINT, DamagedCheckpointError
 from wavesweep.training.loop import TrainingLoop
 from wavesweep.training.loss import batch_loss
@@ -56,7 +56,7 @@ def discard_checkpoint(directory: Path) -> None:
 
 
 class Plain(Strategy):
-    """The strategy of a baseline: weights as they are, cross-entropy, and nothing that changes between epochs."""
+    """The strategy of a baseline: weights as they are, the task's loss, and nothing that changes between epochs."""
 
     title, noun, learning_rate_key = "training the baseline", "training", "model.recipe.learning_rate"
 
@@ -74,9 +74,10 @@ class Plain(Strategy):
         factor = learning_rate_factor(self.recipe.schedule, (epoch + share) / self.recipe.epochs)
         return (self.recipe.learning_rate * factor,)
 
-    def loss(self, batch: Batch, inputs: Tensor) -> Tensor:
-        """Cross-entropy."""
-        return batch_loss(self.network, inputs, batch.labels, self.recipe.precision)
+    def loss(self, batch: AnyBatch, content: Any) -> Tensor:
+        """That of the task: cross-entropy, say."""
+        inputs, targets = self.dataset.task.split(content)
+        return batch_loss(self.network, inputs, targets, self.recipe.precision, self.dataset.task)
 
     def weights_to_check(self) -> Iterable[Tensor]:
         """None: weights are checked where they are pruned and stored, which names the tensor."""
@@ -85,4 +86,5 @@ class Plain(Strategy):
     def measure(self, epoch: int, mean_loss: float) -> dict[str, Any]:
         """The row of the learning curve."""
         quality = evaluate(self.network, self.dataset, self.dataset.validation, "validation", self.device)
-        return {"epoch": epoch + 1, "loss": mean_loss, "validation_accuracy": quality["accuracy"]}
+        name = self.dataset.task.primary_metric.name
+        return {"epoch": epoch + 1, "loss": mean_loss, f"validation_{name}": quality[name]}

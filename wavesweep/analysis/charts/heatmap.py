@@ -66,7 +66,7 @@ def wavelet_level(workload: Workload) -> Chart:
         return left_out(_NAME, _TITLE, "no two trials of the wavelet method differ in wavelet or level alone")
     row = workload.means.loc[found.example]
     fixed = ", ".join(f"{name}={value_text(value)}" for name, value in found.fixed.items() if matters(row, name))
-    shown = "mean validation accuracy (%)" + (f"; the other settings are the same: {fixed}" if fixed else "")
+    shown = f"mean {workload.axis('validation')}" + (f"; the other settings are the same: {fixed}" if fixed else "")
     rows, columns = found.accuracy.shape
     figure = new_figure(
         _TITLE, caption(workload, "validation split", shown, found.seeds), height=0.8 + 0.34 * max(rows, 4)
@@ -93,7 +93,7 @@ def wavelet_level(workload: Workload) -> Chart:
         )
     )
     axes.set_ylabel("wavelet, best mean first")
-    figure.colorbar(image, ax=axes, label="validation accuracy (%)", pad=0.02)
+    figure.colorbar(image, ax=axes, label=workload.axis("validation"), pad=0.02)
     return Chart(_NAME, _TITLE, figure, f"Heat map of {workload.label}: validation accuracy per wavelet and level.")
 
 

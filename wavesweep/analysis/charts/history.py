@@ -59,13 +59,13 @@ def over_trials(workload: Workload) -> Chart:
     above.set_xlim(0.5, len(main) + 0.5)
     above.plot(number, accuracy, ".", color=FAINT, markersize=4, alpha=0.6, rasterized=len(main) > 1500, label="trial")
     above.step(number, best_so_far(accuracy, True), where="post", color=_BLUE, label="best so far")
-    above.set_ylabel("validation accuracy (%)")
+    above.set_ylabel(workload.axis("validation"))
     below.step(number, volume, where="post", color=_BLUE)
     below.set_ylabel("hypervolume so far")
     below.set_xlabel("trial")
     below.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(loc="outside lower center", ncols=2)
-    return Chart(name, _TITLE, figure, f"Best accuracy and hypervolume of {workload.label} over the trials.")
+    return Chart(name, _TITLE, figure, f"Best {workload.quality} and hypervolume of {workload.label} over the trials.")
 
 
 def of_search(name: str, table: pd.DataFrame, workload: Workload | None) -> Chart:

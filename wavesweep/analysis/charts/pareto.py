@@ -14,6 +14,7 @@ from wavesweep.analysis.statistics.descriptions import plural, readable_bytes
 from wavesweep.analysis.statistics.methods import in_order
 from wavesweep.analysis.statistics.pareto import ACCURACY, SPARSITY, STORED_BYTES, Objective, front
 from wavesweep.analysis.statistics.workloads import Workload
+from wavesweep.runtime.metrics import SHARE
 
 # Beyond this many points a vector image would be slow to open, so the points (not the text) become pixels.
 _RASTER_FROM = 1500
@@ -51,7 +52,8 @@ def accuracy_against_bytes(workload: Workload) -> Chart:
     dense = workload.rows["dense_bytes"].iloc[0]
     axes.set_xlabel(f"stored bytes of the whole model (logarithmic; float32 weights take {readable_bytes(dense)})")
     _finish(axes, workload, STORED_BYTES)
-    return Chart("accuracy_bytes", title, figure, f"Fronts of {workload.label}: validation accuracy against file size.")
+    text = f"Fronts of {workload.label}: validation {workload.quality} against file size."
+    return Chart("accuracy_bytes", title, figure, text)
 
 
 def accuracy_against_sparsity(workload: Workload) -> Chart:
@@ -73,7 +75,10 @@ def accuracy_against_sparsity(workload: Workload) -> Chart:
     axes.set_xlabel("coefficients of the file that are zero (%), stretched towards 100")
     _finish(axes, workload, SPARSITY)
     return Chart(
-        "accuracy_sparsity", title, figure, f"Fronts of {workload.label}: validation accuracy against sparsity."
+        "accuracy_sparsity",
+        title,
+        figure,
+        f"Fronts of {workload.label}: validation {workload.quality} against sparsity.",
     )
 
 
@@ -122,14 +127,15 @@ def _finish(axes: Axes, workload: Workload, by: Objective) -> None:
         axes.axhspan(100 * baseline["validation_low"], 100 * baseline["validation_high"], color=FAINT, alpha=0.15, lw=0)
     axes.margins(y=0.06)
     low, high = axes.get_ylim()
-    axes.set_ylim(max(low, 0), min(high + 0.04 * (high - low), 104))
+    high += 0.04 * (high - low)
+    axes.set_ylim((max(low, 0), min(high, 104)) if workload.metric.unit == SHARE else (low, high))
     # Small files and sparse networks lose most, so that side has room beside the line.
     side = 0.005 if by == STORED_BYTES else 0.995
     axes.annotate(
-        f"baseline {100 * baseline['validation']:.1f} %",
+        f"baseline {workload.shown(baseline['validation'])}",
         (side, 100 * baseline["validation_high"]), xycoords=("axes fraction", "data"), xytext=(0, 2),
         textcoords="offset points", ha="left" if side < 0.5 else "right", va="bottom", fontsize=8,
     )  # fmt: skip
-    axes.set_ylabel("validation accuracy (%)")
+    axes.set_ylabel(workload.axis("validation"))
     count = len(axes.get_legend_handles_labels()[1])
     axes.figure.legend(loc="outside lower center", ncols=min(count, 7), handlelength=2.6)

@@ -98,7 +98,7 @@ def before_after(workload: Workload, chosen: list[Choice]) -> Chart:
                markersize=8, label="test")  # fmt: skip
     right.axvline(100 * rows[0].validation, color=FAINT, linewidth=0.8, linestyle=(0, (4, 2)))
     right.margins(x=0.12)
-    right.set_xlabel("accuracy (%)")
+    right.set_xlabel(workload.axis(""))
     figure.legend(loc="outside lower right", ncols=2)
     return Chart(name, title, figure, f"Sizes and accuracies of {workload.label} before and after compression.")
 

@@ -64,7 +64,7 @@ def curves(workload: Workload, outputs: Path) -> Chart:
         above.set_title(titles[column], loc="left", fontsize=8, color=FAINT)
         below.set_xlabel("epoch of retraining")
         below.xaxis.get_major_locator().set_params(integer=True)
-    panels[0, 0].set_ylabel("validation accuracy (%)")
+    panels[0, 0].set_ylabel(workload.axis("validation"))
     panels[1, 0].set_ylabel("sparsity (%)")
     figure.legend(loc="outside lower center", ncols=8)
     return Chart(_NAME, _TITLE, figure, f"Retraining of {workload.label}: accuracy and sparsity per epoch.")

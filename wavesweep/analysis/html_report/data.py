@@ -162,6 +162,8 @@ def _workload(workload: Workload) -> dict[str, Any]:
         "dataset": workload.dataset,
         "seeds": workload.seeds,
         "baseline": _rounded(workload.baseline["validation"], 5),
+        "axis": workload.axis("validation"),
+        "unit": workload.metric.shown_unit,
     }
 
 

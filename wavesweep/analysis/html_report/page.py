@@ -96,9 +96,11 @@ def _tried(workload: Workload) -> str:
         count = int((main["retrain.name"] != "none").sum())
         parts.append(f"{plural(count, 'trial')} retrained ({', '.join(retrained)})")
     methods = ", ".join(in_order(rows["method"]))
+    name = "" if workload.metric.is_accuracy else f"{workload.metric.name} "
     return (
-        f"{', '.join(parts)}; methods {methods}. Before pruning: {100 * baseline['validation']:.1f} % on validation"
-        f"{_images(rows, 'validation')}, {100 * baseline['test']:.1f} % on test{_images(rows, 'test')}, "
+        f"{', '.join(parts)}; methods {methods}. Before pruning: "
+        f"{name}{workload.shown(baseline['validation'])} on validation"
+        f"{_images(rows, 'validation')}, {workload.shown(baseline['test'])} on test{_images(rows, 'test')}, "
         f"{readable_bytes(rows['dense_bytes'].iloc[0])} as float32.{_caution(main)}"
     )
 

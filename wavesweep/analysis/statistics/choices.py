@@ -10,6 +10,7 @@ import pandas as pd
 from wavesweep.analysis.statistics.descriptions import describe, readable_bytes
 from wavesweep.analysis.statistics.workloads import Workload
 from wavesweep.measure.fronts import knee
+from wavesweep.runtime.metrics import SHARE
 
 POINTS_LOST, RATIO = 1.0, 10.0
 
@@ -38,22 +39,24 @@ def choices(workload: Workload) -> list[Choice]:
 
 
 def _smallest(workload: Workload, means: pd.DataFrame) -> Choice:
-    rule = f"smallest file that loses at most {POINTS_LOST:g} point", f"smallest, at most {POINTS_LOST:g} point lost"
-    fitting = means[means["accuracy_drop"] <= POINTS_LOST + 1e-9]
+    most, limit = _most_lost(workload)
+    rule = f"smallest file that loses at most {most}", f"smallest, at most {most} lost"
+    fitting = means[means["accuracy_drop"] <= limit + 1e-9]
     if fitting.empty:
         least = means.loc[means["accuracy_drop"].idxmin()]
         return Choice(
             *rule,
             None,
-            f"None: no setting loses at most {POINTS_LOST:g} point of validation accuracy. The one that loses least, "
-            f"{describe(least, workload.varying)}, loses {least['accuracy_drop']:.1f} points "
+            f"None: no setting loses at most {most} of validation {workload.quality}. The one that loses least, "
+            f"{describe(least, workload.varying)}, loses {_lost(workload, least['accuracy_drop'])} "
             f"at {readable_bytes(least['stored_bytes'])}.",
         )
     return _chosen(workload, rule, _first(fitting, ["stored_bytes", "accuracy_drop"], [True, True]))
 
 
 def _most_accurate(workload: Workload, means: pd.DataFrame) -> Choice:
-    rule = f"highest accuracy at {RATIO:g} times smaller or more", f"best at {RATIO:g}× or more"
+    highest = "highest" if workload.metric.maximize else "best"
+    rule = f"{highest} {workload.quality} at {RATIO:g} times smaller or more", f"best at {RATIO:g}× or more"
     fitting = means[means["compression_ratio"] >= RATIO]
     if fitting.empty:
         return Choice(
@@ -67,7 +70,7 @@ def _most_accurate(workload: Workload, means: pd.DataFrame) -> Choice:
 
 def _knee(workload: Workload, means: pd.DataFrame) -> Choice:
     points = np.column_stack([means["validation_accuracy"], np.log(means["stored_bytes"].astype(float))])
-    rule = "knee of the front of accuracy and bytes", "knee"
+    rule = f"knee of the front of {workload.quality} and bytes", "knee"
     return _chosen(workload, rule, means.iloc[knee(points, (True, False))])
 
 
@@ -77,23 +80,41 @@ def _first(rows: pd.DataFrame, by: Sequence[str], ascending: Sequence[bool]) -> 
 
 def _chosen(workload: Workload, rule: tuple[str, str], row: "pd.Series[Any]") -> Choice:
     drop = row["accuracy_drop"]
-    cost = f"{'loses' if drop > 0 else 'gains'} {abs(drop):.1f} points of" if abs(drop) >= 0.05 else "loses no"
+    is_some = abs(drop) >= (0.05 if workload.metric.unit == SHARE else 1e-4 * abs(_before(workload)))
+    cost = f"{'loses' if drop > 0 else 'gains'} {_lost(workload, abs(drop))} of" if is_some else "loses no"
     seeds = f"mean of {row['seeds']} seeds" if row["seeds"] > 1 else f"one seed of {workload.seeds}"
     if workload.seeds == 1:
         seeds = "one seed"
-    test = f"test {100 * row['test_accuracy']:.1f} %, {_signed_loss(row['test_accuracy_drop'])}"
-    accuracy = f"{100 * row['validation_accuracy']:.1f} %{_interval(row, '')}; {test}{_interval(row, 'test_')}; {seeds}"
+    test = f"test {workload.shown(row['test_accuracy'])}, {_signed_loss(workload, row['test_accuracy_drop'])}"
+    validation = workload.shown(row["validation_accuracy"])
+    accuracy = f"{validation}{_interval(row, '')}; {test}{_interval(row, 'test_')}; {seeds}"
     compared = "" if row["is_main"] else " (as a compared arm)"
     setting = describe(row, workload.varying) + compared
     words = (
         f"{setting}: {readable_bytes(row['stored_bytes'])}, {row['compression_ratio']:.1f} times smaller; "
-        f"{cost} validation accuracy ({accuracy})."
+        f"{cost} validation {workload.quality} ({accuracy})."
     )
     return Choice(*rule, row, words)
 
 
-def _signed_loss(drop: float) -> str:
-    return f"{abs(drop):.1f} points {'gained' if drop < 0 else 'lost'}"
+def _most_lost(workload: Workload) -> tuple[str, float]:
+    """What may be lost, in words and in the unit of losses: a point of a share, a percent of another metric."""
+    if workload.metric.unit == SHARE:
+        return f"{POINTS_LOST:g} point", POINTS_LOST
+    return f"{POINTS_LOST:g} %", POINTS_LOST / 100 * abs(_before(workload))
+
+
+def _before(workload: Workload) -> float:
+    """The metric before pruning, in its shown unit."""
+    return 100 * workload.baseline["validation"]
+
+
+def _lost(workload: Workload, lost: float) -> str:
+    return f"{lost:.1f} points" if workload.metric.unit == SHARE else f"{lost:.4g}{workload.lost_unit}"
+
+
+def _signed_loss(workload: Workload, drop: float) -> str:
+    return f"{_lost(workload, abs(drop))} {'gained' if drop < 0 else 'lost'}"
 
 
 def _interval(row: "pd.Series[Any]", prefix: str) -> str:

@@ -13,26 +13,64 @@ from typing import Any
 import pandas as pd
 
 from wavesweep.analysis.statistics.seeds import NOT_GROUPED, means_over_seeds, networks_before
-from wavesweep.analysis.table.columns import DATASET_IDENTITY, MODEL_IDENTITY, SETTINGS
+from wavesweep.analysis.table.columns import DATASET_IDENTITY, MODEL_IDENTITY, SETTINGS, TASK_IDENTITY
+from wavesweep.runtime.metrics import ACCURACY, SHARE, PrimaryMetric
 
 # Paths of which only the last part is shown, and values that are not mentioned.
-_PATHS, _SILENT = ("model.checkpoint", "dataset.path"), (None, "zoo", "{}")
+_PATHS, _SILENT = ("model.checkpoint", "dataset.path"), (None, "zoo", "{}", "classification")
+_OF_DATA = (*DATASET_IDENTITY, *TASK_IDENTITY)
 _LONGEST_SLUG = 120
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One network on one data set.
+    """One network on one data set, for one task.
 
     Attributes:
         model: its name, with what else distinguishes it from other workloads.
-        dataset: likewise.
+        dataset: likewise, with the task, unless that is classification.
         rows: of the collected table: a row per trial and arm.
     """
 
     model: str
     dataset: str
     rows: pd.DataFrame
+
+    @cached_property
+    def metric(self) -> PrimaryMetric:
+        """The primary metric of the task."""
+        row = self.rows.iloc[0]
+        name = row.get("metric")
+        if pd.isna(name) or name == ACCURACY.name:
+            return ACCURACY
+        return PrimaryMetric(row["metric"], row["metric_unit"], row["metric_direction"] == "higher", row["task.name"])
+
+    def axis(self, split: str) -> str:
+        """The label of an axis of `<split>_accuracy` in hundreds: accuracy, or the primary metric as `comparable`."""
+        if self.metric.is_accuracy:
+            return f"{split} accuracy (%)".strip()
+        unit = f" ({self.metric.shown_unit})" if self.metric.shown_unit else ""
+        return f"{split} {self._sign}{self.metric.name}{unit}".strip()
+
+    @property
+    def quality(self) -> str:
+        """What the values are of, in a sentence."""
+        return "accuracy" if self.metric.is_accuracy else self.metric.name
+
+    @property
+    def lost_unit(self) -> str:
+        """The unit of losses, with a space before it: ` points` of accuracy."""
+        return f" {self.metric.lost_unit}".rstrip()
+
+    def shown(self, value: float, digits: int = 1) -> str:
+        """A value of `<split>_accuracy` with its unit."""
+        if self.metric.is_accuracy:
+            return f"{100 * value:.{digits}f} %"
+        return self.metric.with_unit(100 * value * self.metric.sign / self.metric.scale)
+
+    @property
+    def _sign(self) -> str:
+        return "" if self.metric.maximize else "−"
 
     @property
     def label(self) -> str:
@@ -87,10 +125,10 @@ class Workload:
 def workloads(trials: pd.DataFrame) -> list[Workload]:
     """The workloads of the collected table, the one of most trials first."""
     every = []
-    for identity, rows in trials.groupby([*MODEL_IDENTITY, *DATASET_IDENTITY], dropna=False, sort=True):
+    for identity, rows in comparable(trials).groupby([*MODEL_IDENTITY, *_OF_DATA], dropna=False, sort=True):
         values = dict(
             zip(
-                (*MODEL_IDENTITY, *DATASET_IDENTITY),
+                (*MODEL_IDENTITY, *_OF_DATA),
                 (None if pd.isna(part) else part for part in identity),
                 strict=True,
             )
@@ -105,6 +143,26 @@ def workloads(trials: pd.DataFrame) -> list[Workload]:
     return sorted(found, key=lambda workload: (-workload.trials, workload.label))
 
 
+def comparable(trials: pd.DataFrame) -> pd.DataFrame:
+    """The table with the primary metric of other tasks in the columns of accuracy, which statistics and charts read.
+
+    It has the sign by which more is better, in hundredths of its shown unit: accuracy is a fraction shown in percent.
+    """
+    # Tables of studies from before there were tasks do not have it.
+    metric = trials["metric"] if "metric" in trials else pd.Series(None, index=trials.index, dtype="object")
+    other = metric.notna() & (metric != ACCURACY.name)
+    if not other.any():
+        return trials
+    found = trials.copy()
+    sign = trials["metric_direction"].eq("higher").astype(float) * 2 - 1
+    factor = sign.where(trials["metric_unit"].eq(SHARE), sign / 100)
+    for place in ("", "baseline_"):
+        for split in ("validation", "test"):
+            column = f"{place}{split}_accuracy"
+            found[column] = found[column].where(~other, trials[f"{place}{split}_metric"] * factor)
+    return found
+
+
 def last_part(path: str) -> str:
     """The last part of a path of any system; the whole of one that has none."""
     end = re.split(r"[/\\]", path.rstrip("/\\"))[-1]
@@ -112,7 +170,7 @@ def last_part(path: str) -> str:
 
 
 def _names(values: Mapping[str, Any], whole_paths: bool) -> tuple[str, str]:
-    return _named(values, MODEL_IDENTITY, whole_paths), _named(values, DATASET_IDENTITY, whole_paths)
+    return _named(values, MODEL_IDENTITY, whole_paths), _named(values, _OF_DATA, whole_paths)
 
 
 def _named(values: Mapping[str, Any], names: Sequence[str], whole_paths: bool) -> str:

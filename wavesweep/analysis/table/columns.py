@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from wavesweep.settings.schema import VOLATILE, Settings
@@ -169,6 +169,7 @@ def _latency_columns(prefix: str) -> list[Column]:
 # The settings that say which network and which data set a trial is about.
 MODEL_IDENTITY = ("model.name", "model.source", "model.weights", "model.target", "model.arguments", "model.checkpoint")
 DATASET_IDENTITY = ("dataset.name", "dataset.target", "dataset.arguments", "dataset.path")
+TASK_IDENTITY = ("task.name", "task.target", "task.arguments")
 # A setting that a record lacks came later than the record, so it had its default: see settings/keys.py.
 SETTINGS: tuple[Column, ...] = tuple(_setting_columns(Settings))
 
@@ -225,6 +226,12 @@ ARM: tuple[Column, ...] = (
     *_interval_columns("test_", "test"),
 )
 
+# The primary metric of the task: accuracy, where the record says nothing of a task.
+METRIC = ("metric", "metric_unit", "metric_direction")
+# Of another task than classification, which has none of the measures of that.
+ARM_OF_TASK = tuple(replace(column, needed=False) if column in _quality_columns("", True) else column for column in ARM)
+BASELINE_OF_TASK = tuple(replace(column, needed=False) if column.path[0] in _SPLITS else column for column in BASELINE)
+
 # Of the main arm where it was exported, which has a record of its own beside that of the trial.
 ONNX: tuple[Column, ...] = (
     Column("onnx_bytes", "integer", ("bytes",), needed=True),
@@ -249,6 +256,8 @@ TRIALS: tuple[tuple[str, str], ...] = (
     *((column.name, column.kind) for column in ARM),
     ("accuracy_drop", "number"),
     ("test_accuracy_drop", "number"),
+    *((name, "text") for name in METRIC),
+    *((f"{place}{split}_metric", "number") for place in ("", "baseline_") for split in _SPLITS),
     ("effective_level", "text"),
     *((column.name, column.kind) for column in ONNX),
     *((column.name, column.kind) for column in BASELINE),

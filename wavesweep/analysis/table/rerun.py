@@ -14,7 +14,7 @@ from wavesweep.settings.registry import options
 from wavesweep.settings.schema import VOLATILE, Settings, config_directory
 
 # The groups of the command line, in the order in which they are written.
-GROUPS = ("model", "dataset", "method", "threshold", "retrain", "quantize", "codec")
+GROUPS = ("model", "dataset", "task", "method", "threshold", "retrain", "quantize", "codec")
 # Settings of where and how a trial ran that a rerun needs as well.
 _NEEDED = frozenset({"paths.data", "device"})
 

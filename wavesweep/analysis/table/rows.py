@@ -3,21 +3,26 @@
 import json
 from typing import Any
 
-from wavesweep.analysis.table.columns import ARM, BASELINE, NEWEST_SCHEMA, ONNX, RECORD, SETTINGS, Column, UnfitError
+from wavesweep.analysis.table.columns import (
+    ARM,
+    ARM_OF_TASK,
+    BASELINE,
+    BASELINE_OF_TASK,
+    NEWEST_SCHEMA,
+    ONNX,
+    RECORD,
+    SETTINGS,
+    Column,
+    UnfitError,
+)
+from wavesweep.runtime.metrics import PrimaryMetric, primary_of
 from wavesweep.runtime.shapes import Anything, DamagedError, checked
 from wavesweep.settings.schema import VOLATILE
 
 _KEY = Column("key", "text", ("key",), needed=True)
 _METHOD = Column("method", "text", ("method",), needed=True)
 _ARM_KEY = Column("arm_key", "text", ("arm_key",), needed=True)
-# Where accuracies are among the values of an arm, and of its baseline.
-_ACCURACIES = [
-    (
-        [column.name for column in ARM].index(f"{split}_accuracy"),
-        [column.name for column in BASELINE].index(f"baseline_{split}_accuracy"),
-    )
-    for split in ("validation", "test")
-]
+_SPLITS = ("validation", "test")
 # Names of the known settings by the group that they are in; at the top also those of how a trial was run.
 _LEAVES: dict[tuple[str, ...], set[str]] = {(): set(VOLATILE)}
 for _column in SETTINGS:
@@ -92,18 +97,36 @@ def _rows(record: dict[str, Any], key: str, written_ns: int, exported: bytes | N
         raise UnfitError(f"its key is {own_key}, its directory another: a copy?")
     settings = setting_values(record["settings"])
     others = _other_settings(record["settings"])
-    baseline = [column.value(record["baseline"], "baseline.") for column in BASELINE]
+    metric = _metric(record)
+    of_baseline, of_arm = (BASELINE, ARM) if metric.is_accuracy else (BASELINE_OF_TASK, ARM_OF_TASK)
+    baseline = [column.value(record["baseline"], "baseline.") for column in of_baseline]
+    before = _primary(record["baseline"], metric, "baseline.")
     shared = [column.value(record, "") for column in RECORD]
     rows = []
     for number, arm in enumerate(record["arms"]):
         where = f"arms[{number}]."
-        measures = [column.value(arm, where) for column in ARM]
-        drops = [100 * (baseline[before] - measures[after]) for after, before in _ACCURACIES]
+        measures = [column.value(arm, where) for column in of_arm]
+        after = _primary(arm, metric, where)
+        pairs = zip(before, after, strict=True)
+        drops = [metric.drop({metric.name: one}, {metric.name: other}) for one, other in pairs]
         head = (key, number, number == 0, _METHOD.value(arm, where), _ARM_KEY.value(arm, where))
         onnx = _onnx_values(exported if number == 0 else None)
-        derived = (*drops, _effective_level(arm))
+        described = (metric.name, metric.unit, "higher" if metric.maximize else "lower")
+        derived = (*drops, *described, *after, *before, _effective_level(arm))
         rows.append((*head, *settings, others, *measures, *derived, *onnx, *baseline, *shared, written_ns))
     return rows
+
+
+def _metric(record: dict[str, Any]) -> PrimaryMetric:
+    try:
+        return primary_of(record)
+    except KeyError as error:
+        raise UnfitError(f"task.{error.args[0]} is missing") from None
+
+
+def _primary(part: Any, metric: PrimaryMetric, where: str) -> list[float]:
+    """The primary metric on both splits."""
+    return [Column(metric.name, "number", (split, metric.name), needed=True).value(part, where) for split in _SPLITS]
 
 
 def _onnx_values(exported: bytes | None) -> list[Any]:

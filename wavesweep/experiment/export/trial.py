@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from wavesweep.codec.limits import UNLIMITED
+from wavesweep.data.splits import Split
 from wavesweep.errors import TrialError
 from wavesweep.experiment.arms import MODEL_FILE
 from wavesweep.experiment.baseline import Workload, load_workload
@@ -85,19 +86,18 @@ def export_line(settings: Settings, key: str, exported: Mapping[str, Any]) -> st
 def _compute(workload: Workload, arm_key: str, directory: Path) -> dict[str, Any]:
     started = time.perf_counter()
     dataset, model = workload.dataset, _decoded(workload, directory)
-    example = dataset.example
+    example, validation, test = dataset.example, dataset.validation, dataset.test
+    if not (isinstance(example, Tensor) and isinstance(validation, Split) and isinstance(test, Split)):
+        raise TrialError("the network cannot be exported as ONNX: its inputs are not one tensor of images or tokens")
     content = onnx_bytes(model, example)
     network = OnnxNetwork(content)
-    compared = dataset.validation.evenly_spaced(_MOST_COMPARED)
+    compared = validation.evenly_spaced(_MOST_COMPARED)
     expected, found = (forward(one, dataset, compared, _CPU) for one in (model, network))
     difference = float((found - expected).abs().max())
     # In this form NaN is refused as well.
     if not difference <= _TOLERANCE * max(1.0, float(expected.abs().max())):
         raise TrialError(f"the network exported as ONNX gives other outputs than PyTorch's (by up to {difference:.3g})")
-    splits = {
-        name: split.evenly_spaced(_MOST_INPUTS)
-        for name, split in (("validation", dataset.validation), ("test", dataset.test))
-    }
+    splits = {name: split.evenly_spaced(_MOST_INPUTS) for name, split in (("validation", validation), ("test", test))}
     logits = {name: forward(network, dataset, split, _CPU) for name, split in splits.items()}
     record = {
         "schema_version": SCHEMA_VERSION,

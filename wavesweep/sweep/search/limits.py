@@ -1,11 +1,13 @@
 """The best trial under the constraints of a search; where none satisfies them, what came nearest and what to try."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial
 
 from wavesweep.experiment.objectives import excesses, limits_of, prefers_small
+from wavesweep.runtime.metrics import ACCURACY, SHARE, PrimaryMetric, primary_of
 from wavesweep.settings.schema import ConstraintSettings, Settings
 
 
@@ -26,16 +28,18 @@ class Best:
 def best_trials(trials: Sequence[FrozenTrial], limits: ConstraintSettings) -> list[Best]:
     """The best trial under each constraint that is set, then under all of them; the last one is the best of all.
 
-    Under a limit of accuracy the smallest file is best, else the highest validation accuracy.
+    Under a limit of accuracy the smallest file is best, else the highest validation accuracy; of other tasks likewise
+    by their primary metric.
     """
-    limits = limits_of(limits)
+    metric = _metric(trials[0]) if trials else ACCURACY
+    limits = limits_of(limits, metric)
     each = [
-        ConstraintSettings(**{name: getattr(limits, name)})
+        ConstraintSettings(**{name: getattr(limits, name)}, max_drop_in=limits.max_drop_in)
         for name in ("max_drop", "max_bytes", "min_sparsity")
         if getattr(limits, name) is not None
     ]
-    found = [_best(trials, limit) for limit in each]
-    return found if len(found) == 1 else [*found, _best(trials, limits)]
+    found = [_best(trials, limit, metric) for limit in each]
+    return found if len(found) == 1 else [*found, _best(trials, limits, metric)]
 
 
 def remedies(settings: Settings, keys: Sequence[str]) -> tuple[str, ...]:
@@ -49,25 +53,33 @@ def remedies(settings: Settings, keys: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _best(trials: Sequence[FrozenTrial], limits: ConstraintSettings) -> Best:
+def _metric(trial: FrozenTrial) -> PrimaryMetric:
+    return primary_of(trial.user_attrs["measures"])
+
+
+def _best(trials: Sequence[FrozenTrial], limits: ConstraintSettings, metric: PrimaryMetric) -> Best:
     fitting = [trial for trial in trials if is_within(trial, limits)]
     smallest = prefers_small(limits)
-    wanted = "smallest file" if smallest else "highest validation accuracy"
+    quality = "highest validation accuracy" if metric.is_accuracy else f"best validation {metric.name}"
+    wanted = "smallest file" if smallest else quality
 
     def rank(trial: FrozenTrial) -> tuple[float, ...]:
         measures = trial.user_attrs["measures"]
-        size, accuracy = float(measures["stored_bytes"]), -float(measures["accuracy"])
+        size, accuracy = float(measures["stored_bytes"]), -metric.score(measures)
         return (size, accuracy, trial.number) if smallest else (accuracy, size, trial.number)
 
     best = min(fitting, key=rank, default=None)
     nearest = min(trials, key=lambda trial: _distance(trial, limits), default=None) if best is None else None
-    beyond = _beyond_text(_exceeded(nearest, limits)) if nearest else ""
-    return Best(_constraint_text(limits), wanted, best, nearest, beyond)
+    beyond = _beyond_text(_exceeded(nearest, limits), limits, metric) if nearest else ""
+    return Best(_constraint_text(limits, metric), wanted, best, nearest, beyond)
 
 
 def _exceeded(trial: FrozenTrial, limits: ConstraintSettings) -> dict[str, float]:
     measures = trial.user_attrs["measures"]
-    found = excesses(measures["drop"], measures["stored_bytes"], measures["sparsity"], limits)
+    # In studies from before it could be counted in percent there is none.
+    percent = measures.get("percent_lost", math.inf)
+    drop = percent if limits.max_drop_in == "percent" else measures["drop"]
+    found = excesses(drop, measures["stored_bytes"], measures["sparsity"], limits)
     return {name: excess for name, excess in found.items() if excess > 0}
 
 
@@ -79,9 +91,14 @@ def _distance(trial: FrozenTrial, limits: ConstraintSettings) -> tuple[float, in
     return sum(far.values()), trial.number
 
 
-def _beyond_text(exceeded: Mapping[str, float]) -> str:
+def _lost_unit(limits: ConstraintSettings, metric: PrimaryMetric) -> str:
+    return "%" if limits.max_drop_in == "percent" else metric.lost_unit
+
+
+def _beyond_text(exceeded: Mapping[str, float], limits: ConstraintSettings, metric: PrimaryMetric) -> str:
+    digits = ".2f" if metric.unit == SHARE or limits.max_drop_in == "percent" else ".4g"
     texts = {
-        "max_drop": "{:.2f} points lost too many",
+        "max_drop": " ".join(f"{{:{digits}}} {_lost_unit(limits, metric)} lost too many".split()),
         "max_bytes": "{:,.0f} bytes too many",
         "min_sparsity": "{:.2f} % of sparsity too few",
     }
@@ -90,13 +107,14 @@ def _beyond_text(exceeded: Mapping[str, float]) -> str:
 
 def is_within(trial: FrozenTrial, limits: ConstraintSettings) -> bool:
     """Whether a complete trial satisfies the constraints that are set, or the usual one where none is."""
-    return not _exceeded(trial, limits_of(limits))
+    return not _exceeded(trial, limits_of(limits, _metric(trial)))
 
 
-def _constraint_text(limits: ConstraintSettings) -> str:
+def _constraint_text(limits: ConstraintSettings, metric: PrimaryMetric) -> str:
     parts = []
     if limits.max_drop is not None:
-        parts.append(f"at most {limits.max_drop:g} points of validation accuracy lost")
+        unit = _lost_unit(limits, metric)
+        parts.append(f"at most {limits.max_drop:g} {unit + ' ' if unit else ''}of validation {metric.name} lost")
     if limits.max_bytes is not None:
         parts.append(f"at most {limits.max_bytes:,} bytes")
     if limits.min_sparsity is not None:

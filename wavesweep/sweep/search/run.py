@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, Trial
 
 from wavesweep.errors import SettingsError, ShortMemoryError, StoppedEarlyError, TrialError, WavesweepError
 from wavesweep.experiment.export.files import export_problems
-from wavesweep.experiment.objectives import Objective, limits_of, objectives_of, violations
+from wavesweep.experiment.objectives import Objective, limits_of, metric_of, objectives_of, violations
 from wavesweep.runtime.records import check_writable, read_trial
 from wavesweep.runtime.signals import held_back, interrupted
 from wavesweep.runtime.study_storage import open_storage, reporting_storage_errors, storage_url
@@ -108,7 +108,7 @@ def search(
     # A search that takes every point has its own order.
     exhaustive = registry.row(registry.Sampler, options.sampler).is_exhaustive
     given = nothing_given if exhaustive else Stages.of(tree, options, wanted).given
-    objectives = objectives_of(options.objectives)
+    objectives = objectives_of(options.objectives, metric_of(base))
     description = Description(
         tuple(one.direction for one in objectives),
         tuple(options.objectives),
@@ -169,9 +169,8 @@ class _Process:
         here = self.launcher is None
         # A log gets a line per trial of this process anyway.
         total = max(self.wanted, self.study.counts().ended)  # more, where an earlier command wanted more
-        with SweepMonitor(
-            total, self.base.progress, "search", lines=not here, limits=limits_of(self.base.search.constraints)
-        ) as monitor:
+        limits = limits_of(self.base.search.constraints, metric_of(self.base))
+        with SweepMonitor(total, self.base.progress, "search", lines=not here, limits=limits) as monitor:
             self._count_earlier(monitor)
             self._run_batches(monitor, self.base.progress and here and not monitor.has_bar)
 

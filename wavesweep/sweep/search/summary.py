@@ -14,8 +14,9 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from wavesweep.experiment.early import FRONT_FILE
-from wavesweep.experiment.objectives import Objective, Record, accuracy_drop, drop_interval
+from wavesweep.experiment.objectives import Objective, Record, accuracy_drop, drop_interval, percent_lost
 from wavesweep.measure.fronts import hypervolume, non_dominated
+from wavesweep.runtime.metrics import primary_of, task_entry
 from wavesweep.runtime.records import write_atomically, write_json
 from wavesweep.runtime.shapes import StudyTrial, has_shape
 from wavesweep.runtime.study_storage import without_password
@@ -69,11 +70,13 @@ class Summary:
 
 def measures_of(record: Record, objectives: Sequence[Objective]) -> dict[str, Any]:
     """What the study keeps of a trial's record, so that a summary needs no other file."""
-    main = record["arms"][0]
+    main, metric = record["arms"][0], primary_of(record)
     return {
-        "accuracy": main["validation"]["accuracy"],
-        "test_accuracy": main["test"]["accuracy"],
+        **task_entry(metric),
+        metric.name: main["validation"][metric.name],
+        f"test_{metric.name}": main["test"][metric.name],
         "drop": accuracy_drop(record),
+        "percent_lost": percent_lost(record),
         "drop_interval": drop_interval(record),
         "test_drop": accuracy_drop(record, "test"),
         "test_drop_interval": drop_interval(record, "test"),
@@ -87,8 +90,10 @@ def measures_of(record: Record, objectives: Sequence[Objective]) -> dict[str, An
 
 def front_json(summary: Summary, best: Sequence[Best]) -> dict[str, Any]:
     """The content of `front.json`."""
+    task = {"task": summary.trials[0].user_attrs["measures"].get("task")} if summary.trials else {}
     return {
         "study": summary.study,
+        **{name: value for name, value in task.items() if value is not None},
         "objectives": [
             {"name": name, "direction": one.direction}
             for name, one in zip(summary.names, summary.objectives, strict=True)
@@ -136,7 +141,8 @@ def history_csv(trials: Sequence[FrozenTrial], names: Sequence[str]) -> bytes:
 
 def _plain(trial: FrozenTrial) -> dict[str, Any]:
     known = trial.user_attrs
-    names = ("accuracy", "test_accuracy", "drop", "stored_bytes", "sparsity")
+    metric = primary_of(known["measures"])
+    names = (metric.name, f"test_{metric.name}", "drop", "stored_bytes", "sparsity")
     later = ("drop_interval", "test_drop", "test_drop_interval")  # not in studies from before there were intervals
     return {
         "number": trial.number,
@@ -190,10 +196,13 @@ def best_yaml(settings: Settings, trial: FrozenTrial, directory: Path) -> bytes:
     # Where things are, and how they are shown, is the business of whoever runs it.
     content = {key: value for key, value in plain.items() if key not in VOLATILE}
     measures = trial.user_attrs["measures"]
+    metric = primary_of(measures)
+    name, worse = ("", "below") if metric.is_accuracy else (f"{metric.name} ", "worse than")
+    lost = f"{metric.shown_drop(measures['drop'])} {metric.lost_unit}".rstrip()
     head = (
         f"# Trial {trial.number} of the study {directory.name}: {measures['stored_bytes']:,} bytes, "
-        f"validation {100 * measures['accuracy']:.2f} %\n"
-        f"# ({measures['drop']:.2f} points below the baseline). Run it with\n"
+        f"validation {name}{metric.with_unit(metric.value(measures))}\n"
+        f"# ({lost} {worse} the baseline). Run it with\n"
         f"#   {rerun_command(directory)}\n"
     )
     text: str = head + yaml.safe_dump({"defaults": ["config", "_self_"], **content}, sort_keys=False)

@@ -124,10 +124,13 @@
     let best = -Infinity;
     return sorted.filter((point) => point.y > best && ((best = point.y), true));
   }
+  // Of other tasks the primary metric, with the sign by which more is better.
+  const shownQuality = (value, of = data.workloads[workload()]) =>
+    `${of.unit === "%" ? value.toFixed(2) : +value.toPrecision(4)} ${escaped(of.unit)}`.trim();
   function hover(point, cost) {
     const seeds = point.of.length > 1 ? `mean of ${point.of.length} seeds` : `seed ${rows.seed[point.row]}`;
     const lines = [`<b>${escaped(describe(point.row))}</b>`,
-      `validation ${point.y.toFixed(2)} %, test ${point.test.toFixed(2)} %`, bytes(Math.round(point.size))];
+      `validation ${shownQuality(point.y)}, test ${shownQuality(point.test)}`, bytes(Math.round(point.size))];
     if (cost !== "stored_bytes") lines.push(COSTS[cost].write(point.x));
     return [...lines, seeds].join("<br>");
   }
@@ -169,11 +172,11 @@
       margin: { l: 60, r: 20, t: 10, b: 50 }, hovermode: "closest", dragmode: "zoom", font: { size: 12 },
       xaxis: { title: { text: title }, type, gridcolor: "#eee", zeroline: false,
         ...(type === "log" && drawn.length ? logTicks(drawn.map((p) => p.x), write) : {}) },
-      yaxis: { title: { text: "validation accuracy (%)" }, gridcolor: "#eee", zeroline: false },
+      yaxis: { title: { text: escaped(of.axis) }, gridcolor: "#eee", zeroline: false },
       legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
       shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 100 * of.baseline, y1: 100 * of.baseline, line: { dash: "dash", width: 1 } }],
       annotations: [{ xref: "paper", x: less ? 0 : 1, y: 100 * of.baseline, yanchor: "bottom", xanchor: less ? "left" : "right", showarrow: false,
-        text: `baseline ${(100 * of.baseline).toFixed(2)} %`, font: { size: 11 } }],
+        text: `baseline ${shownQuality(100 * of.baseline, of)}`, font: { size: 11 } }],
     };
     const plot = byId("plot");
     Plotly.react(plot, traces, layout, { displaylogo: false, responsive: true, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] });
