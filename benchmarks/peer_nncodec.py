@@ -39,7 +39,7 @@ from wavesweep.measure.quality import evaluate
 from wavesweep.runtime.records import RESULT_FILE
 from wavesweep.settings.keys import trial_directory, trial_key
 
-STEPS = (0.012, 0.015, 0.0175, 0.02, 0.025, 0.03, 0.035, 0.045)
+STEPS = (0.05, 0.06, 0.07, 0.08, 0.1, 0.12, 0.14, 0.18)
 QPS = tuple(range(-34, -9, 2))
 DROPS = (0.0, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0)  # points below the baseline, for the second table
 

@@ -19,7 +19,7 @@ from pathlib import Path
 # The smallest files at these losses are compared, in points of validation accuracy.
 DROPS = (0.5, 1.0, 2.0, 5.0)
 TARGET = 1.05
-STEPS = (0.005, 0.0075, 0.011, 0.016, 0.023, 0.034, 0.05, 0.07, 0.1, 0.14)
+STEPS = (0.02, 0.03, 0.045, 0.065, 0.09, 0.14, 0.2, 0.28, 0.4, 0.56)
 TRANSFORMS = (
     ("method=magnitude",),
     ("method=dct", "layout=auto"),
@@ -63,7 +63,7 @@ def hand_made() -> Iterator[tuple[str, ...]]:
                     retrain = ("retrain=rate", f"retrain.epochs={epochs}", f"retrain.rate_weight={weight}")
                     yield (*transform, *retrain, f"retrain.group_weight={group}")
     for percentile in (70, 80, 90, 95):
-        for step in (0.011, 0.023, 0.034, 0.05, 0.07):
+        for step in (0.045, 0.09, 0.14, 0.2, 0.28):
             pruned = ("threshold=percentile", f"threshold.percentile={percentile}", "retrain=finetune")
             yield ("quantize=rdo", "method=magnitude", *pruned, "retrain.epochs=5", f"quantize.step={step}")
 

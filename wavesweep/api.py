@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from wavesweep.cli.composition import compose_settings
 from wavesweep.experiment.callers import CallersData, callers_network, check_shape
 from wavesweep.experiment.compressor import CompressionSettings, compress_arm
+from wavesweep.experiment.output_error import arm_notes, errors_of
 from wavesweep.experiment.plan import arm_spec, computed_notes, plan_pruned, selection_notes
 from wavesweep.experiment.result import CompressedModel
 from wavesweep.experiment.uncoded import uncoded_notes, uncoded_tensors
@@ -59,8 +60,10 @@ def compress(
     _warn(selection_notes([plan.name for plan in (*plans, *others)], composed.layers))
     _warn([*network.notes, *computed_notes(network.model)])
     arm = compress_arm(arm_spec(composed, plans), CompressionSettings.from_settings(composed), network)
+    dense, errors = dense_bytes(network.model), errors_of(network, arm)
     _warn(uncoded_notes(uncoded_tensors(arm.content, others), composed.layers))
-    return CompressedModel(arm.content, dense_bytes(network.model))
+    _warn(arm_notes(arm, errors, composed))
+    return CompressedModel(arm.content, dense, errors)
 
 
 def _warn(notes: Sequence[str]) -> None:

@@ -27,6 +27,7 @@ from wavesweep.experiment.baseline import Baseline, Workload, measure, obtain_ea
 from wavesweep.experiment.compressor import CompressedArm, CompressionSettings, compress_arm
 from wavesweep.experiment.early import EarlyStop
 from wavesweep.experiment.network import TrainedNetwork, calibration_of
+from wavesweep.experiment.output_error import output_errors, outputs_before
 from wavesweep.measure.alternatives import gzip_bytes
 from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates, parameters
 from wavesweep.measure.drops import drop_between
@@ -143,7 +144,7 @@ def _compute(spec: ArmSpec, context: EvaluationContext, paths: CheckpointPaths) 
     path = paths.own / MODEL_FILE
     write_atomically(path, arm.content)
     encoded = time.perf_counter()
-    content = path.read_bytes()
+    content, before = path.read_bytes(), outputs_before(context.network, arm)
     # Layers are cut in a copy: the model is that of all trials.
     model = context.workload.model if arm.shrunk is None else deepcopy(context.workload.model)
     fill(model, state_dict(unpack(content, UNLIMITED)[0])).to(device)
@@ -162,6 +163,8 @@ def _compute(spec: ArmSpec, context: EvaluationContext, paths: CheckpointPaths) 
         "stored_bytes": len(content),
         "gzip_bytes": gzip_bytes(once_each(state, model)),
     }
+    if before is not None:
+        record["output_error"] = output_errors(before, model).row()
     if arm.retrained is not None:
         record["retraining"] = _retraining(arm.retrained, dataset.task.primary_metric)
     if arm.shrunk is not None:

@@ -3,6 +3,7 @@
 A trial and `wavesweep.compress` share it: prune -> retrain -> quantise -> encode, each with plain values.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wavesweep.codec.assemble import assemble, tied_names
 from wavesweep.codec.context import ONE, planes_of
@@ -83,13 +84,14 @@ class CompressedArm:
     """An arm as a file: its bytes, its tensors as coded, what pruning kept, and the step's factor that was used.
 
     `tensors` are of full size also where the file's are not because units were removed (`shrunk`); `retrained` is None
-    where nothing was retrained.
+    where nothing was retrained; `uncoded` is the state dict before quantisation.
     """
 
     content: bytes
     tensors: tuple[CodedTensor, ...]
     pruned: PrunedArm
     step_scale: float
+    uncoded: Mapping[str, Tensor]
     retrained: Retrained | None = None
     shrunk: ShrunkFile | None = None
 
@@ -112,7 +114,8 @@ def compress_arm(
         retrained = _retrain(pruned, spec, settings, network, coder, paths)
         coded, state, pruned = retrained.coded, retrained.state, retrained.pruned
     content, shrunk = coder.encode(coded, state)
-    return CompressedArm(content, coded[: len(spec.plans)], pruned, coder.scale, retrained, shrunk)
+    uncoded = {**state, **{tensor.plan.name: tensor.weight for tensor in pruned.tensors}}
+    return CompressedArm(content, coded[: len(spec.plans)], pruned, coder.scale, uncoded, retrained, shrunk)
 
 
 def _retrain(
@@ -171,10 +174,11 @@ class ArmCoder:
             state: state dict of the network that they are part of, on the CPU.
         """
         settings, network = self._settings.quantize, self._network
-        importance: dict[str, LayerImportance] = {}
+        importance, unit = dict[str, LayerImportance](), 1.0
         if settings.importance != "none":
             names = tuple(tensor.plan.name for tensor in tensors)
-            importance = importances_of(network, names, state, self._settings.seed)
+            found = importances_of(network, names, state, self._settings.seed)
+            importance, unit = dict(found.layers), output_unit(found.output_spread, network.model)
 
         def quantized(at: float) -> tuple[CodedTensor, ...]:
             if settings.is_trainable:
@@ -185,7 +189,7 @@ class ArmCoder:
                     settings,
                     importance.get(tensor.plan.name),
                     significance_rates,
-                    at * _step_unit(tensor, settings, importance),
+                    at * (unit if tensor.plan.name in importance else _weight_unit(tensor, settings)),
                 )
                 for tensor in tensors
             )
@@ -236,15 +240,26 @@ class ArmCoder:
         return assemble(state, coded, tied_names(self._network.model), other.other, other.other_bits)
 
 
-def _step_unit(tensor: PrunedTensor, settings: QuantizeSettings, importance: Mapping[str, LayerImportance]) -> float:
-    """What `quantize.step` is in units of: of the outputs by the importance, else of the weights.
+def output_unit(spread: float, model: nn.Module) -> float:
+    """What `quantize.step` is a share of where weights have an importance, in units of the outputs.
 
-    Where others have an importance and this tensor has none (it is recurrent, an embedding, a bare parameter), a step in
-    units of the outputs would mean nothing to its weights: it is one of their root mean square.
+    With a step d in units of the outputs, rounding moves each weight so that the outputs move by d / sqrt(12) in the
+    root mean square. So with a share s of this unit, the errors of all N parameters together are s times the spread of
+    the outputs, if they are independent: the same share means the same for any network.
+
+    Args:
+        spread: of the outputs.
+        model: the network.
     """
-    if settings.importance == "none" or tensor.plan.name in importance:
-        return 1.0
-    return float(tensor.weight.double().square().mean().sqrt()) or 1.0
+    return spread * math.sqrt(12 / sum(parameter.numel() for parameter in model.parameters()))
+
+
+def _weight_unit(tensor: PrunedTensor, settings: QuantizeSettings) -> float:
+    """What the step is in units of where a tensor has no importance: of the weights, as without any.
+
+    Where others have one (this one is recurrent, an embedding, a bare parameter), the root mean square of its weights.
+    """
+    return 1.0 if settings.importance == "none" else float(tensor.weight.double().square().mean().sqrt()) or 1.0
 
 
 def _check_symbols(tensors: Sequence[CodedTensor], coder: str) -> None:

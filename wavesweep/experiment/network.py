@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from wavesweep.codec.assemble import tied_names
 from wavesweep.data.splits import Dataset, Split, StoredImages
+from wavesweep.measure.outputs import output_spread, outputs_on
 from wavesweep.measure.quality import evaluate
 from wavesweep.quantization.importance import LayerImportance, layer_importance
 from wavesweep.tasks.task import Inputs
@@ -19,7 +20,15 @@ from wavesweep.tasks.usual import CLASSIFICATION
 
 # The importances of the last trained network (true) and of the last retrained one (false), which several arms may
 # share, each with what decided them.
-_importances: dict[bool, tuple[tuple[object, ...], dict[str, LayerImportance]]] = {}
+_importances: dict[bool, tuple[tuple[object, ...], "Importances"]] = {}
+
+
+@dataclass(frozen=True)
+class Importances:
+    """Of each layer, and the spread of the network's outputs on the inputs that they were estimated on."""
+
+    layers: Mapping[str, LayerImportance]
+    output_spread: float
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ def validation_quality(network: TrainedNetwork, state: Mapping[str, Tensor]) -> 
 
 def importances_of(
     network: TrainedNetwork, names: tuple[str, ...], state: Mapping[str, Tensor], seed: int
-) -> dict[str, LayerImportance]:
+) -> Importances:
     """The importance of the weights `names` in a network of that state, which is computed where `model` lies.
 
     Those of the trained weights, and of the last other state, are kept.
@@ -76,19 +85,34 @@ def importances_of(
     return _importances[is_trained][1]
 
 
-def _estimated(
-    network: TrainedNetwork, names: tuple[str, ...], state: Mapping[str, Tensor], seed: int
-) -> dict[str, LayerImportance]:
+def _estimated(network: TrainedNetwork, names: tuple[str, ...], state: Mapping[str, Tensor], seed: int) -> Importances:
     network.model.load_state_dict(dict(state))
-    calibration, device = _calibration_of(network), next(network.model.parameters()).device
-    if isinstance(calibration, Inputs):
-        given = calibration.changed(lambda tensor: tensor.to(device))
+    given = calibration_inputs(network, next(network.model.parameters()).device)
+    spread = output_spread(outputs_on(network.model, given))
+    if isinstance(given, Inputs):
         with _taking_numbers(network.model, given):
-            return layer_importance(network.model, names, torch.arange(_count(given), device=device), seed)
-    inputs = calibration[:].to(device)
-    if network.dataset is not None:
-        inputs = network.dataset.normalise(inputs)
-    return layer_importance(network.model, names, inputs.clone(), seed)
+            numbers = torch.arange(_count(given), device=given.tensors[0].device)
+            return Importances(layer_importance(network.model, names, numbers, seed), spread)
+    return Importances(layer_importance(network.model, names, given.clone(), seed), spread)
+
+
+def calibration_inputs(network: TrainedNetwork, device: torch.device, most: int | None = None) -> Tensor | Inputs:
+    """The first calibration inputs, or all, as the network takes them, on the device."""
+    calibration = _calibration_of(network)
+    if isinstance(calibration, Inputs):
+        return calibration.changed(lambda tensor: tensor[:most].to(device))
+    inputs = calibration[:most].to(device)
+    return inputs if network.dataset is None else network.dataset.normalise(inputs)
+
+
+def validation_inputs(dataset: Dataset, device: torch.device, most: int) -> Tensor | Inputs:
+    """The first inputs of validation, likewise."""
+    split = dataset.validation
+    if isinstance(split, Split):
+        batch: Any = dataset.normalise(split.images[:most].to(device)), split.labels[:most]
+    else:
+        batch = dataset.on_device(split.head(most).content(), device)
+    return dataset.task.split(batch)[0].changed(Tensor.clone)
 
 
 def calibration_of(dataset: Dataset, most: int) -> Tensor | StoredImages | Inputs:

@@ -13,6 +13,7 @@ from wavesweep.codec.limits import UNLIMITED
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.read import raw_bytes, tensor_table
 from wavesweep.codec.tensors import StoredTensor, state_dict
+from wavesweep.experiment.output_error import OutputErrors
 from wavesweep.models.load import filled
 from wavesweep.runtime.records import write_atomically
 from wavesweep.runtime.terminal import some
@@ -30,10 +31,12 @@ class CompressedModel:
     Attributes:
         content: of the file.
         dense_bytes: of all tensors of the network as they were, as float32; 0 where it is not known.
+        output_errors: how far the outputs are from those before, where images were given.
     """
 
     content: bytes
     dense_bytes: int = 0
+    output_errors: OutputErrors | None = None
 
     @property
     def stored_bytes(self) -> int:
@@ -106,6 +109,8 @@ class CompressedModel:
         smaller = f", {self.times_smaller:.2f} times smaller" if self.dense_bytes else ""
         yield "file", f"{self.stored_bytes:,} bytes{smaller}"
         yield "sparsity", f"{100 * self.sparsity:.2f} % of the coded coefficients"
+        if self.output_errors is not None:
+            yield "output error", self.output_errors.text()
         share = sum(self.not_coded.values()) / self.stored_bytes
         named = f": {some(list(self.not_coded))}" if self.not_coded else ""
         yield "not coded", f"{100 * share:.1f} % of the file{named}"

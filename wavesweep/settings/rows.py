@@ -221,7 +221,7 @@ _QUANTIZERS = (
         "symbols that minimise the outputs' distortion plus their bits; use threshold=none with it",
         {
             "name": "uniform",
-            "step": 0.02,
+            "step": 0.1,
             "rate_weight": 0.1,
             "importance": "second_order",
             "images": 4096,

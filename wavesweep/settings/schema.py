@@ -222,7 +222,9 @@ class QuantizeSettings:
     bits: int = setting(8, integer_from(2, 16).with_note("ignored where quantize.step is set"))
     step: float | None = setting(
         None,
-        positive().or_null().with_note("of the weights, or of the outputs with quantize.importance=second_order"),
+        positive()
+        .or_null()
+        .with_note("of the weights; with quantize.importance=second_order relative to the outputs' spread"),
     )
     dead_zone: float = setting(1.0, between(1, 4).with_note("width of the zero bin in steps"))
     per: str = setting("layer", one_of(("layer", "band")).with_note("which coefficients share a step of quantize.bits"))
