@@ -19,6 +19,7 @@ from wavesweep.data import datasets
 from wavesweep.data.datasets import load_dataset
 from wavesweep.data.splits import Parts, Split
 from wavesweep.errors import SettingsError
+from wavesweep.settings.rules import check
 from wavesweep.settings.schema import DatasetSettings, PathsSettings, Settings
 
 REAL_DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -233,3 +234,29 @@ def test_the_real_mnist_has_its_known_statistics():
     assert float(dataset.mean) / 255 == pytest.approx(0.1307, abs=0.001)
     assert float(dataset.std) / 255 == pytest.approx(0.3081, abs=0.001)
     datasets.forget()
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "expected"),
+    [
+        ("half", None, (0.5, 0.5)),
+        ("mnist", None, (0.1307, 0.3081)),
+        ([0.25], [0.125], (0.25, 0.125)),
+        ("none", [0.5], (0.0, 0.5)),
+    ],
+)
+def test_images_are_normalised_by_what_is_given(mean, std, expected):
+    found = load_dataset(Settings(dataset=DatasetSettings(mean=mean, std=std), progress=False))
+    pixels = found.train.images[:5]
+    torch.testing.assert_close(found.normalise(pixels), (pixels.float() / 255 - expected[0]) / expected[1])
+
+
+def test_a_mean_for_other_channels_than_there_are_is_refused():
+    with pytest.raises(SettingsError, match=r"^dataset\.mean=\[0\.485, 0\.456, 0\.406\]: must have one number, or 1"):
+        load_dataset(Settings(dataset=DatasetSettings(mean="imagenet"), progress=False))
+
+
+@pytest.mark.parametrize(("given", "lacking"), [({"mean": [0.5]}, "std"), ({"std": [0.5]}, "mean")])
+def test_mean_and_deviation_are_given_together(given, lacking):
+    with pytest.raises(SettingsError, match=rf"^dataset\.{lacking}=None: "):
+        check(Settings(dataset=DatasetSettings(**given)))

@@ -19,6 +19,8 @@ NUMBERS = {
     "dataset.validation_fraction": ([0.01, 0.99], [0, 1, -0.5, 10, NAN]),
     "dataset.image_size": ([1, 224], [0, -1]),
     "dataset.workers": ([0, 8], [-1]),
+    "dataset.mean": ([None, "imagenet", "none"], ["rgb", [], [NAN], 0.5]),
+    "dataset.std": ([None], [[0.0], [-1.0, 1.0], "rgb"]),
     "dataset.channels": ([1, 3], [0, 2, 4, -1]),
     "seed": ([0, 2**31], [-1]),
     "quantize.bits": ([2, 16], [1, 0, 17, -3]),

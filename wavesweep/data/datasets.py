@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+from torch import Tensor
 
 from wavesweep.data.folder import folder_dataset
 from wavesweep.data.images import Preparation
-from wavesweep.data.splits import Dataset, Parts, Split, make_dataset
+from wavesweep.data.splits import AnySplit, Dataset, Parts, Split, make_dataset
 from wavesweep.data.structured import any_dataset
 from wavesweep.errors import SettingsError
 from wavesweep.models.pretrained import trained_weights
 from wavesweep.settings import registry
-from wavesweep.settings.schema import Settings, TaskSettings
+from wavesweep.settings.schema import DatasetSettings, Settings, TaskSettings
 from wavesweep.tasks.load import load_task
 from wavesweep.tasks.task import Task
 from wavesweep.tasks.usual import CLASSIFICATION
@@ -109,7 +110,8 @@ def _load(source: Source, validation_fraction: float, seed: int) -> Dataset:
             raise SettingsError("dataset.validation_fraction", validation_fraction, allowed, "choose another share")
     train = parts.train or parts.test
     has_bytes = isinstance(train, Split) and train.images.dtype == torch.uint8
-    statistics = source.preparation.statistics if is_open and has_bytes else None
+    statistics = source.preparation.statistics if has_bytes and (is_open or not source.pretrained) else None
+    _check_channels(statistics, train)
     return make_dataset(parts, validation_fraction, seed, statistics, validates_on_test, task)
 
 
@@ -135,7 +137,8 @@ def _preparation(settings: Settings) -> Preparation:
     """How files become images: as trained weights ask for, or else as the data set's settings say."""
     dataset = settings.dataset
     if settings.model.weights is None:
-        return Preparation(dataset.image_size, dataset.channels, dataset.resize)
+        mean, std = _normalization(dataset)
+        return Preparation(dataset.image_size, dataset.channels, dataset.resize, mean=mean, std=std)
     wanted = trained_weights(settings.model).transforms()
     return Preparation(
         wanted.crop_size[0],
@@ -145,6 +148,24 @@ def _preparation(settings: Settings) -> Preparation:
         tuple(wanted.mean),
         tuple(wanted.std),
     )
+
+
+def _normalization(dataset: DatasetSettings) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Mean and standard deviation of the channels as given, or of the name that is given; None: of the data."""
+    known = registry.rows(registry.Normalization)
+    mean = known[dataset.mean].mean if isinstance(dataset.mean, str) else dataset.mean
+    std = dataset.mean if dataset.std is None else dataset.std
+    std = known[std].std if isinstance(std, str) else std
+    return (None, None) if mean is None else (tuple(mean), tuple(std))
+
+
+def _check_channels(statistics: tuple[Tensor, Tensor] | None, train: AnySplit) -> None:
+    """Refuse numbers that are neither one for all channels nor one for each."""
+    for name, values in zip(("mean", "std"), statistics or (), strict=False):
+        channels = train.images.shape[1] if isinstance(train, Split) else len(values)
+        if len(values) not in (1, channels):
+            found = [float(f"{value / 255:.4g}") for value in values.flatten().tolist()]
+            raise SettingsError(f"dataset.{name}", found, f"must have one number, or {channels}: one per channel")
 
 
 def _check_classes(source: Source, parts: Parts) -> None:

@@ -167,6 +167,21 @@ def each_row_of(kind: type[registry.Row], text: str) -> Constraint:
     return replace(every, text=lambda: text.format(", ".join(registry.rows(kind))))
 
 
+def channels_or_row_of(kind: type[registry.Row], low: float = -math.inf, low_allowed: bool = True) -> Constraint:
+    """The name of a row, or a number for each channel, or one for all: above `low`, or from it on."""
+
+    def allows(value: Any) -> bool:
+        if isinstance(value, str):
+            return value in registry.rows(kind)
+        numbers = isinstance(value, list | tuple) and len(value) > 0 and all(map(_is_number, value))
+        return numbers and all(one >= low if low_allowed else one > low for one in value)
+
+    above = "" if low == -math.inf else f" > {low:g}"
+    return Constraint(
+        allows, lambda: f"must be a list of numbers{above}, one per channel, or one of {', '.join(registry.rows(kind))}"
+    )
+
+
 def similar(name: str, names: Sequence[str]) -> str:
     """`did you mean ...?` with the names that resemble `name`; nothing where none does."""
     import difflib

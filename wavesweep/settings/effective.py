@@ -205,7 +205,7 @@ def _conditions() -> Mapping[str, Sequence[Condition]]:
     no_weights = Condition(lambda get, _: get("model.weights") is None, "a model without model.weights")
     return {
         **dict.fromkeys(("wavelet", "level", "boundary"), (has_levels,)),
-        **dict.fromkeys(("dataset.image_size", "dataset.resize", "dataset.channels"), (no_weights,)),
+        **{f"dataset.{name}": (no_weights,) for name in ("image_size", "resize", "channels", "mean", "std")},
         **dict.fromkeys(("threshold.scope", "threshold.allocation"), (prunes,)),
         "threshold.atom_norm": (prunes, has_levels),
         "threshold.shrinkage": (

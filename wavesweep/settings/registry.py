@@ -208,6 +208,14 @@ class DataSet(Row):
 
 
 @dataclass(frozen=True)
+class Normalization(Row):
+    """What inputs are normalised by: mean and standard deviation of each channel of images from 0 to 1."""
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+
+@dataclass(frozen=True)
 class Task(Row):
     """What networks are trained for and measured by; without a target the user's own class says so."""
 

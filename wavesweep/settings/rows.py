@@ -9,6 +9,7 @@ from wavesweep.settings.registry import (
     Layout,
     Method,
     Model,
+    Normalization,
     Objective,
     Preset,
     Quantizer,
@@ -307,6 +308,15 @@ _TASKS = (
         sets={"target": None, "arguments": {}},
     ),
 )
+_NORMALIZATIONS = (
+    Normalization("imagenet", "torchvision's weights", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    Normalization("cifar10", "CIFAR-10", mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616)),
+    Normalization("cifar100", "CIFAR-100", mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761)),
+    Normalization("mnist", "MNIST", mean=(0.1307,), std=(0.3081,)),
+    Normalization("fashion_mnist", "Fashion-MNIST", mean=(0.286,), std=(0.353,)),
+    Normalization("half", "from -1 to 1", mean=(0.5,), std=(0.5,)),
+    Normalization("none", "from 0 to 1"),
+)
 _DATA_SETS = (
     DataSet("digits", "scikit-learn's digits, 8x8; needs no download", "wavesweep.data.datasets:digits"),
     DataSet("mnist", "MNIST, 28x28", "wavesweep.data.datasets:mnist"),
@@ -402,6 +412,7 @@ ROWS: tuple[Row | Preset, ...] = (
     *_SAMPLERS,
     *_OBJECTIVES,
     *_TASKS,
+    *_NORMALIZATIONS,
     *_DATA_SETS,
     *_MODELS,
 )

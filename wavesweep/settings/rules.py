@@ -87,6 +87,10 @@ def _check_dataset(dataset: DatasetSettings) -> None:
     for key, value, name in (("target", dataset.target, "custom"), ("path", dataset.path, "image_folder")):
         if value is not None and dataset.name != name:
             raise SettingsError(f"dataset.{key}", value, f"is for dataset={name}", "choose that, or leave it out")
+    if dataset.std is not None and dataset.mean is None:
+        raise _lacks("dataset.mean", "give it beside dataset.std")
+    if isinstance(dataset.mean, list) and dataset.std is None:
+        raise _lacks("dataset.std", "give it beside dataset.mean")
     if dataset.resize is not None and dataset.resize < dataset.image_size:
         raise SettingsError("dataset.resize", dataset.resize, allowed_text("dataset.resize") or "")
 

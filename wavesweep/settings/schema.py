@@ -18,6 +18,7 @@ from wavesweep.settings.constraints import (
     at_least,
     between,
     boundary,
+    channels_or_row_of,
     each,
     each_row_of,
     flag,
@@ -38,6 +39,7 @@ from wavesweep.settings.registry import (
     LayerType,
     Layout,
     Method,
+    Normalization,
     Objective,
     Quantizer,
     Retraining,
@@ -126,6 +128,15 @@ class DatasetSettings:
         integer_from(1).or_null().with_note(">= dataset.image_size; of the shorter side, before the centre is cut out"),
     )
     channels: int = setting(3, one_of((1, 3)))
+    mean: Any = setting(
+        None,
+        channels_or_row_of(Normalization)
+        .or_null()
+        .with_note("of images from 0 to 1, to normalise by; null: of the training images, or what model.weights need"),
+    )
+    std: Any = setting(
+        None, channels_or_row_of(Normalization, 0, False).or_null().with_note("null: of the same name as dataset.mean")
+    )
     target: str | None = setting(
         None, any_of_its_type("must be package.module.factory").or_null().with_note("dataset=custom only")
     )
