@@ -54,7 +54,7 @@ def compress(
     _warn(selection_notes([plan.name for plan in (*plans, *others)], settings.layers))
     _warn([*network.notes, *computed_notes(network.model)])
     arm = compress_arm(arm_spec(settings, plans), CompressionSettings.from_settings(settings), network)
-    _warn(uncoded_notes(uncoded_tensors(arm.content, others), settings.layers))
+    _warn(uncoded_notes(uncoded_tensors(arm.content, others)))
     return CompressedModel(arm.content)
 
 

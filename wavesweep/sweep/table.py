@@ -11,6 +11,8 @@ from wavesweep.measure.drops import with_interval
 Entry = tuple[Mapping[str, str], Mapping[str, Any]]
 # Columns of the points of accuracy that were lost, with 95 % intervals.
 _LOST = {"points lost (95 %)": "validation", "test points lost (95 %)": "test"}
+# The share of a file from which on a column says what is not coded.
+_NOTABLE = 0.1
 
 
 def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
@@ -21,6 +23,7 @@ def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
     """
     keys = varying(entries)
     controls = _controls(entries)
+    with_uncoded = any(_uncoded_share(record) > _NOTABLE for _, record in entries)
     with_lost = any(drop_interval(record) for _, record in entries if "arms" in record)
     first_with: dict[tuple[str, ...], int] = {}
     rows = []
@@ -40,6 +43,7 @@ def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
             "test %": percent(main["test"]["accuracy"]),
             **({title: _lost(record, split) for title, split in _LOST.items()} if with_lost else {}),
             "bytes": f"{main['stored_bytes']:,}",
+            **({"not coded %": percent(_uncoded_share(record))} if with_uncoded else {}),
         }
         by_method = {arm["method"]: arm for arm in record["arms"][1:]}
         for name in controls:
@@ -79,6 +83,11 @@ def _level_range(arm: Mapping[str, Any]) -> str:
     if not levels:
         return "-"
     return str(levels[0]) if min(levels) == max(levels) else f"{min(levels)}-{max(levels)}"
+
+
+def _uncoded_share(record: Mapping[str, Any]) -> float:
+    """The share of the main arm's file that is stored number by number; older records do not say."""
+    return float(record.get("not_coded", {}).get("share", 0.0))
 
 
 def _lost(record: Mapping[str, Any], split: str) -> str:
