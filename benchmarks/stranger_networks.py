@@ -5,6 +5,7 @@ Those of torchvision are of full size; of Hugging Face's the vocabularies are, a
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -76,7 +77,7 @@ class UNet(nn.Module):
     def __init__(self, width: int = 32) -> None:
         super().__init__()
         sizes = (3, width, 2 * width, 4 * width)
-        self.down = nn.ModuleList(self._block(*pair) for pair in zip(sizes, sizes[1:], strict=False))
+        self.down = nn.ModuleList(self._block(*pair) for pair in pairwise(sizes))
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * size, size, 2, stride=2) for size in sizes[2:0:-1])
         self.joined = nn.ModuleList(self._block(2 * size, size) for size in sizes[2:0:-1])
         self.out = nn.Conv2d(width, 2, 1)

@@ -23,7 +23,16 @@ from wavesweep.codec.read import raw_bytes, read
 
 OVERRIDES = ["wavelet=haar", "level=2", "threshold.percentile=50", "quantize.bits=8"]
 _LEAST_CODED = 0.99
-_HEAD = ("network", "parameters", "bytes", "times smaller", "of matrices coded", "of file not coded", "error", "seconds")
+_HEAD = (
+    "network",
+    "parameters",
+    "bytes",
+    "times smaller",
+    "of matrices coded",
+    "of file not coded",
+    "error",
+    "seconds",
+)
 
 
 def made(stranger: Stranger) -> nn.Module:
@@ -53,8 +62,8 @@ def row(stranger: Stranger, path: Path) -> tuple[list[str], list[str]]:
     share = 1 - sum(size for name, size in matrices.items() if name in raw) / max(sum(matrices.values()), 1)
     if share < _LEAST_CODED:
         wrong.append(f"only {share:.2%} of its matrices are coded")
-    before = {**dict(model.named_buffers()), **{name: value for name, value in model.state_dict().items()}}
-    known = [name for name in matrices if name in before]
+    before = model.state_dict()
+    known = [name for name in matrices if name in before]  # not those that a layer computes
     change = sum(float((coded[name] - before[name]).square().sum()) for name in known)
     error = (change / sum(float(before[name].square().sum()) for name in known)) ** 0.5
     size = small.stored_bytes
