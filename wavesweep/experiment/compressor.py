@@ -236,8 +236,8 @@ class ArmCoder:
 def _step_unit(tensor: PrunedTensor, settings: QuantizeSettings, importance: Mapping[str, LayerImportance]) -> float:
     """What `quantize.step` is in units of: of the outputs by the importance, else of the weights.
 
-    A tensor without an importance, where others have one, is recurrent, an embedding or a bare parameter. To its weights
-    a step in units of the outputs would mean nothing: there it is one of their root mean square.
+    A tensor without an importance, where others have one, is recurrent, an embedding or a bare parameter. A step in
+    units of the outputs would mean nothing to its weights: there it is one of their root mean square.
     """
     if settings.importance == "none" or tensor.plan.name in importance:
         return 1.0
