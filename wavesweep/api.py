@@ -61,7 +61,7 @@ def compress(
     _warn([*network.notes, *computed_notes(network.model)])
     arm = compress_arm(arm_spec(composed, plans), CompressionSettings.from_settings(composed), network)
     dense, errors = dense_bytes(network.model), errors_of(network, arm)
-    _warn(uncoded_notes(uncoded_tensors(arm.content, others), composed.layers))
+    _warn(uncoded_notes(uncoded_tensors(arm.content, others)))
     _warn(arm_notes(arm, errors, composed))
     return CompressedModel(arm.content, dense, errors)
 

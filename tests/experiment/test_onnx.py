@@ -124,7 +124,8 @@ def compressed():
     """An MLP of which half of the hidden units are gone, and a network to decode it into."""
     torch.manual_seed(0)
     model = mlp((1, 8, 8), 10, hidden=(32, 16)).eval()
-    overrides = ["method=unit", "threshold.percentile=50", "shrink=true", "layers.exclude=[fc3*]"]
+    overrides = ["method=unit", "threshold.percentile=50", "shrink=true"]
+    overrides.append("layers.overrides=[{match: 'fc3*', percentile: 0}]")
     return wavesweep.compress(model, overrides, input_shape=(1, 8, 8)), model
 
 

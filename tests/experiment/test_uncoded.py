@@ -90,13 +90,20 @@ def test_small_matrices_that_are_much_of_the_file_are_named_with_what_codes_them
     assert said(model, "threshold=percentile", "threshold.percentile=99.9", "layers.types=[all]")[0] == []
 
 
-@pytest.mark.parametrize("overrides", [["layers.exclude=[rows*]"], ["layers.include=[out*]"]])
-def test_what_the_user_leaves_out_is_not_mentioned(overrides):
+@pytest.mark.parametrize(
+    ("override", "why"),
+    [
+        ("layers.exclude=[rows*]", ", matches layers.exclude 'rows*')"),
+        ("layers.include=[out*]", ", matches no pattern of layers.include)"),
+        ("layers.types=[conv]", "); with layers.types=[all] all parameters of several axes are"),
+    ],
+)
+def test_what_the_user_leaves_out_is_named_with_the_reason(override, why):
     model = nn.Sequential()
-    model.rows, model.out = nn.Linear(64, 64), nn.Linear(64, 10)
-    assert said(model, *overrides)[0] == []
-    model.rows = nn.Embedding(64, 64)
-    assert said(model, "layers.types=[linear]")[0] == []
+    model.rows, model.out = nn.Linear(64, 64), nn.Conv1d(64, 10, 1)
+    (note,), small = said(model, override)
+    share = f"{100 * 2 * 64 * 64 / small.stored_bytes:.0f} %"
+    assert note == f"{share} of the file are tensors that are not coded: rows.weight ({share}{why}"
 
 
 def test_small_shares_and_vectors_are_not_mentioned():

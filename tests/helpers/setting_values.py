@@ -94,7 +94,10 @@ LISTS = {
         [["accuracy", "sparsity"], ["stored_bytes", "f1"], ["macs", "accuracy"]],
         [[], ["accuracy"], ["accuracy", "accuracy"], ["accuracy", "loss"], ["accuracy", "f1", "macs"]],
     ),
-    "layers.types": ([[], ["conv"], ["conv", "linear", "embedding"]], [["lstm"], ["conv", "Linear"]]),
+    "layers.types": (
+        [[], ["conv"], ["conv", "linear", "recurrent", "embedding", "parameter"], ["large"], ["all"]],
+        [["lstm"], ["conv", "Linear"]],
+    ),
 }
 TABLE = NUMBERS | NAMES | LISTS
 # Checked elsewhere: by what they name, or because every value of their type makes sense.

@@ -16,6 +16,7 @@ from networks import (
     with_statistics,
     zero_units,
 )
+from own_layers import Conv1D
 from torch import nn
 
 from wavesweep.models.resize import fit_to
@@ -294,6 +295,35 @@ class Concatenated(nn.Module):
     def forward(self, images):
         both = torch.cat([self.left(images), self.right(images)], 1)
         return self.last(F.adaptive_avg_pool2d(self.norm(both).relu(), 1).flatten(1))
+
+
+class Strange(nn.Module):
+    """A grouped and a transposed convolution, a bare parameter, a layer of Hugging Face, a recurrent layer."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.grouped = nn.Conv2d(1, 12, 3, padding=1), nn.Conv2d(12, 12, 3, groups=4, padding=1)
+        self.up, self.positions = nn.ConvTranspose2d(12, 8, 2, stride=2), nn.Parameter(torch.randn(1, 8, 16, 16))
+        self.linear, self.rows = Conv1D(12, 16), nn.LSTM(12, 10, batch_first=True)
+        self.hidden, self.out = nn.Linear(10, 12), nn.Linear(12, 4)
+
+    def forward(self, images):
+        scaled = self.up(self.grouped(self.first(images).relu()).relu()) + self.positions
+        return self.out(self.hidden(self.rows(self.linear(scaled.mean(1)).relu())[0].mean(1)).relu())
+
+
+def test_layers_of_other_kinds_are_left_alone_and_outputs_stay():
+    model = Strange().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter[: len(parameter) // 3] = 0
+    found, state = shrunk(model, (1, 8, 8)), copied(model)
+    assert_same_outputs(model, found.model, (1, 8, 8))
+    assert set(found.removed) == {"hidden"}  # what stands between two linear layers alone is known
+    for name in ("up.weight", "positions", "linear.weight", "rows.weight_ih_l0", "rows.weight_hh_l0", "grouped.weight"):
+        assert torch.equal(found.state[name], state[name])
 
 
 def test_layers_side_by_side():

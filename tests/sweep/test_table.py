@@ -67,6 +67,13 @@ def test_points_lost_have_columns_where_an_interval_is_known():
     assert [second[name] for name in names] == ["0.70 (-0.8 to 2.2)", "0.70 (-0.1 to 1.5)"]
 
 
+def test_what_is_not_coded_has_a_column_where_it_is_more_than_a_tenth_of_a_file():
+    few, much = ({**record(arm(key=str(share))), "not_coded": {"share": share}} for share in (0.1, 0.1234))
+    assert all("not coded %" not in row for row in table_rows([({}, few), ({}, record(arm(key="old")))]))
+    rows = table_rows([({"level": "1"}, few), ({"level": "2"}, much)])
+    assert [row["not coded %"] for row in rows] == ["10.00", "12.34"]
+
+
 def test_only_what_varies_is_a_column_and_it_comes_first():
     swept = [{"wavelet": "haar", "level": str(level), "model": "mlp"} for level in (1, 3)]
     rows = table_rows([(swept[0], record(arm(key="a"))), (swept[1], record(arm(key="b")))])

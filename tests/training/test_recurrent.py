@@ -92,6 +92,17 @@ def test_training_moves_what_is_kept_and_the_layer_computes_with_it(name):
         torch.testing.assert_close(model.eval()(inputs), plain(inputs), atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("layer", [nn.Embedding, nn.EmbeddingBag])
+def test_an_embedding_with_sparse_gradients_is_trained_in_its_coefficients(layer):
+    torch.manual_seed(0)
+    model = nn.Sequential(layer(20, 8, sparse=True), nn.Linear(8, 3))
+    model, coefficients, arm, _ = parametrised(model=model, wavelet="haar", level=1, types=["embedding"])
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    model(torch.arange(4).reshape(2, 2)).square().sum().backward()
+    optimizer.step()
+    assert not torch.equal(coefficients.pruned()[0].coefficients, arm.tensors[0].coefficients)
+
+
 @pytest.mark.parametrize("kind", ["finetune", "rate"])
 def test_a_callers_recurrent_network_is_retrained(kind):
     model = NETWORKS["LSTM with a projection"]()

@@ -129,7 +129,7 @@ def _compute(settings: Settings, workload: Workload, key: str, directory: Path) 
             not_pruned=not_pruned,
             splits=splits_record(settings, workload.dataset),
             not_coded=uncoded_record(uncoded),
-            notes=[*notes, *uncoded_notes(uncoded, settings.layers)],
+            notes=[*notes, *uncoded_notes(uncoded)],
             seconds={"baseline": baseline_seconds, "total": time.perf_counter() - started},
         )
         _write_files(directory, record, model_file)

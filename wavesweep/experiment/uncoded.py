@@ -10,7 +10,6 @@ from wavesweep.codec.read import raw_bytes
 from wavesweep.pruning.plan import EXCLUDED, NOT_A_TYPE, NOT_INCLUDED, SAME_AS, TensorPlan
 from wavesweep.runtime.terminal import some
 from wavesweep.settings.effective import NOT_CODED
-from wavesweep.settings.schema import LayersSettings
 
 # Below this share of the file nothing is said.
 _SHARE = 0.1
@@ -34,8 +33,9 @@ class Uncoded:
 
     @property
     def described(self) -> str:
-        """Its name, with its share of the file."""
-        return f"{self.name} ({_percent(self.share)}{', a buffer' if self.reason == _BUFFER else ''})"
+        """Its name, with its share of the file, and why where the settings or the network say so plainly."""
+        is_plain = self.reason == _BUFFER or self.reason.startswith((EXCLUDED, NOT_INCLUDED))
+        return f"{self.name} ({_percent(self.share)}{f', {self.reason}' if is_plain else ''})"
 
 
 def uncoded_tensors(content: bytes, others: Sequence[TensorPlan]) -> tuple[Uncoded, ...]:
@@ -61,35 +61,26 @@ def uncoded_record(tensors: Sequence[Uncoded]) -> dict[str, Any]:
     return {"bytes": sum(one.bytes for one in tensors), "share": sum(one.share for one in tensors), "tensors": rows}
 
 
-def uncoded_notes(tensors: Sequence[Uncoded], layers: LayersSettings) -> list[str]:
-    """A note if more than a tenth of a file are tensors of several axes that are not coded.
-
-    Vectors such as biases do not count, nor what the settings leave out.
+def uncoded_notes(tensors: Sequence[Uncoded]) -> list[str]:
+    """A note if more than a tenth of a file are tensors of several axes that are not coded; biases and the like, which
+    `quantize.other` stores, do not count.
 
     Args:
         tensors: those of the file.
-        layers: which tensors may be pruned.
     """
-    told = [one for one in tensors if one.is_matrix and not _is_left_out(one.reason, layers)]
+    told = [one for one in tensors if one.is_matrix]
     share = sum(one.share for one in told)
     if share <= _SHARE:
         return []
-    names = some([one.described for one in told])
     by_types = any(NOT_A_TYPE in one.reason for one in told)
     return [
-        f"{_percent(share)} of the file are tensors that {NOT_CODED}: {names}"
+        f"{_percent(share)} of the file are tensors that {NOT_CODED}: {some([one.described for one in told])}"
         + ("; with layers.types=[all] all parameters of several axes are" if by_types else "")
     ]
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
-
-
-def _is_left_out(reason: str, layers: LayersSettings) -> bool:
-    """Whether the user's own settings say that a tensor is not pruned."""
-    by_type = NOT_A_TYPE in reason and layers.types != LayersSettings().types
-    return by_type or reason.startswith((EXCLUDED, NOT_INCLUDED))
 
 
 def _reason(name: str, reasons: Mapping[str, str]) -> str:

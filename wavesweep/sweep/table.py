@@ -10,6 +10,8 @@ from wavesweep.measure.drops import with_interval
 from wavesweep.runtime.metrics import PrimaryMetric, primary_of
 
 Entry = tuple[Mapping[str, str], Mapping[str, Any]]
+# The share of a file from which on a column says what is not coded.
+_NOTABLE = 0.1
 
 
 def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
@@ -21,6 +23,7 @@ def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
     keys = varying(entries)
     controls = _controls(entries)
     has_interval = any(drop_interval(record) for _, record in entries if "arms" in record)
+    with_uncoded = any(_uncoded_share(record) > _NOTABLE for _, record in entries)
     first_with: dict[tuple[str, ...], int] = {}
     rows = []
     for number, (swept, record) in enumerate(entries, start=1):
@@ -40,6 +43,7 @@ def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
             f"test {metric.label}": metric.shown(metric.value(main["test"])),
             **({title: _lost(record, split) for title, split in lost_titles(metric).items()} if with_lost else {}),
             "bytes": f"{main['stored_bytes']:,}",
+            **({"not coded %": percent(_uncoded_share(record))} if with_uncoded else {}),
         }
         by_method = {arm["method"]: arm for arm in record["arms"][1:]}
         for name in controls:
@@ -87,6 +91,11 @@ def lost_titles(metric: PrimaryMetric) -> dict[str, str]:
         return {"points lost (95 %)": "validation", "test points lost (95 %)": "test"}
     what = f"{metric.name} {metric.lost_unit} lost".replace("  ", " ")
     return {what: "validation", f"test {what}": "test"}
+
+
+def _uncoded_share(record: Mapping[str, Any]) -> float:
+    """The share of the main arm's file that is stored number by number; older records do not say."""
+    return float(record.get("not_coded", {}).get("share", 0.0))
 
 
 def _lost(record: Mapping[str, Any], split: str) -> str:

@@ -75,6 +75,8 @@ class Coefficients:
             for module, attribute in _holders(model, tensor.plan.name):
                 # A registration turns the parameter itself into coefficients, so each holder needs one of its own.
                 setattr(module, attribute, nn.Parameter(weight.detach().clone(), weight.requires_grad))
+                if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+                    module.sparse = False  # every row has a gradient through coefficients that mix rows
                 parametrize.register_parametrization(module, attribute, synthesis)
                 behind: Any = module.parametrizations[attribute]  # type: ignore[index]
                 if latent is None:

@@ -179,6 +179,7 @@ RECORD: tuple[Column, ...] = (
     Column("seconds_total", "number", ("seconds", "total")),
     Column("seconds_baseline", "number", ("seconds", "baseline")),
     Column("notes", "json", ("notes",)),
+    Column("not_coded_bytes", "integer", ("not_coded", "bytes")),
     Column("validation_images", "integer", ("splits", "validation")),
     Column("test_images", "integer", ("splits", "test")),
     Column("validation_from", "text", ("splits", "validation_from")),
