@@ -16,6 +16,7 @@ from wavesweep.data.examples import (
     converted,
     count_of,
     example_bytes,
+    has_own_batches,
     is_tree,
     iterable_start,
 )
@@ -134,7 +135,8 @@ def _read(part: Any, workers: int, in_memory: bool | None) -> AnySplit:
     if not is_tree(first):
         raise TypeError("an example holds something that is no tensor, array or number")
     examples = Examples(part, count, workers)
-    fits = example_bytes(first) * count <= _MOST_BYTES and not isinstance(part, IterableDataset)
+    stays = isinstance(part, IterableDataset) or has_own_batches(part)
+    fits = not stays and example_bytes(first) * count <= _MOST_BYTES
     return _in_memory(examples.content()) if (fits if in_memory is None else in_memory) else examples
 
 
