@@ -1,9 +1,9 @@
 """A language model: a small GPT that learns the characters of this repository's guide.
 
-    python -m wavesweep task=language_model task.arguments={token:character} \
-        dataset=custom dataset.target=examples.character_gpt.text \
-        model=custom model.target=examples.character_gpt.GPT model.recipe.epochs=5 model.recipe.learning_rate=0.005 \
-        model.recipe.batch_size=16 wavelet=haar level=2 threshold.percentile=60 retrain=finetune retrain.epochs=3 retrain.quantize_epochs=1
+    python -m wavesweep task=language_model task.arguments={token:character} dataset=custom \
+        dataset.target=examples.character_gpt.text model=custom model.target=examples.character_gpt.GPT \
+        model.recipe.epochs=5 model.recipe.learning_rate=0.005 model.recipe.batch_size=16 wavelet=haar level=2 \
+        threshold.percentile=60 retrain=finetune retrain.epochs=3 retrain.quantize_epochs=1
 
 Reports bits per character (lower is better), beside the share of characters that are predicted.
 """

@@ -1,10 +1,9 @@
 """An implicit image: a SIREN (Sitzmann et al. 2020) that is the picture; its file is the compressed image.
 
-    python -m wavesweep task=custom task.target=examples.implicit_image.Image \
-        dataset=custom dataset.target=examples.implicit_image.pixels \
-        model=custom model.target=examples.implicit_image.Siren model.recipe.epochs=30 model.recipe.learning_rate=0.0005 \
-        model.recipe.batch_size=256 method=magnitude threshold.percentile=20 quantize.bits=8 \
-        retrain=finetune retrain.epochs=10
+    python -m wavesweep task=custom task.target=examples.implicit_image.Image dataset=custom \
+        dataset.target=examples.implicit_image.pixels model=custom model.target=examples.implicit_image.Siren \
+        model.recipe.epochs=30 model.recipe.learning_rate=0.0005 model.recipe.batch_size=256 method=magnitude \
+        threshold.percentile=20 quantize.bits=8 retrain=finetune retrain.epochs=10
 
 Reports the peak signal-to-noise ratio (PSNR) in decibels. Its task is the one below.
 """

@@ -1,8 +1,9 @@
 """An LSTM that tags each element of a sequence with one of four classes: what it is, and what came before.
 
     python -m wavesweep task=segmentation dataset=custom dataset.target=examples.sequence_tagger.brackets \
-        model=custom model.target=examples.sequence_tagger.Tagger model.recipe.epochs=8 model.recipe.learning_rate=0.01 \
-        wavelet=haar level=1 threshold.percentile=50 retrain=finetune retrain.epochs=4
+        model=custom model.target=examples.sequence_tagger.Tagger model.recipe.epochs=8 \
+        model.recipe.learning_rate=0.01 wavelet=haar level=1 threshold.percentile=50 retrain=finetune \
+        retrain.epochs=4
 
 Tags are classes at positions, as those of pixels: the task is segmentation, and its metric mean IoU. Sequences have
 different lengths; the data set pads them with its own `collate_fn`, and padding (-1) does not count.

@@ -1,8 +1,8 @@
 """A network of two inputs: whether two drawings show the same digit, from scikit-learn's digits.
 
-    python -m wavesweep dataset=custom dataset.target=examples.two_inputs.pairs \
-        model=custom model.target=examples.two_inputs.Siamese model.recipe.epochs=8 model.recipe.batch_size=64 \
-        wavelet=haar level=2 threshold.percentile=60 retrain=finetune retrain.epochs=2 retrain.quantize_epochs=1
+    python -m wavesweep dataset=custom dataset.target=examples.two_inputs.pairs model=custom \
+        model.target=examples.two_inputs.Siamese model.recipe.epochs=8 model.recipe.batch_size=64 wavelet=haar \
+        level=2 threshold.percentile=60 retrain=finetune retrain.epochs=2 retrain.quantize_epochs=1
 
 A batch is a tuple: both drawings, then the class (0 different, 1 the same).
 """
