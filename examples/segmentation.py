@@ -1,9 +1,9 @@
 """Segmentation: a small U-Net finds discs and bars in noise, a class per pixel.
 
     python -m wavesweep task=segmentation dataset=custom dataset.target=examples.segmentation.shapes \
-        model=custom model.target=examples.segmentation.UNet model.recipe.epochs=8 \
-        model.recipe.learning_rate=0.01 model.recipe.batch_size=16 wavelet=haar level=1 layout=channel \
-        threshold.percentile=50 retrain=finetune retrain.epochs=4
+        model=custom model.target=examples.segmentation.UNet model.recipe.epochs=12 \
+        model.recipe.learning_rate=0.03 model.recipe.batch_size=16 wavelet=haar level=1 layout=channel \
+        threshold.percentile=50 retrain=finetune retrain.epochs=4 retrain.learning_rate=0.01
 
 Reports the mean intersection over union (mean IoU), beside the accuracy of pixels.
 """

@@ -55,7 +55,7 @@ def any_dataset(
 
 
 def _has_classes(returned: Any) -> bool:
-    """Whether each split is a pair of inputs and classes, or a data set of such pairs that fits into memory.
+    """Whether each split is a pair of inputs and classes, or a map-style data set of such pairs.
 
     What is something else altogether is said by whoever reads it as that.
     """
@@ -67,12 +67,10 @@ def _has_classes(returned: Any) -> bool:
                 return False
             continue
         try:
-            first, count = part[0], len(part)
+            first = part[0]
         except Exception:  # whatever a user's data set does: read again where its errors are told
             continue
         if not isinstance(first, tuple | list) or len(first) != 2:
-            return False
-        if example_bytes(_as_tensors(first)) * count > _MOST_BYTES:
             return False
     return True
 
