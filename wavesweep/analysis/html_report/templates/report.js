@@ -22,7 +22,7 @@
   const whole = (value) => (value === null ? "" : value.toLocaleString("en"));
   // Points and their 95 % interval, where it is known.
   const lost = (name) => (value, row) => fixed(digits)(value) + (rows[`${name}_low`][row] === null ? ""
-    : ` (${rows[`${name}_low`][row].toFixed(1)} to ${rows[`${name}_high`][row].toFixed(1)})`);
+    : ` (${rows[`${name}_low`][row].toFixed(digits - 1)} to ${rows[`${name}_high`][row].toFixed(digits - 1)})`);
   // Of other tasks the primary metric, with the sign by which more is better, in its own unit.
   const shares = data.workloads.every((of) => of.unit === "%");
   const [unit, pointsOf, digits] = shares ? [" %", "points ", 2] : ["", "", 4];
