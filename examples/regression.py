@@ -1,8 +1,8 @@
 """A regression: scikit-learn's diabetes, whose progression of a disease is predicted from ten numbers.
 
-    python -m wavesweep task=regression dataset=custom dataset.target=examples.regression.diabetes \
-        model=custom model.target=examples.regression.Network model.recipe.epochs=60 \
-        wavelet=haar level=1 threshold.percentile=60 retrain=finetune retrain.epochs=20
+    python -m wavesweep task=regression dataset=custom dataset.target=examples.regression.diabetes model=custom \
+        model.target=examples.regression.Network model.recipe.epochs=40 wavelet=haar level=1 \
+        threshold.percentile=60 retrain=finetune retrain.epochs=10
 
 Reports R2 (higher is better), beside the root of the mean squared error and the mean absolute error.
 """

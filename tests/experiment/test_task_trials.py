@@ -1,5 +1,7 @@
 """Trials of other tasks than classification, from settings to the record: in this process, and small."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -112,7 +114,11 @@ def test_a_trial_of_another_task_is_trained_retrained_measured_and_recorded(tmp_
     sign = 1 if described["direction"] == "higher" else -1
     assert objective(record) == sign * main["validation"][described["primary"]]
     assert f"validation_{described['primary']}" in main["retraining"]["curve"][0]
-    assert "drop" not in main  # no right or wrong, so no interval of paired shares
+    drop = main["drop"]["test"]  # by resampling the examples
+    before, after = (part["test"][described["primary"]] for part in (record["baseline"], main))
+    assert drop["lost"] == pytest.approx(sign * (before - after))
+    assert drop["low"] <= drop["high"]
+    assert drop["examples"] == 20
     (row,) = table_rows([({}, record)])
     assert {f"{split} {described['primary']} {described['unit']}".strip() for split in ("validation", "test")} <= set(
         row
@@ -125,6 +131,15 @@ def test_importance_is_estimated_for_networks_of_several_inputs(tmp_path):
     record = run_trial(settings_of(tmp_path, "regression", "two_inputs", "TwoInputs", quantize=rdo))
     assert record["arms"][0]["stored_bytes"] > 0
     assert abs(record["arms"][0]["test"]["r2"] - record["baseline"]["test"]["r2"]) < 0.2
+
+
+def test_without_the_examples_of_the_baseline_there_is_no_interval(tmp_path):
+    settings = settings_of(tmp_path, "regression", "line", "sum_network")
+    run_trial(settings)
+    (file,) = tmp_path.glob("baselines/*/statistics.npz")
+    file.write_bytes(file.read_bytes()[:100])
+    (main,) = run_trial(replace(settings, threshold=ThresholdSettings(percentile=60.0)))["arms"]
+    assert "drop" not in main
 
 
 @pytest.mark.parametrize(("max_drop", "drop_in"), [(0.05, "units"), (5.0, "percent")])

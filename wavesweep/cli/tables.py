@@ -219,7 +219,7 @@ def _trial_in_words(trial: "FrozenTrial") -> str:
 
 
 def _lost(metric: PrimaryMetric, lost: float, interval: Sequence[float] | None) -> str:
-    ends = "" if interval is None else f", {interval[0]:.1f} to {interval[1]:.1f} at 95 %"
+    ends = "" if interval is None else f", {' to '.join(map(metric.shown_end, interval))} at 95 %"
     return " ".join(f"{metric.shown_drop(lost)} {metric.lost_unit} lost{ends}".split())
 
 

@@ -62,7 +62,10 @@ class Examples:
 
     def content(self) -> Any:
         """All of it as tensors."""
-        return self.source if self.in_memory else _joined(list(self.batches(_AT_ONCE)))
+        if self.in_memory:
+            return self.source
+        # A batch that the data set puts together itself may have a shape of its own.
+        return _joined(list(self.batches(len(self) if has_own_batches(self.source) else _AT_ONCE)))
 
     def batches(self, size: int, order: Tensor | None = None, seed: int = 0, limit: int | None = None) -> Iterator[Any]:
         """Batches of `size` examples, the last one perhaps smaller.
@@ -98,6 +101,11 @@ class Examples:
             left -= count
             if left <= 0:
                 return
+
+
+def has_own_batches(source: Any) -> bool:
+    """Whether a data set says itself how examples make a batch."""
+    return hasattr(source, "collate_fn")
 
 
 def is_tree(content: Any) -> bool:

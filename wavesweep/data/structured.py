@@ -16,6 +16,7 @@ from wavesweep.data.examples import (
     converted,
     count_of,
     example_bytes,
+    has_own_batches,
     is_tree,
     iterable_start,
 )
@@ -54,7 +55,7 @@ def any_dataset(
 
 
 def _has_classes(returned: Any) -> bool:
-    """Whether each split is a pair of inputs and classes, or a data set of such pairs that fits into memory.
+    """Whether each split is a pair of inputs and classes, or a map-style data set of such pairs.
 
     What is something else altogether is said by whoever reads it as that.
     """
@@ -66,12 +67,10 @@ def _has_classes(returned: Any) -> bool:
                 return False
             continue
         try:
-            first, count = part[0], len(part)
+            first = part[0]
         except Exception:  # whatever a user's data set does: read again where its errors are told
             continue
         if not isinstance(first, tuple | list) or len(first) != 2:
-            return False
-        if example_bytes(_as_tensors(first)) * count > _MOST_BYTES:
             return False
     return True
 
@@ -134,7 +133,8 @@ def _read(part: Any, workers: int, in_memory: bool | None) -> AnySplit:
     if not is_tree(first):
         raise TypeError("an example holds something that is no tensor, array or number")
     examples = Examples(part, count, workers)
-    fits = example_bytes(first) * count <= _MOST_BYTES and not isinstance(part, IterableDataset)
+    stays = isinstance(part, IterableDataset) or has_own_batches(part)
+    fits = not stays and example_bytes(first) * count <= _MOST_BYTES
     return _in_memory(examples.content()) if (fits if in_memory is None else in_memory) else examples
 
 

@@ -20,7 +20,6 @@ from wavesweep.codec.container import read_container
 from wavesweep.codec.limits import UNLIMITED
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import state_dict
-from wavesweep.data.splits import Dataset
 from wavesweep.errors import FileFormatError, StoppedEarlyError, TrialError
 from wavesweep.experiment.arm_keys import arm_key, shared_key
 from wavesweep.experiment.baseline import Baseline, Workload, measure, obtain_early_weights
@@ -31,6 +30,7 @@ from wavesweep.experiment.output_error import output_errors, outputs_before
 from wavesweep.measure.alternatives import gzip_bytes
 from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates, parameters
 from wavesweep.measure.drops import drop_between
+from wavesweep.measure.intervals import Statistics, interval, read_statistics
 from wavesweep.measure.quality import evaluate
 from wavesweep.models.load import fill
 from wavesweep.pruning.prune import ArmSpec, relative_error
@@ -154,12 +154,12 @@ def _compute(spec: ArmSpec, context: EvaluationContext, paths: CheckpointPaths) 
     if context.early_stop is not None:
         _stop_early_if_weak(context.early_stop, model, counts["coefficient_sparsity"], len(content), context)
     measured = measure(model, dataset, device)
-    correct = measured.pop("correct", None)
+    drops = _drops(context, measured.pop("correct", {}), measured.pop("statistics", {}), measured)
     record = {
         **task_entry(dataset.task.primary_metric),
         **counts,
         **measured,
-        **({} if correct is None else _drops(context.baseline.get("correct"), correct, dataset)),
+        **({"drop": drops} if drops else {}),
         "stored_bytes": len(content),
         "gzip_bytes": gzip_bytes(once_each(state, model)),
     }
@@ -188,16 +188,35 @@ def _stop_early_if_weak(
         raise StoppedEarlyError(reason)
 
 
-def _drops(before: Any, after: Mapping[str, str], dataset: Dataset) -> dict[str, Any]:
-    """What was lost on each split, image by image; nothing if the baseline's record does not say what it has right."""
-    counts = {"validation": len(dataset.validation), "test": len(dataset.test)}
+def _drops(
+    context: EvaluationContext, correct: Mapping[str, str], statistics: Mapping[str, Statistics], measured: Any
+) -> dict[str, Any]:
+    """What was lost on each split with its interval, from the examples of both networks; nothing where the baseline's
+    are not known."""
+    dataset = context.workload.dataset
+    before = context.baseline.get("correct")
     known = before if isinstance(before, Mapping) else {}
-    found = {name: drop_between(known.get(name), after[name], count) for name, count in counts.items()}
-    return (
-        {"drop": {name: asdict(drop) for name, drop in found.items() if drop is not None}}
-        if any(found.values())
-        else {}
-    )
+    counts = {"validation": len(dataset.validation), "test": len(dataset.test)}
+    found = {name: drop_between(known.get(name), after, counts[name]) for name, after in correct.items()}
+    if any(found.values()):
+        return {name: asdict(drop) for name, drop in found.items() if drop is not None}
+    if not statistics:
+        return {}
+    described, kept = dataset.task.primary_metric, read_statistics(baseline_directory(context))
+    metric = next(one for one in dataset.task.metrics if one.name == described.name)
+    drops = {}
+    for name, after in statistics.items():
+        sign = described.sign * described.scale
+        ends = interval(kept[name], after, metric.result, sign) if name in kept else None
+        if ends is not None:
+            lost = described.drop(context.baseline[name], measured[name])
+            drops[name] = {"lost": lost, "low": ends[0], "high": ends[1], "examples": len(after)}
+    return drops
+
+
+def baseline_directory(context: EvaluationContext) -> Path:
+    """Where the baseline of a trial lies."""
+    return context.outputs / "baselines" / str(context.baseline["key"])
 
 
 def _retraining(retrained: Retrained, metric: PrimaryMetric) -> dict[str, Any]:

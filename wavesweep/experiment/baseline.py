@@ -20,6 +20,7 @@ from wavesweep.experiment.task_check import checked_by
 from wavesweep.measure.alternatives import dense_file_bytes, gzip_bytes, int8_state
 from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates
 from wavesweep.measure.drops import packed
+from wavesweep.measure.intervals import write_statistics
 from wavesweep.measure.quality import evaluate, evaluate_each
 from wavesweep.models.checkpoints import load_checkpoint
 from wavesweep.models.computed import fold_computed
@@ -93,6 +94,8 @@ def obtain_baseline(settings: Settings, workload: Workload, device: torch.device
         state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
         write_atomically(into / _WEIGHTS_FILE, save(state))
         model.to(device)
+        measured = measure(model, workload.dataset, device)
+        write_statistics(into, measured.pop("statistics", {}))
         return {
             "key": key,
             "settings": {
@@ -102,7 +105,7 @@ def obtain_baseline(settings: Settings, workload: Workload, device: torch.device
             },
             **task_entry(workload.dataset.task.primary_metric),
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            **measure(model, workload.dataset, device),
+            **measured,
             "macs": multiply_accumulates(model, workload.dataset.example, device),
             "dense_bytes": dense_bytes(model),
             "alternatives": _alternatives(model, state, workload.dataset, device),
@@ -171,17 +174,19 @@ def obtain_early_weights(settings: Settings, workload: Workload, device: torch.d
 def measure(model: nn.Module, dataset: Dataset, device: torch.device) -> dict[str, Any]:
     """Quality on validation and test, and inference time, of a network that is on `device`.
 
-    `correct` says of each image whether it is right, packed; other networks are compared by it. Of tasks without right
-    and wrong there is none.
+    Other networks are compared by what is known of each example: `correct` says of each image whether it is right,
+    packed; of other tasks `statistics`, arrays by split, are what the primary metric is made of.
     """
     splits = {"validation": dataset.validation, "test": dataset.test}
     found = {name: evaluate_each(model, dataset, split, name, device) for name, split in splits.items()}
-    packed_by_name = {name: packed(correct) for name, (_, correct) in found.items() if correct is not None}
-    correct = {"correct": packed_by_name} if packed_by_name else {}
+    known = {
+        "correct": {name: packed(one.correct) for name, one in found.items() if one.correct is not None},
+        "statistics": {name: one.statistics for name, one in found.items() if one.statistics is not None},
+    }
     return {
-        **{name: quality for name, (quality, _) in found.items()},
+        **{name: one.quality for name, one in found.items()},
         "inference_ms": inference_ms(model, dataset.example, device),
-        **correct,
+        **{name: values for name, values in known.items() if values},
     }
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from wavesweep.data.examples import Examples, count_of
 from wavesweep.data.splits import AnySplit, Dataset, Split
 from wavesweep.errors import TrialError
+from wavesweep.measure.intervals import MOST_NUMBERS
 from wavesweep.runtime.kernels import deterministic_convolutions
 from wavesweep.runtime.seeding import seeded
 from wavesweep.tasks.task import tensors_in
@@ -41,20 +42,31 @@ def evaluate(model: nn.Module, dataset: Dataset, split: AnySplit, name: str, dev
     Raises:
         TrialError: one is not finite.
     """
-    return evaluate_each(model, dataset, split, name, device)[0]
+    return evaluate_each(model, dataset, split, name, device).quality
 
 
-def evaluate_each(
-    model: nn.Module, dataset: Dataset, split: AnySplit, name: str, device: torch.device
-) -> tuple[dict[str, float], NDArray[np.bool_] | None]:
-    """Like `evaluate`; and of each input whether its class is right, shape (count,), where that means something."""
+@dataclass(frozen=True)
+class Evaluated:
+    """The metrics of a network on a split, and what they are made of, by which two networks are compared.
+
+    `correct` says of each input whether its class is right, shape (count,); of other tasks `statistics` are what each
+    example adds to the sums of the primary metric, shape (count, k), where it has such and they are not too many.
+    """
+
+    quality: dict[str, float]
+    correct: NDArray[np.bool_] | None = None
+    statistics: NDArray[np.float64] | None = None
+
+
+def evaluate_each(model: nn.Module, dataset: Dataset, split: AnySplit, name: str, device: torch.device) -> Evaluated:
+    """Like `evaluate`, with what is known of each example."""
     if dataset.task is not CLASSIFICATION or isinstance(split, Examples):
         return _accumulated(model, dataset, split, name, device)
     logits, labels = forward(model, dataset, split, device), split.labels.cpu()
     quality = quality_of(logits, labels, dataset.classes)
     if not math.isfinite(quality.loss):
         raise TrialError(f"the {name} loss is {quality.loss}; lower model.recipe.learning_rate or prune less")
-    return asdict(quality), (logits.argmax(1) == labels).numpy()
+    return Evaluated(asdict(quality), (logits.argmax(1) == labels).numpy())
 
 
 @deterministic_convolutions()
@@ -101,13 +113,14 @@ def batches(dataset: Dataset, split: AnySplit, device: torch.device) -> Iterator
 
 @deterministic_convolutions()
 @seeded(0)
-def _accumulated(
-    model: nn.Module, dataset: Dataset, split: AnySplit, name: str, device: torch.device
-) -> tuple[dict[str, float], NDArray[np.bool_] | None]:
-    """The metrics of the task and the mean loss, of which a batch counts by its examples; and what is right."""
+def _accumulated(model: nn.Module, dataset: Dataset, split: AnySplit, name: str, device: torch.device) -> Evaluated:
+    """The metrics of the task and the mean loss, of which a batch counts by its examples."""
     right: list[Tensor] = []
+    rows: list[Tensor] = []
     task, count, total = dataset.task, 0, 0.0
     states: dict[str, Any] = {metric.name: None for metric in task.metrics}
+    primary = next(metric for metric in task.metrics if metric.name == task.primary_metric.name)
+    keeps_rows = primary.statistics is not None and task is not CLASSIFICATION
     model.eval()
     with torch.inference_mode():
         for batch in batches(dataset, split, device):
@@ -118,6 +131,9 @@ def _accumulated(
             total, count = total + float(task.loss(predictions, targets)) * examples, count + examples
             if task is CLASSIFICATION:
                 right.append((predictions.argmax(1) == targets).cpu())
+            elif keeps_rows and primary.statistics is not None:
+                rows.append(primary.statistics(predictions, targets).double().cpu())
+                keeps_rows = len(split) * rows[-1].shape[1] <= MOST_NUMBERS
             for metric in task.metrics:
                 states[metric.name] = metric.update(states[metric.name], predictions, targets)
     found = {metric.name: float(metric.result(states[metric.name])) for metric in task.metrics}
@@ -126,7 +142,11 @@ def _accumulated(
         if not math.isfinite(value):
             remedy = "lower model.recipe.learning_rate or prune less"
             raise TrialError(f"the {name} {metric_name} is {value}; {remedy}")
-    return found, torch.cat(right).numpy() if right else None
+    return Evaluated(
+        found,
+        torch.cat(right).numpy() if right else None,
+        torch.cat(rows).numpy() if rows and keeps_rows else None,
+    )
 
 
 def quality_of(logits: Tensor, labels: Tensor, classes: int) -> Quality:

@@ -87,6 +87,10 @@ class PrimaryMetric:
         """A loss without its unit."""
         return f"{lost:.2f}" if self.unit == SHARE else f"{lost:.4g}"
 
+    def shown_end(self, lost: float) -> str:
+        """An end of an interval of a loss."""
+        return f"{lost:.1f}" if self.unit == SHARE else f"{lost:.3g}"
+
     @property
     def label(self) -> str:
         """Name and unit as the head of a column, without a split: `%` of accuracy, `mean_iou %`, `r2`."""

@@ -41,7 +41,11 @@ def table_rows(entries: Sequence[Entry]) -> list[dict[str, str]]:
             "sparsity %": percent(main["coefficient_sparsity"]),
             f"validation {metric.label}": metric.shown(metric.value(main["validation"])),
             f"test {metric.label}": metric.shown(metric.value(main["test"])),
-            **({title: _lost(record, split) for title, split in lost_titles(metric).items()} if with_lost else {}),
+            **(
+                {title: _lost(record, split) for title, split in lost_titles(metric, has_interval).items()}
+                if with_lost
+                else {}
+            ),
             "bytes": f"{main['stored_bytes']:,}",
             **({"not coded %": percent(_uncoded_share(record))} if with_uncoded else {}),
         }
@@ -85,11 +89,11 @@ def _level_range(arm: Mapping[str, Any]) -> str:
     return str(levels[0]) if min(levels) == max(levels) else f"{min(levels)}-{max(levels)}"
 
 
-def lost_titles(metric: PrimaryMetric) -> dict[str, str]:
-    """Columns of what was lost, to the split on which it was; of accuracy points with 95 % intervals."""
+def lost_titles(metric: PrimaryMetric, has_interval: bool) -> dict[str, str]:
+    """Columns of what was lost, to the split on which it was; with 95 % intervals where they are known."""
     if metric.is_accuracy:
         return {"points lost (95 %)": "validation", "test points lost (95 %)": "test"}
-    what = f"{metric.name} {metric.lost_unit} lost".replace("  ", " ")
+    what = f"{metric.name} {metric.lost_unit} lost".replace("  ", " ") + (" (95 %)" if has_interval else "")
     return {what: "validation", f"test {what}": "test"}
 
 
@@ -101,7 +105,9 @@ def _uncoded_share(record: Mapping[str, Any]) -> float:
 def _lost(record: Mapping[str, Any], split: str) -> str:
     interval, metric = drop_interval(record, split), primary_of(record)
     lost = accuracy_drop(record, split)
-    return metric.shown_drop(lost) if interval is None else with_interval(lost, interval)
+    if interval is None or metric.is_accuracy:
+        return metric.shown_drop(lost) if interval is None else with_interval(lost, interval)
+    return f"{metric.shown_drop(lost)} ({' to '.join(map(metric.shown_end, interval))})"
 
 
 def percent(fraction: float) -> str:

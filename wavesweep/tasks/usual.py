@@ -49,6 +49,10 @@ class Regression(Task):
         """Mean squared error."""
         return F.mse_loss(_as_targets(predictions, targets), targets.to(predictions.dtype))
 
+    def width(self, targets: Tensor) -> int:
+        """One output per number, also where the numbers are integers."""
+        return int(targets[:1].numel())
+
 
 class Segmentation(ClassTask):
     """One class per pixel: logits (images, classes, height, width) against integers (images, height, width).

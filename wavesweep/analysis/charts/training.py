@@ -31,7 +31,7 @@ def curves(workload: Workload, outputs: Path) -> Chart:
         return left_out(_NAME, _TITLE, "no trial was retrained (retrain=none)")
     found = []
     for _, row in rows.iterrows():
-        table = details.learning_curves(outputs, row["keys"])
+        table = details.learning_curves(outputs, row["keys"], workload.metric)
         if not table.empty:
             found.append((row, table))
         if len(found) == _SETTINGS:
@@ -67,7 +67,7 @@ def curves(workload: Workload, outputs: Path) -> Chart:
     panels[0, 0].set_ylabel(workload.axis("validation"))
     panels[1, 0].set_ylabel("sparsity (%)")
     figure.legend(loc="outside lower center", ncols=8)
-    return Chart(_NAME, _TITLE, figure, f"Retraining of {workload.label}: accuracy and sparsity per epoch.")
+    return Chart(_NAME, _TITLE, figure, f"Retraining of {workload.label}: {workload.quality} and sparsity per epoch.")
 
 
 def _title(row: pd.Series, table: pd.DataFrame, workload: Workload, panels: int) -> str:

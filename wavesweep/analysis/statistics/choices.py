@@ -87,7 +87,7 @@ def _chosen(workload: Workload, rule: tuple[str, str], row: "pd.Series[Any]") ->
         seeds = "one seed"
     test = f"test {workload.shown(row['test_accuracy'])}, {_signed_loss(workload, row['test_accuracy_drop'])}"
     validation = workload.shown(row["validation_accuracy"])
-    accuracy = f"{validation}{_interval(row, '')}; {test}{_interval(row, 'test_')}; {seeds}"
+    accuracy = f"{validation}{_interval(workload, row, '')}; {test}{_interval(workload, row, 'test_')}; {seeds}"
     compared = "" if row["is_main"] else " (as a compared arm)"
     setting = describe(row, workload.varying) + compared
     words = (
@@ -117,10 +117,10 @@ def _signed_loss(workload: Workload, drop: float) -> str:
     return f"{_lost(workload, abs(drop))} {'gained' if drop < 0 else 'lost'}"
 
 
-def _interval(row: "pd.Series[Any]", prefix: str) -> str:
+def _interval(workload: Workload, row: "pd.Series[Any]", prefix: str) -> str:
     """The 95 % interval of the points lost; of several seeds the mean of theirs, as each is of its own images."""
     low, high = row[f"{prefix}accuracy_drop_low"], row[f"{prefix}accuracy_drop_high"]
     if pd.isna(low) or pd.isna(high):
         return ""
     what = "95 % interval of the loss" if row["seeds"] == 1 else "95 % interval of the loss with one seed, on average,"
-    return f", {what} {low:.1f} to {high:.1f}"
+    return f", {what} {' to '.join(map(workload.metric.shown_end, (low, high)))}"

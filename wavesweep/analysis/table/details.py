@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from wavesweep.analysis.table.outputs import read_record
+from wavesweep.runtime.metrics import ACCURACY, PrimaryMetric
 
 # The columns that are used, and their types: text or number.
 _LAYERS = {"method": str, "name": str, "coefficients": float, "nonzero": float, "error": float}
-_CURVES = {"method": str, "epoch": float, "validation_accuracy": float, "sparsity": float}
+_CURVES = {"method": str, "epoch": float, "sparsity": float}
 _SENSITIVITY = {
     **dict.fromkeys(("model", "dataset", "method", "wavelet", "level", "tensor"), str),
     **dict.fromkeys(("seed", "percentile", "accuracy_lost"), float),
@@ -40,12 +41,16 @@ def layers(outputs: Path, keys: Iterable[str]) -> pd.DataFrame:
     return rows
 
 
-def learning_curves(outputs: Path, keys: Iterable[str]) -> pd.DataFrame:
-    """The rows of `learning_curves.csv` of trials, with their `key`."""
+def learning_curves(outputs: Path, keys: Iterable[str], metric: PrimaryMetric = ACCURACY) -> pd.DataFrame:
+    """The rows of `learning_curves.csv` of trials, with their `key`.
+
+    `validation_accuracy` is of other tasks the primary metric, as `workloads.comparable` has it.
+    """
+    column, factor = f"validation_{metric.name}", metric.sign * metric.scale / 100
     found = [
-        table.assign(key=key)
+        table.assign(key=key, validation_accuracy=factor * table[column])
         for key in keys
-        if (table := _table(outputs / "runs" / key / "learning_curves.csv", _CURVES)) is not None
+        if (table := _table(outputs / "runs" / key / "learning_curves.csv", {**_CURVES, column: float})) is not None
     ]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["key", "method", "epoch"])
 

@@ -21,15 +21,18 @@
   };
   const whole = (value) => (value === null ? "" : value.toLocaleString("en"));
   // Points and their 95 % interval, where it is known.
-  const lost = (name) => (value, row) => fixed(2)(value) + (rows[`${name}_low`][row] === null ? ""
-    : ` (${rows[`${name}_low`][row].toFixed(1)} to ${rows[`${name}_high`][row].toFixed(1)})`);
+  const lost = (name) => (value, row) => fixed(digits)(value) + (rows[`${name}_low`][row] === null ? ""
+    : ` (${rows[`${name}_low`][row].toFixed(digits - 1)} to ${rows[`${name}_high`][row].toFixed(digits - 1)})`);
+  // Of other tasks the primary metric, with the sign by which more is better, in its own unit.
+  const shares = data.workloads.every((of) => of.unit === "%");
+  const [unit, pointsOf, digits] = shares ? [" %", "points ", 2] : ["", "", 4];
   // A column of the table: heading, field, and for numbers how they are written.
   const ALL_COLUMNS = [
     ["method", "method"], ["wavelet", "wavelet"], ["level", "level"], ["rule", "threshold.rule"],
     ["pruned %", "threshold.percentile", fixed(1)], ["retrain", "retrain.name"], ["quantiser", "quantize.name"],
     ["bits", "quantize.bits", whole], ["seed", "seed", whole],
-    ["validation %", "validation_accuracy", percent(2)], ["points lost", "accuracy_drop", lost("accuracy_drop")],
-    ["test %", "test_accuracy", percent(2)], ["test points lost", "test_accuracy_drop", lost("test_accuracy_drop")], ["bytes", "stored_bytes", whole],
+    [`validation${unit}`, "validation_accuracy", percent(digits)], [`${pointsOf}lost`, "accuracy_drop", lost("accuracy_drop")],
+    [`test${unit}`, "test_accuracy", percent(digits)], [`test ${pointsOf}lost`, "test_accuracy_drop", lost("test_accuracy_drop")], ["bytes", "stored_bytes", whole],
     ["× smaller", "compression_ratio", fixed(1)], ["zero coef. %", "coefficient_sparsity", percent(2)],
     ["zero weights %", "weight_sparsity", percent(2)], ["ms", "inference_single_ms", fixed(3)],
   ];
@@ -124,7 +127,6 @@
     let best = -Infinity;
     return sorted.filter((point) => point.y > best && ((best = point.y), true));
   }
-  // Of other tasks the primary metric, with the sign by which more is better.
   const shownQuality = (value, of = data.workloads[workload()]) =>
     `${of.unit === "%" ? value.toFixed(2) : +value.toPrecision(4)} ${escaped(of.unit)}`.trim();
   function hover(point, cost) {
