@@ -150,6 +150,7 @@ OVERRIDES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.* of the file are tensors that are not coded")
 @pytest.mark.parametrize("overrides", OVERRIDES, ids=" ".join)
 def test_every_kind_of_compression_can_be_saved_and_loaded(overrides, tmp_path):
     model = network()

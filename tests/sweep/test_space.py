@@ -84,7 +84,7 @@ def test_the_space_of_the_configuration_is_what_its_comments_say():
         params = compose("config", ["search=pareto"], return_hydra_config=True).hydra.sweeper.params
     space = space_of(*(f"{key}={value}" for key, value in params.items())).distributions
     assert space["level"] == IntDistribution(1, 3)
-    assert space["quantize.step"] == FloatDistribution(0.001, 0.5, log=True)
+    assert space["quantize.step"] == FloatDistribution(0.005, 2.0, log=True)
     assert space["retrain.rate_weight"].log
     assert "rdo" in space["quantize"].choices
     assert {"magnitude", "wavelet", "dct"} == set(space["method"].choices)

@@ -121,7 +121,7 @@ def test_a_setting_without_effect_is_warned_of_and_a_text_is_no_list():
     with pytest.warns(UserWarning, match=r"^quantize\.damping: 2\.0 has no effect; it needs quantize\.importance"):
         warned = wavesweep.compress(model, ["wavelet=haar", "level=1", "quantize.damping=2"])
     assert warned.content == wavesweep.compress(model, ["wavelet=haar", "level=1"]).content
-    with pytest.raises(SettingsError, match=r"^overrides=wavelet=haar: must be a list of settings; give \["):
+    with pytest.raises(SettingsError, match=r"^overrides=wavelet=haar: must be a list of settings, or a dict; give \["):
         wavesweep.compress(model, "wavelet=haar")
     with pytest.raises(SettingsError, match=r"^wavelet=haar,db2: must be one value; call"):
         wavesweep.compress(model, ["wavelet=haar,db2"])

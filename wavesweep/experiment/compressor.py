@@ -114,7 +114,9 @@ def compress_arm(
         retrained = _retrain(pruned, spec, settings, network, coder, paths)
         coded, state, pruned = retrained.coded, retrained.state, retrained.pruned
     content, shrunk = coder.encode(coded, state)
-    uncoded = {**state, **{tensor.plan.name: tensor.weight for tensor in pruned.tensors}}
+    # With bits in the loss the state has what was learned, otherwise the pruned tensors have it.
+    weights = {tensor.plan.name: tensor.weight for tensor in pruned.tensors if settings.retrain.name != "rate"}
+    uncoded = {**state, **weights}
     return CompressedArm(content, coded[: len(spec.plans)], pruned, coder.scale, uncoded, retrained, shrunk)
 
 

@@ -77,7 +77,7 @@ def importances_of(
         # In a copy: a caller's network may keep what it computed with its gradients, and could not be copied later.
         return _estimated(replace(network, model=deepcopy(network.model)), names, state, seed)
     is_trained = state is network.state
-    device, count = next(network.model.parameters()).device, _count(_calibration_of(network))
+    device, count = next(network.model.parameters()).device, count_of(_calibration_of(network))
     key = (network.key if is_trained else _digest(state), names, count, seed, str(device))
     if is_trained not in _importances or _importances[is_trained][0] != key:
         _importances.pop(is_trained, None)  # before the next, since those of very wide layers fill the memory
@@ -91,7 +91,7 @@ def _estimated(network: TrainedNetwork, names: tuple[str, ...], state: Mapping[s
     spread = output_spread(outputs_on(network.model, given))
     if isinstance(given, Inputs):
         with _taking_numbers(network.model, given):
-            numbers = torch.arange(_count(given), device=given.tensors[0].device)
+            numbers = torch.arange(count_of(given), device=given.tensors[0].device)
             return Importances(layer_importance(network.model, names, numbers, seed), spread)
     return Importances(layer_importance(network.model, names, given.clone(), seed), spread)
 
@@ -139,7 +139,8 @@ def _taking_numbers(model: nn.Module, given: Inputs) -> Iterator[None]:
         handle.remove()
 
 
-def _count(inputs: Tensor | StoredImages | Inputs) -> int:
+def count_of(inputs: Tensor | StoredImages | Inputs) -> int:
+    """How many inputs there are."""
     return len(inputs.tensors[0]) if isinstance(inputs, Inputs) else len(inputs)
 
 

@@ -12,7 +12,7 @@ from wavesweep.codec.limits import UNLIMITED
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import state_dict
 from wavesweep.experiment.compressor import CompressedArm
-from wavesweep.experiment.network import TrainedNetwork, calibration_inputs, validation_inputs
+from wavesweep.experiment.network import TrainedNetwork, calibration_inputs, count_of, validation_inputs
 from wavesweep.measure.outputs import MOST_INPUTS, NoTensorError, OutputError, output_error, outputs_on
 from wavesweep.models.load import fill
 from wavesweep.runtime.terminal import some
@@ -24,7 +24,7 @@ from wavesweep.tasks.task import ClassTask, Inputs
 # A quantisation whose settings nobody chose is warned of beyond this share of the outputs' spread.
 _NOTEWORTHY = 0.1
 # Outputs of the last trained network: arms of a trial share it.
-_trained: dict[str, Tensor] = {}
+_trained: dict[tuple[str, int | None], Tensor] = {}
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,9 @@ def outputs_before(network: TrainedNetwork, arm: CompressedArm) -> OutputsBefore
 
 
 def _outputs_before(network: TrainedNetwork, arm: CompressedArm, inputs: Tensor | Inputs) -> OutputsBefore:
-    key = network.key
+    # Another number of calibration inputs may be spread in another way.
+    count = None if network.calibration is None else count_of(network.calibration)
+    key = None if network.key is None else (network.key, count)
     if key is None or key not in _trained:
         trained = _outputs_of(network, network.state, inputs)
         _trained.clear()
