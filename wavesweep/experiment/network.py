@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from wavesweep.codec.assemble import tied_names
 from wavesweep.data.splits import Dataset, StoredImages
 from wavesweep.measure.quality import evaluate
+from wavesweep.models.load import load_state
 from wavesweep.quantization.importance import LayerImportance, layer_importance
 
 # The importances of the last trained network (true) and of the last retrained one (false), which several arms may
@@ -48,7 +49,7 @@ def validation_quality(network: TrainedNetwork, state: Mapping[str, Tensor]) -> 
     assert dataset is not None
     # What was changed under its first name is loaded under all, or the last would bring the old values back.
     tied = {name: state[first] for name, first in tied_names(model).items()}
-    model.load_state_dict({**state, **tied})
+    load_state(model, {**state, **tied})
     return evaluate(model.to(network.device), dataset, dataset.validation, "validation", network.device)
 
 
@@ -74,7 +75,7 @@ def importances_of(
 def _estimated(
     network: TrainedNetwork, names: tuple[str, ...], state: Mapping[str, Tensor], seed: int
 ) -> dict[str, LayerImportance]:
-    network.model.load_state_dict(dict(state))
+    load_state(network.model, state)
     inputs = _calibration_of(network)[:].to(next(network.model.parameters()).device)
     if network.dataset is not None:
         inputs = network.dataset.normalise(inputs)
