@@ -80,3 +80,21 @@ def test_a_weight_without_numbers_is_left_alone(overrides):
     wavelet = [] if "method=unit" in overrides else ["wavelet=haar"]
     state = wavesweep.compress(model, [*wavelet, *overrides]).state_dict()
     assert state["1.weight"].shape == (5, 0)
+
+
+class Versioned(nn.Linear):
+    """A layer that asks which version of it wrote the state, as torchvision's MNASNet does."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state, prefix, metadata, *others):
+        if metadata.get("version") != 2:
+            raise ValueError("version should be set")
+        super()._load_from_state_dict(state, prefix, metadata, *others)
+
+
+def test_layers_that_ask_for_a_version_are_filled(tmp_path):
+    compressed = wavesweep.compress(Versioned(16, 16), ["wavelet=haar"])
+    wavesweep.save(compressed, tmp_path / "model.wsz")
+    loaded = wavesweep.load(tmp_path / "model.wsz", Versioned(16, 16))
+    assert torch.equal(loaded.weight, compressed.state_dict()["weight"])

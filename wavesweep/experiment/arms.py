@@ -32,7 +32,7 @@ from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulat
 from wavesweep.measure.drops import drop_between
 from wavesweep.measure.intervals import Statistics, interval, read_statistics
 from wavesweep.measure.quality import evaluate
-from wavesweep.models.load import fill
+from wavesweep.models.load import fill, load_state
 from wavesweep.pruning.prune import ArmSpec, relative_error
 from wavesweep.quantization.symbols import Steps
 from wavesweep.runtime.metrics import PrimaryMetric, task_entry
@@ -232,7 +232,7 @@ def _retraining(retrained: Retrained, metric: PrimaryMetric) -> dict[str, Any]:
 def _shrunk_row(file: ShrunkFile, model: nn.Module, context: EvaluationContext) -> dict[str, Any]:
     """What removing units changed, and which were not removed; `model` is the decoded network."""
     full, example, device = context.workload.model, context.workload.dataset.example, context.network.device
-    full.load_state_dict(file.zeroed)
+    load_state(full, file.zeroed)
     return {
         "parameters_before": parameters(full),
         "parameters_after": parameters(model),

@@ -24,6 +24,7 @@ from wavesweep.measure.intervals import write_statistics
 from wavesweep.measure.quality import evaluate, evaluate_each
 from wavesweep.models.checkpoints import load_checkpoint
 from wavesweep.models.computed import fold_computed
+from wavesweep.models.load import load_state
 from wavesweep.models.pretrained import weights_file
 from wavesweep.models.zoo import build_model, with_channels_last
 from wavesweep.runtime import shapes
@@ -194,10 +195,10 @@ def _alternatives(model: nn.Module, state: dict[str, Tensor], dataset: Dataset, 
     """What the network takes without wavesweep, and what int8 costs in accuracy; leaves the model as it was."""
     once = once_each(state, model)
     decoded, int8 = int8_state(once)
-    model.load_state_dict({**decoded, **{name: decoded[first] for name, first in tied_names(model).items()}})
+    load_state(model, {**decoded, **{name: decoded[first] for name, first in tied_names(model).items()}})
     for name, split in (("validation", dataset.validation), ("test", dataset.test)):
         int8[name] = evaluate(model, dataset, split, name, device)
-    model.load_state_dict(state)
+    load_state(model, state)
     return {"safetensors_bytes": dense_file_bytes(once), "gzip_bytes": gzip_bytes(once), "int8": int8}
 
 

@@ -14,6 +14,7 @@ from wavesweep.codec.assemble import tied_names
 from wavesweep.data.splits import Dataset, Split, StoredImages
 from wavesweep.measure.outputs import output_spread, outputs_on
 from wavesweep.measure.quality import evaluate
+from wavesweep.models.load import load_state
 from wavesweep.quantization.importance import LayerImportance, layer_importance
 from wavesweep.tasks.task import Inputs
 from wavesweep.tasks.usual import CLASSIFICATION
@@ -62,7 +63,7 @@ def validation_quality(network: TrainedNetwork, state: Mapping[str, Tensor]) -> 
     assert dataset is not None
     # What was changed under its first name is loaded under all, or the last would bring the old values back.
     tied = {name: state[first] for name, first in tied_names(model).items()}
-    model.load_state_dict({**state, **tied})
+    load_state(model, {**state, **tied})
     return evaluate(model.to(network.device), dataset, dataset.validation, "validation", network.device)
 
 
@@ -86,7 +87,7 @@ def importances_of(
 
 
 def _estimated(network: TrainedNetwork, names: tuple[str, ...], state: Mapping[str, Tensor], seed: int) -> Importances:
-    network.model.load_state_dict(dict(state))
+    load_state(network.model, state)
     given = calibration_inputs(network, next(network.model.parameters()).device)
     spread = output_spread(outputs_on(network.model, given))
     if isinstance(given, Inputs):

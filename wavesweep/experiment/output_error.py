@@ -14,7 +14,7 @@ from wavesweep.codec.tensors import state_dict
 from wavesweep.experiment.compressor import CompressedArm
 from wavesweep.experiment.network import TrainedNetwork, calibration_inputs, count_of, validation_inputs
 from wavesweep.measure.outputs import MOST_INPUTS, NoTensorError, OutputError, output_error, outputs_on
-from wavesweep.models.load import fill
+from wavesweep.models.load import fill, load_state
 from wavesweep.runtime.terminal import some
 from wavesweep.settings import registry
 from wavesweep.settings.registry import Quantizer
@@ -150,7 +150,7 @@ def _is_default(settings: QuantizeSettings) -> bool:
 
 def _outputs_of(network: TrainedNetwork, state: Mapping[str, Tensor], inputs: Tensor | Inputs) -> Tensor:
     model = network.model
-    model.load_state_dict({**state, **{name: state[first] for name, first in tied_names(model).items()}})
+    load_state(model, {**state, **{name: state[first] for name, first in tied_names(model).items()}})
     return outputs_on(model.to(network.device), inputs)
 
 

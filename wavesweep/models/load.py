@@ -1,5 +1,6 @@
 """Filling a network from a compressed file."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -64,8 +65,15 @@ def filled(model: Model, tensors: list[StoredTensor], header: Mapping[str, Any],
 def fill(model: Model, state: Mapping[str, Tensor]) -> Model:
     """`model` with the tensors of `state`; layers that are larger than they are cut to their size."""
     fit_to(model, {name: value.shape for name, value in state.items()})
-    model.load_state_dict(state)
+    load_state(model, state)
     return model
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load a whole state dict of the network itself, whose layers may ask which version of theirs wrote it."""
+    versioned = OrderedDict(state)
+    versioned._metadata = getattr(model.state_dict(), "_metadata", {})  # type: ignore[attr-defined]
+    model.load_state_dict(versioned)
 
 
 def _check_fit(what: str, state: Mapping[str, Tensor], model: nn.Module, header: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wavesweep.models.load import load_state
 from wavesweep.models.resize import LAYERS, fit_to, put_tensors
 from wavesweep.shrink.candidates import Reasons, removable
 from wavesweep.shrink.graph import Group, Indices, Part, coupled_groups
@@ -72,7 +73,7 @@ def shrink(
         locked: tensor name and axis to the reason why it cannot be cut.
     """
     full = deepcopy(model).cpu().eval()
-    full.load_state_dict(state)
+    load_state(full, state)
     if not any(_zeros(m, axis) for m in full.modules() if isinstance(m, LAYERS) for axis in (0, 1)):
         return _unshrunk(full, [])
     exact = deepcopy(full).double().requires_grad_(True)
@@ -200,7 +201,7 @@ def _finished(full: nn.Module, work: _Work) -> nn.Module:
     state = {name: value.detach().to(types[name]) for name, value in work.model.state_dict().items()}
     small = deepcopy(full)
     fit_to(small, {name: value.shape for name, value in state.items()})
-    small.load_state_dict(state)
+    load_state(small, state)
     return small
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from wavesweep.measure.quality import evaluate
+from wavesweep.models.load import load_state
 from wavesweep.pruning.prune import ArmSpec, PrunedArm, choose, score, selection_groups
 from wavesweep.quantization.symbols import CodedTensor
 from wavesweep.quantization.trainable import coded_as_plain, coded_from_plain
@@ -135,14 +136,14 @@ class Masked(Retraining):
         assert self._best is not None
         # The arm without retraining, measured as its file.
         one_shot = self._coder.quantize(self._pruned.tensors, self._start_state)
-        self._scratch.load_state_dict(self._coder.decoded(one_shot, self._start_state))
+        load_state(self._scratch, self._coder.decoded(one_shot, self._start_state))
         model, validation = self._scratch.to(self.device), self.dataset.validation
         quality = evaluate(model, self.dataset, validation, "validation", self.device)
         metric = self.dataset.task.primary_metric
         before = metric.value(quality)
         if metric.score(quality) > self._best.score:
             return Retrained(one_shot, dict(self._start_state), self._pruned, curve, 0, before)
-        self.network.load_state_dict(self._best.network)
+        load_state(self.network, self._best.network)
         tensors = self.coefficients.pruned()[: len(self._pruned.tensors)]
         kept = self._masks.kept([tensor.mask for tensor in tensors])
         pruned = replace(self._pruned, tensors=tensors, kept=tuple(kept))

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wavesweep.models.load import load_state
 from wavesweep.quantization.symbols import CodedTensor, Prior
 from wavesweep.quantization.trainable import StepQuantizer
 from wavesweep.settings.schema import RetrainSettings
@@ -200,7 +201,7 @@ class Rate(Retraining):
     def result(self, curve: list[dict[str, Any]]) -> Retrained:
         """The last epoch, under the masks that pruning gave."""
         assert self._best is not None
-        self.network.load_state_dict(self._best.network)
+        load_state(self.network, self._best.network)
         # Freezing changed the masks; what counts as kept is what pruning kept.
         tensors = self.coefficients.pruned()[: len(self._pruned.tensors)]
         tensors = tuple(replace(t, mask=old.mask) for t, old in zip(tensors, self._pruned.tensors, strict=True))

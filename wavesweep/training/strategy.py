@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 from wavesweep.data.splits import Dataset
 from wavesweep.errors import TrialError
 from wavesweep.measure.quality import evaluate
+from wavesweep.models.load import load_state
 from wavesweep.quantization.symbols import CodedTensor
 from wavesweep.settings.schema import Recipe, RetrainSettings
 from wavesweep.settings.timeline import Epoch, retraining_recipe
@@ -128,7 +129,7 @@ class Retraining(Strategy):
         self.timeline, self.epoch_count = timeline, len(timeline)
         self.title = f"retraining ({settings.name}, {start.spec.method})"
         self.network = deepcopy(start.model)
-        self.network.load_state_dict(dict(start.state))
+        load_state(self.network, start.state)
         self.network.to(self.device)
         self._teacher: Teacher | None = None
         if settings.distillation:
@@ -172,7 +173,7 @@ class Retraining(Strategy):
             if entry.quantized or epoch + 1 == self.epoch_count:
                 coded = self.coded()
                 nonzero = sum(int(np.count_nonzero(tensor.symbols)) for tensor in coded[: len(self._pruned.tensors)])
-                self._scratch.load_state_dict(self._coder.decoded(coded, self.plain_state()))
+                load_state(self._scratch, self._coder.decoded(coded, self.plain_state()))
                 model = self._scratch.to(self.device)
             else:
                 nonzero = self.coefficients.nonzero()
