@@ -268,3 +268,8 @@ def test_sums_of_squares_may_leave_half_precision():
     expected = layer_importance(layer, ["weight"], images, 0)["weight"].inputs
     found = layer_importance(layer.half(), ["weight"], images.half(), 0)["weight"].inputs
     np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+def test_batches_of_large_images_are_small():
+    sizes = [importance._batch_size(torch.zeros(100, *shape)) for shape in ((64,), (3, 32, 32), (3, 224, 224))]
+    assert sizes == [64, 8, 1]

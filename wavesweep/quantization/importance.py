@@ -22,7 +22,8 @@ from wavesweep.runtime.kernels import gradients_in_evaluation, without_fused_att
 Array = npt.NDArray[np.float64]
 # Random combinations of the outputs that are differentiated; their mean square is that of the whole Jacobian.
 _PROJECTIONS = 16
-_BATCH = 64
+# Images of a batch, and their values: the outputs of all layers are kept until the batch is done.
+_BATCH, _BATCH_VALUES = 64, 24_576
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
     model.eval()
     try:
         with torch.enable_grad(), without_fused_attention(), gradients_in_evaluation(model):
-            for batch in torch.split(images, _BATCH):
+            for batch in torch.split(images, _batch_size(images)):
                 recorded.clear()
                 result = model(batch)
                 # Attention reads the weight of its output layer and does not call it.
@@ -104,3 +105,7 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
         moments = of_the_weight(known[name], inputs[name] / count, outputs[name] / (count * _PROJECTIONS))
         found[name] = LayerImportance(*(moment.cpu().numpy() for moment in moments))
     return {name: found[name] for name in inputs if name in found}
+
+
+def _batch_size(images: Tensor) -> int:
+    return max(1, min(_BATCH, _BATCH_VALUES // max(1, images[0].numel())))
