@@ -184,10 +184,11 @@ def test_every_experiment_composes_and_is_accepted(name):
     # What an experiment sweeps belongs to the sweep's own configuration, as on the command line.
     line = f"experiment={name}"
     study = Hydra(line)
-    check(study.slow([line]))
+    chosen = study.slow([line])
+    check(chosen)
     assert same(study.fast([line, "seed=5", "level=1"]), study.slow([line, "seed=5", "level=1"]))
     if name != "sensitivity":  # which is another sweeper
-        assert not same(study.slow([line]), Settings())
+        assert not same(chosen, Settings())
 
 
 @pytest.mark.parametrize("name", pywt.wavelist(kind="discrete"))
