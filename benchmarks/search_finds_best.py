@@ -30,6 +30,12 @@ TRANSFORMS = (
         for level in (1, 2, 3)
     ),
 )
+# Instead of retraining, with --one-shot.
+MORE_TRANSFORMS = tuple(
+    ("method=wavelet", f"wavelet={wavelet}", f"level={level}", f"layout={layout}")
+    for wavelet, layout in (("haar", "spatial"), ("db2", "spatial"), ("sym4", "auto"), ("bior4.4", "auto"))
+    for level in (1, 2)
+)
 COMMON = ("compare=[]", "threshold=none", "quantize.other=quantized", "shrink=true")
 
 
@@ -46,16 +52,20 @@ def main() -> None:
     if "search" in options.parts:
         found["search"] = of_search(options, common)
     if "list" in options.parts:
-        lines = [point for point in hand_made() if not (options.one_shot and "retrain=" in " ".join(point))]
-        found["list"] = [of_command(options.outputs, (*common, *COMMON, *point)) for point in lines]
+        found["list"] = [
+            of_command(options.outputs, (*common, *COMMON, *point)) for point in hand_made(options.one_shot)
+        ]
     show({name: [one for one in points if one is not None] for name, points in found.items()})
 
 
-def hand_made() -> Iterator[tuple[str, ...]]:
-    """200 settings: 120 without retraining, 60 with the bits in the loss, 20 that prune and retrain first."""
-    for transform in TRANSFORMS:
+def hand_made(one_shot: bool) -> Iterator[tuple[str, ...]]:
+    """200 settings: 120 without retraining, 60 with the bits in the loss, 20 that prune and retrain first; or all of
+    them without."""
+    for transform in (*TRANSFORMS, *(MORE_TRANSFORMS if one_shot else ())):
         for step in STEPS:
             yield ("quantize=rdo", *transform, f"quantize.step={step}")
+    if one_shot:
+        return
     for transform in (TRANSFORMS[0], TRANSFORMS[1], TRANSFORMS[4]):
         for epochs in (5, 20):
             for group in (0, 1):

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import os
 import subprocess
 import sys
@@ -65,11 +66,12 @@ def assert_one_line_error(done, *said):
 def test_info_says_what_made_the_file_and_lists_its_tensors(file):
     done = command(file.parent, "info", file.name)
     assert (done.returncode, done.stderr) == (0, "")
-    first, second, head, *rows = done.stdout.splitlines()
+    first, second, raw, head, *rows = done.stdout.splitlines()
     assert first == f"model.wsz: {file.stat().st_size:,} bytes, coder range"
     made_by = json.loads(second.removeprefix("made by: "))
     assert made_by["method"] == "wavelet"
     assert made_by["threshold"] == {"percentile": 75.0}
+    assert re.fullmatch(r"stored number by number: [\d,]+ bytes, [\d.]+ % of the file", raw)
     assert head.split() == ["tensor", "shape", "basis", "values", "numbers", "zero", "dtype"]
     state = network().state_dict()
     assert [row.split()[0] for row in rows] == list(state)

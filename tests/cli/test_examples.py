@@ -22,6 +22,8 @@ EXPECTED = {
     "sequence_tagger": ("mean_iou", 0.7, 2),
     "two_inputs": ("accuracy", 0.75, 5),
 }
+# The others train for some 20 seconds each.
+QUICK = ("regression", "two_inputs")
 
 
 def command(path):
@@ -41,7 +43,10 @@ def test_every_example_is_tried_and_short():
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=() if path.stem in QUICK else pytest.mark.slow) for path in EXAMPLES],
+)
 def test_one_command_trains_prunes_retrains_and_compresses_an_example(path, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "wavesweep", *command(path), f"paths.outputs={tmp_path}", "device=cpu", "compare=[]"],

@@ -19,6 +19,12 @@ def test_the_spread_is_the_distance_from_the_mean_output():
     assert output_spread(torch.from_numpy(found) + 1e3) == pytest.approx(expected)
 
 
+def test_a_network_may_return_one_number_per_input():
+    found = torch.tensor([1.0, 2.0, 3.0])
+    assert output_spread(found) == pytest.approx(math.sqrt(2 / 3))
+    assert output_error(found, found + 1, None).relative == pytest.approx(math.sqrt(1.5))
+
+
 def test_outputs_that_do_not_vary_are_measured_by_their_size():
     assert output_spread(torch.tensor([[3.0, 4.0]])) == 5
     assert output_spread(torch.tensor([[0.1, 0.2]] * 7)) == pytest.approx(math.sqrt(0.05))

@@ -74,7 +74,7 @@ def output_spread(outputs: Tensor) -> float:
     Args:
         outputs: shape (count, ...).
     """
-    rows = outputs.double().flatten(1)
+    rows = outputs.double().reshape(len(outputs), -1)
     norm = float(rows.square().sum()) / len(rows)
     variance = float((rows - rows.mean(0)).square().sum()) / len(rows)
     return math.sqrt(variance if variance > _ROUNDING * norm else norm) or 1.0
@@ -82,7 +82,7 @@ def output_spread(outputs: Tensor) -> float:
 
 def output_error(reference: Tensor, outputs: Tensor, class_axis: int | None) -> OutputError:
     """The error of `outputs`, shape (count, ...), against `reference`; classes, if there are any, lie along an axis."""
-    difference = (outputs.double() - reference.double()).flatten(1)
+    difference = (outputs.double() - reference.double()).reshape(len(outputs), -1)
     distance = math.sqrt(float(difference.square().sum()) / len(difference))
     relative = distance / output_spread(reference)
     agreement = None
