@@ -192,7 +192,10 @@ KINDS = {
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(kind, marks=pytest.mark.slow if "of workers" in kind else pytest.mark.integration) for kind in KINDS],
+    [
+        pytest.param(kind, marks=pytest.mark.slow if "of workers" in kind or kind == "search" else pytest.mark.integration)
+        for kind in KINDS
+    ],
 )
 def test_each_kind_of_run_calls_them_once_per_computed_trial(tmp_path, forked, kind):
     arguments, trials = KINDS[kind]

@@ -71,6 +71,7 @@ def test_a_finished_trial_is_exported_by_the_same_command(forked, tmp_path):
     assert row["onnx_test_accuracy"] == pytest.approx(row["test_accuracy"])
 
 
+@pytest.mark.slow
 def test_what_another_process_has_is_exported_last(forked, tmp_path):
     sweep = ("-m", "level=1,2", "compare=[]", QUICK)
     assert forked.run(tmp_path, *sweep).status == 0

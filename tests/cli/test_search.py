@@ -132,6 +132,7 @@ def test_more_trials_go_on_from_those_that_are_there(forked, copied):
     assert done(fewer)[-2] == "9 trials: 9 complete"
 
 
+@pytest.mark.slow
 def test_no_search_is_nothing(tmp_path, forked):
     plain, named = tmp_path / "plain", tmp_path / "named"
     outcomes = [forked.run(plain, "-m", "level=1,2", QUICK), forked.run(named, "-m", "level=1,2", QUICK, "search=none")]
@@ -219,6 +220,7 @@ def test_a_changed_space_is_refused_with_a_way_out_and_changes_nothing(searched,
     assert len(with_name.trials) == 6
 
 
+@pytest.mark.slow
 def test_a_setting_of_a_group_that_varies_must_stay_the_same_too(tmp_path, forked):
     space = ("model=choice(mlp,lenet300)", "search.study=models", "search.n_trials=1")
     assert search(forked, tmp_path, *space).status == 0
@@ -241,6 +243,7 @@ def test_failing_trials_are_recorded_and_skipped(tmp_path, forked):
     assert (again.status, again.stdout) == (1, outcome.stdout)
 
 
+@pytest.mark.slow
 def test_weak_trials_are_given_up_and_leave_no_result(tmp_path, forked):
     space = ("threshold.percentile=range(10,99.5,0.5)", "quantize.bits=2,8", "search.sampler=random", "search.start=[]")
     outcome = search(forked, tmp_path, *space, "search.refine=false", "search.early_images=50", "search.n_trials=12")
@@ -257,7 +260,7 @@ def test_weak_trials_are_given_up_and_leave_no_result(tmp_path, forked):
 
 
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_completes_the_study(tmp_path, forked):
-    command = ("search.n_trials=10", "search.sampler=random")
+    command = ("search.n_trials=6", "search.sampler=random")
     with started(tmp_path, *SEARCH, *command) as process:
         assert wait_until(lambda: len(results(tmp_path)) >= 2, process)
         process.send_signal(signal.SIGINT)
@@ -267,16 +270,17 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_completes_the_study(tmp_p
     assert "Traceback" not in outcome.stderr
     states = [row["state"] for row in history(tmp_path)]
     assert "running" not in states
-    assert 0 < states.count("complete") == len(results(tmp_path)) < 10
-    assert f"{states.count('complete')} of 10 trials" in outcome.stdout
+    assert 0 < states.count("complete") == len(results(tmp_path)) < 6
+    assert f"{states.count('complete')} of 6 trials" in outcome.stdout
     before = written(results(tmp_path))
-    assert done(search(forked, tmp_path, *command))[-2].startswith("10 of 10 trials: 10 complete")
+    assert done(search(forked, tmp_path, *command))[-2].startswith("6 of 6 trials: 6 complete")
     assert written(list(before)) == before
     complete = [row["key"] for row in history(tmp_path) if row["state"] == "complete"]
-    assert len(set(complete)) == len(complete) == 10
+    assert len(set(complete)) == len(complete) == 6
     assert not list(tmp_path.glob("outputs/**/failure.json"))
 
 
+@pytest.mark.slow
 def test_retry_failed_runs_the_failed_trials_of_a_study_again(tmp_path, forked):
     command = ("threshold.percentile=50,80", "search.n_trials=2", "search.sampler=random")
     search(forked, tmp_path, *command)

@@ -26,6 +26,7 @@ def write_fashion_mnist(data, train=120, test=40):
             (raw / name).write_bytes(sizes + content.tobytes())
 
 
+@pytest.mark.slow
 def test_weight_vs_unit(tmp_path, forked, monkeypatch):
     # A smaller network of the same kind; its last layer is the third.
     small = ("model=mlp", "layers.exclude=[fc3*]", "dataset=digits", QUICK, "seed=0", "threshold.percentile=0,80")
@@ -72,6 +73,7 @@ def test_fashion_tiny_prune_on_files_of_its_format(tmp_path, forked, monkeypatch
     assert "| points lost | 1.55 | " in make_page(monkeypatch, tmp_path, "fashion_tiny_prune")
 
 
+@pytest.mark.slow
 def test_charter(tmp_path, forked, monkeypatch):
     small = ("dataset=digits", QUICK, "wavelet=haar", "level=1", "threshold.percentile=80")
     retrain = ("retrain.epochs=3", "retrain.rounds=1")
