@@ -190,12 +190,12 @@ KINDS = {
 }
 
 
+LONG = [kind for kind in KINDS if "of workers" in kind or kind == "search"]
+
+
 @pytest.mark.parametrize(
     "kind",
-    [
-        pytest.param(kind, marks=pytest.mark.slow if "of workers" in kind or kind == "search" else pytest.mark.integration)
-        for kind in KINDS
-    ],
+    [pytest.param(kind, marks=pytest.mark.slow if kind in LONG else pytest.mark.integration) for kind in KINDS],
 )
 def test_each_kind_of_run_calls_them_once_per_computed_trial(tmp_path, forked, kind):
     arguments, trials = KINDS[kind]
