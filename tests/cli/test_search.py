@@ -183,6 +183,7 @@ def test_a_warm_start_knows_what_earlier_sweeps_computed(gridded, forked, sample
     assert done(again) == done(outcome)
 
 
+@pytest.mark.slow
 def test_constraints_show_the_best_trial_under_each(tmp_path, forked):
     limits = ("search.constraints.max_drop=3", "search.constraints.max_bytes=100")
     outcome = search(forked, tmp_path, *limits, "search.sampler=nsga2")

@@ -57,6 +57,7 @@ def test_weight_vs_unit(tmp_path, forked, monkeypatch):
     assert json.loads(path.read_text())["experiments"] == described["experiments"]
 
 
+@pytest.mark.slow
 def test_fashion_tiny_prune_on_files_of_its_format(tmp_path, forked, monkeypatch):
     write_fashion_mnist(tmp_path / "data")
     outcome = forked.run(tmp_path, "-m", "experiment=fashion_tiny_prune", "seed=0,1")

@@ -122,6 +122,7 @@ def watched(shown):
     return lambda *given, **named: shown.append(SweepMonitor(*given, **named)) or shown[-1]
 
 
+@pytest.mark.slow
 def test_what_has_a_record_is_shown_as_cached(points, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(run, "SweepMonitor", watched(shown))
