@@ -110,7 +110,7 @@ def same(first, second):
 
 
 @pytest.mark.integration
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=40)
 @given(lines=st.lists(LINES, max_size=6, unique_by=lambda line: line.partition("=")[0]))
 def test_the_fast_composition_is_hydras_own(hydra, lines):
     assert same(hydra.fast(lines), hydra.slow(lines))

@@ -157,7 +157,7 @@ def test_planes_of_scalars_and_signals():
     assert (line.rows, line.columns, line.grid) == (7, 1, None)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=50)
 @given(
     shape=st.lists(st.integers(1, 12), min_size=1, max_size=4).map(tuple),
     share=st.sampled_from([0, 1, 50, 99, 100]),

@@ -96,7 +96,7 @@ def test_no_canonical_code_begins_another(numbers):
     assert sorted(words, key=len) == [word for _, word in sorted((len(word), word) for word in words)]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(band_tensors(3000), max_size=3))
 def test_decoding_inverts_encoding(tensors):
     assert_same_symbols(decode(encode(tensors), [tensor[0] for tensor in tensors]), tensors)
@@ -208,7 +208,7 @@ def test_every_truncation_is_refused():
             decode(content[:size], [[MATRIX]])
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=150)
 @given(st.data())
 def test_any_edit_decodes_or_is_refused(data):
     content = bytearray(encode([([MATRIX], [sparse_symbols((30, 40))])]))

@@ -69,7 +69,7 @@ def test_every_combination_comes_back(basis, coder):
             assert state["head.weight"] is state["fc.weight"]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=60)
 @given(
     shape=st.lists(st.integers(0, 6), max_size=4).map(tuple),
     coder=st.sampled_from(CODERS),

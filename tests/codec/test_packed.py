@@ -17,7 +17,7 @@ HEAD = 14
 PLANE = Plane((30, 40))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(band_tensors((1 << 30) - 1), max_size=3))
 def test_decoding_inverts_encoding(tensors):
     assert_same_symbols(decode(encode(tensors), [tensor[0] for tensor in tensors]), tensors)

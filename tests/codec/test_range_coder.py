@@ -30,7 +30,7 @@ def size_of(symbols):
     return len(content)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(band_tensors(LARGEST), max_size=4))
 def test_decoding_inverts_encoding(tensors):
     content = encode(tensors)
@@ -152,7 +152,7 @@ def test_bytes_that_trail_or_miss_are_refused():
         assert encode([(all_planes[0], bands)]) == broken
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=60)
 @given(st.binary(max_size=80), st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=3))
 def test_any_bytes_decode_or_are_refused(content, shapes):
     all_planes = [[Plane(shape)] for shape in shapes]
@@ -168,7 +168,7 @@ PRIOR = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=50)
 @given(st.data(), st.lists(band_tensors(LARGEST), max_size=3))
 def test_decoding_inverts_encoding_with_any_priors(data, tensors):
     priors = [data.draw(st.none() | st.lists(PRIOR, min_size=len(p), max_size=len(p))) for p, _ in tensors]

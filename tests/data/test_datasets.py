@@ -251,6 +251,16 @@ def test_images_are_normalised_by_what_is_given(mean, std, expected):
     torch.testing.assert_close(found.normalise(pixels), (pixels.float() / 255 - expected[0]) / expected[1])
 
 
+def test_a_mean_of_inputs_that_are_no_bytes_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "floats_of_mine.py").write_text(
+        "import torch\ndef load():\n    part = torch.rand(40, 3, 4, 4), torch.arange(40) % 2\n    return part, part\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    chosen = DatasetSettings(name="custom", target="floats_of_mine.load", mean="imagenet")
+    with pytest.raises(SettingsError, match=r"^dataset\.mean=.*has no effect on inputs that are no images of bytes"):
+        load_dataset(Settings(dataset=chosen, progress=False))
+
+
 def test_a_mean_for_other_channels_than_there_are_is_refused():
     with pytest.raises(SettingsError, match=r"^dataset\.mean=\[0\.485, 0\.456, 0\.406\]: must have one number, or 1"):
         load_dataset(Settings(dataset=DatasetSettings(mean="imagenet"), progress=False))

@@ -55,7 +55,7 @@ def test_what_an_editor_completes_are_settings():
     for dotted in SHORT.values():
         group, _, name = dotted.partition(".")
         assert hasattr(getattr(Settings(), group), name)
-    assert set(registry.groups()) - names <= {"model", "dataset", "task"}  # the network and the data are given
+    assert set(registry.GROUPS) - names <= {"model", "dataset", "task"}  # the network and the data are given
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import wavesweep
-from wavesweep.experiment.output_error import output_notes, zeroed_notes
-from wavesweep.settings.schema import QuantizeSettings
+from wavesweep.experiment.output_error import quantization_notes
+from wavesweep.settings.schema import QuantizeSettings, RetrainSettings, Settings
 
 
 def deep():
@@ -89,17 +89,23 @@ def test_what_became_zero_is_warned_of():
     model, inputs = NETWORKS["one output"](), torch.randn(100, 16)
     with pytest.warns(UserWarning, match=r"^quantisation made all of 0\.weight, 2\.weight zero; lower quantize\.step"):
         wavesweep.compress(model, method="magnitude", threshold="none", quantize="rdo", step=9.0, images=inputs)
-    assert zeroed_notes({"a": (5, 0), "b": (0, 0), "c": (3, 1)}) == [
-        "quantisation made all of a zero; lower quantize.step, or raise quantize.bits"
-    ]
+    kept = {"a": (5, 0), "b": (0, 0), "c": (3, 1)}
+    said = ["quantisation made all of a zero; lower quantize.step, or raise quantize.bits"]
+    assert quantization_notes(kept, None, Settings()) == said
+    # With bits in the loss a tensor may have become zero in training.
+    assert quantization_notes(kept, None, Settings(retrain=RetrainSettings(name="rate"))) == []
+
+
+def default_notes(quantized, quantize):
+    return quantization_notes({}, {"quantized": quantized}, Settings(quantize=quantize))
 
 
 def test_only_defaults_that_cost_much_are_warned_of():
     rdo = QuantizeSettings(step=0.1, rate_weight=0.1, importance="second_order")
-    assert output_notes(0.09, rdo) == []
-    assert output_notes(0.25, rdo) == [
+    assert default_notes(0.09, rdo) == []
+    assert default_notes(0.25, rdo) == [
         "quantisation with the default settings changes the outputs by 25 % of their spread; lower quantize.step"
     ]
-    assert "without bounds; lower" in output_notes(None, rdo)[0]
-    assert output_notes(0.25, QuantizeSettings())[0].endswith("raise quantize.bits")
-    assert output_notes(0.25, QuantizeSettings(bits=3)) == output_notes(0.25, QuantizeSettings(step=0.4)) == []
+    assert "without bounds; lower" in default_notes(None, rdo)[0]
+    assert default_notes(0.25, QuantizeSettings())[0].endswith("raise quantize.bits")
+    assert default_notes(0.25, QuantizeSettings(bits=3)) == default_notes(0.25, QuantizeSettings(step=0.4)) == []

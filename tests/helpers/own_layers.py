@@ -1,4 +1,4 @@
-"""Layers that are not PyTorch's: of Hugging Face, and of a stranger's own."""
+"""Layers that are not PyTorch's: of Hugging Face, and of a user's own."""
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ class Conv1D(nn.Module):
 
 
 class Own(nn.Module):
-    """A layer of a stranger's own, and what networks keep as bare parameters."""
+    """A layer of a user's own, and what networks keep as bare parameters."""
 
     def __init__(self):
         super().__init__()

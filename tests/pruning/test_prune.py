@@ -55,7 +55,7 @@ def half_up(value):
     return int(np.floor(value + 0.5))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=30)
 @given(tenths=st.integers(0, 1000), seed=st.integers(0, 3), method=st.sampled_from(COEFFICIENT_METHODS))
 def test_the_requested_number_is_kept_exactly(tenths, seed, method):
     plans = plans_of(MODEL)
@@ -119,7 +119,7 @@ def test_wavelet_pruning_is_that_of_pywavelets(boundary):
     np.testing.assert_allclose(ours.weight.numpy(), pywt.waverec2(kept, "bior2.2", boundary), atol=1e-4)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=40)
 @given(tenths=st.integers(0, 1000), scope=st.sampled_from(["layer", "global"]), seed=st.integers(0, 5))
 def test_units_are_pruned_whole_and_never_exceed_the_count(tenths, scope, seed):
     plans = plans_of(MODEL)

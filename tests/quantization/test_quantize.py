@@ -133,7 +133,7 @@ def best_cost(values, levels):
     return min(costs)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(-40, 40).filter(bool), min_size=1, max_size=9), st.integers(1, 2))
 def test_codebooks_are_optimal(values, bits):
     tensor = pruned()

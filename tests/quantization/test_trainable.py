@@ -55,7 +55,7 @@ def test_what_the_network_computes_with_is_what_the_file_holds(name, method):
         assert not differ.any()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 1000), factor=st.floats(0.3, 3), per=st.sampled_from(["layer", "band"]))
 def test_also_when_the_steps_have_been_trained(seed, factor, per):
     tensor = tensors()[0]
@@ -89,7 +89,7 @@ def test_coefficients_at_the_edge_of_the_zero_bin_have_the_symbols_that_were_tra
     assert np.array_equal(forward.numpy() != 0, coded.symbols != 0)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 1000), exact=st.booleans(), dead_zone=st.sampled_from([1.0, 1.5, 3.0]))
 def test_gradients_are_those_of_learned_step_sizes(seed, exact, dead_zone):
     generator = torch.Generator().manual_seed(seed)
@@ -154,7 +154,7 @@ def test_the_steps_gradient_is_that_of_finite_differences_where_symbols_stay():
     assert float(quantizer.log_steps.grad[0]) == pytest.approx(found, rel=1e-3)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=50)
 @given(
     values=st.lists(st.floats(-1, 1, width=32) | st.sampled_from([0.0, 1e-30, -1e-45, 0.4999, -0.5]), min_size=4),
     step=st.floats(0.01, 10),

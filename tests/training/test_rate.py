@@ -51,7 +51,7 @@ def by_hand(symbols, band):
     return costs.reshape(4, -1)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=60)
 @given(
     shapes=st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple), min_size=1, max_size=3),
     data=st.data(),

@@ -10,8 +10,9 @@ from cases import case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wavesweep.transform.by_parts import Level
 from wavesweep.transform.dwt import analyse_axis
-from wavesweep.transform.wavelet import Level, synthesise_levels
+from wavesweep.transform.wavelet import synthesise_levels
 
 WAVELETS = pywt.wavelist(kind="discrete")
 FAMILIES = sorted({name.rstrip("0123456789.") for name in WAVELETS})

@@ -61,7 +61,7 @@ def test_every_way_is_that_of_float64(mode, way, monkeypatch):
             check_axis(*sizes, name, mode)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=80)
 @given(
     sizes=st.tuples(st.integers(1, 3), st.integers(0, 5), st.integers(1, 300), st.integers(1, 20)),
     name=st.sampled_from(WAVELETS),
@@ -71,7 +71,7 @@ def test_any_axis_is_that_of_float64(sizes, name, mode):
     check_axis(*sizes, name, mode)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=60)
 @given(
     shape=st.lists(st.integers(1, 40), min_size=1, max_size=3).map(tuple),
     name=st.sampled_from(WAVELETS),

@@ -80,7 +80,7 @@ def test_every_mode_and_odd_sizes(mode):
                 assert torch.allclose(gradient, matrix.T @ upstream.reshape(-1), atol=1e-10)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=40)
 @given(
     shape=st.lists(st.integers(1, 11), min_size=1, max_size=4).map(tuple),
     name=st.sampled_from(WAVELETS),
@@ -95,7 +95,7 @@ def test_any_shape_axes_and_levels(shape, name, mode, shuffles, data):
     assert_adjoint(make_basis(BasisSpec(kind, axes, name, levels, mode, 1, "w"), shape), shape)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=30)
 @given(
     shape=st.lists(st.integers(1, 12), min_size=1, max_size=4).map(tuple),
     kind=st.sampled_from(["dct", "rotation"]),

@@ -23,9 +23,10 @@ from omegaconf.errors import OmegaConfBaseException
 from wavesweep.cli.hydra_errors import HydraProblem, Problem, problem_of, value_problem
 from wavesweep.cli.hydra_internals import configuration_loader
 from wavesweep.cli.hydra_settings import check_deletions, deletion_error
-from wavesweep.cli.options import GROUPS, store_options
+from wavesweep.cli.options import store_options
 from wavesweep.cli.remedies import no_place, several_values, wrong_call
 from wavesweep.errors import SettingsError
+from wavesweep.settings.registry import GROUPS
 from wavesweep.settings.rules import check
 from wavesweep.settings.schema import LayerOverride, Settings, allowed_text, config_directory
 

@@ -13,7 +13,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from wavesweep.cli.hydra_internals import directions_of_study
-from wavesweep.cli.options import GROUPS
 from wavesweep.errors import SettingsError
 from wavesweep.runtime.terminal import say_aside
 from wavesweep.settings import registry
@@ -96,7 +95,7 @@ def _options(group: str) -> list[str]:
     if group in _FILE_GROUPS:
         names = sorted(file.stem for file in (config_directory() / group).glob("*.yaml"))
         return [*(["null"] if group == "experiment" else []), *names]
-    return list(registry.options(group)) if group in GROUPS else []
+    return list(registry.options(group)) if group in registry.GROUPS else []
 
 
 def _check_groups(lines: Sequence[str]) -> None:

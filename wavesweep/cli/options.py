@@ -4,10 +4,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from wavesweep.settings import registry
-from wavesweep.settings.registry import Allocation, LayerType, Layout, Objective, Row, Sampler
+from wavesweep.settings.registry import GROUPS, Allocation, LayerType, Layout, Objective, Row, Sampler
 from wavesweep.settings.schema import config_directory
 
-GROUPS = ("model", "dataset", "task", "method", "threshold", "retrain", "quantize", "codec")
 # Settings that are no groups, and take the name of a row, or a list of names.
 _NAMED: tuple[tuple[str, type[Row]], ...] = (
     ("layout", Layout),

@@ -111,6 +111,9 @@ def _load(source: Source, validation_fraction: float, seed: int) -> Dataset:
     train = parts.train or parts.test
     has_bytes = isinstance(train, Split) and train.images.dtype == torch.uint8
     statistics = source.preparation.statistics if has_bytes and (is_open or not source.pretrained) else None
+    if source.preparation.mean is not None and not source.pretrained and not has_bytes:
+        found = "inputs that are no images of bytes in memory, which are taken as they are"
+        raise SettingsError("dataset.mean", list(source.preparation.mean), f"has no effect on {found}", "leave it out")
     _check_channels(statistics, train)
     return make_dataset(parts, validation_fraction, seed, statistics, validates_on_test, task)
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from wavesweep.codec.assemble import once_each, tied_names
+from wavesweep.codec.assemble import once_each
 from wavesweep.data.datasets import load_dataset
 from wavesweep.data.splits import Dataset
 from wavesweep.experiment.inputs import checkpoint_digest
@@ -24,7 +24,7 @@ from wavesweep.measure.intervals import write_statistics
 from wavesweep.measure.quality import evaluate, evaluate_each
 from wavesweep.models.checkpoints import load_checkpoint
 from wavesweep.models.computed import fold_computed
-from wavesweep.models.load import load_state
+from wavesweep.models.load import load_first_names, load_state
 from wavesweep.models.pretrained import weights_file
 from wavesweep.models.zoo import build_model, with_channels_last
 from wavesweep.runtime import shapes
@@ -195,7 +195,7 @@ def _alternatives(model: nn.Module, state: dict[str, Tensor], dataset: Dataset, 
     """What the network takes without wavesweep, and what int8 costs in accuracy; leaves the model as it was."""
     once = once_each(state, model)
     decoded, int8 = int8_state(once)
-    load_state(model, {**decoded, **{name: decoded[first] for name, first in tied_names(model).items()}})
+    load_first_names(model, decoded)
     for name, split in (("validation", dataset.validation), ("test", dataset.test)):
         int8[name] = evaluate(model, dataset, split, name, device)
     load_state(model, state)

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wavesweep.codec.assemble import tied_names
+from wavesweep.data.examples import count_of
 from wavesweep.data.splits import Dataset, Split, StoredImages
 from wavesweep.measure.outputs import output_spread, outputs_on
 from wavesweep.measure.quality import evaluate
-from wavesweep.models.load import load_state
+from wavesweep.models.load import load_first_names, load_state
 from wavesweep.quantization.importance import LayerImportance, layer_importance
 from wavesweep.tasks.task import Inputs
 from wavesweep.tasks.usual import CLASSIFICATION
@@ -61,9 +61,7 @@ def validation_quality(network: TrainedNetwork, state: Mapping[str, Tensor]) -> 
     """Quality on the validation split of a network of that state, a state dict on the CPU."""
     dataset, model = network.dataset, network.model
     assert dataset is not None
-    # What was changed under its first name is loaded under all, or the last would bring the old values back.
-    tied = {name: state[first] for name, first in tied_names(model).items()}
-    load_state(model, {**state, **tied})
+    load_first_names(model, state)
     return evaluate(model.to(network.device), dataset, dataset.validation, "validation", network.device)
 
 
@@ -78,7 +76,7 @@ def importances_of(
         # In a copy: a caller's network may keep what it computed with its gradients, and could not be copied later.
         return _estimated(replace(network, model=deepcopy(network.model)), names, state, seed)
     is_trained = state is network.state
-    device, count = next(network.model.parameters()).device, count_of(_calibration_of(network))
+    device, count = next(network.model.parameters()).device, calibration_count(network)
     key = (network.key if is_trained else _digest(state), names, count, seed, str(device))
     if is_trained not in _importances or _importances[is_trained][0] != key:
         _importances.pop(is_trained, None)  # before the next, since those of very wide layers fill the memory
@@ -140,9 +138,10 @@ def _taking_numbers(model: nn.Module, given: Inputs) -> Iterator[None]:
         handle.remove()
 
 
-def count_of(inputs: Tensor | StoredImages | Inputs) -> int:
-    """How many inputs there are."""
-    return len(inputs.tensors[0]) if isinstance(inputs, Inputs) else len(inputs)
+def calibration_count(network: TrainedNetwork) -> int | None:
+    """How many calibration inputs there are; None without any."""
+    given = network.calibration
+    return count_of(given) if isinstance(given, Inputs) else None if given is None else len(given)
 
 
 def _calibration_of(network: TrainedNetwork) -> Tensor | StoredImages | Inputs:

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from wavesweep.codec.assemble import tied_names
 from wavesweep.codec.limits import UNLIMITED
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import state_dict
 from wavesweep.experiment.compressor import CompressedArm
-from wavesweep.experiment.network import TrainedNetwork, calibration_inputs, count_of, validation_inputs
+from wavesweep.experiment.network import TrainedNetwork, calibration_count, calibration_inputs, validation_inputs
 from wavesweep.measure.outputs import MOST_INPUTS, NoTensorError, OutputError, output_error, outputs_on
-from wavesweep.models.load import fill, load_state
+from wavesweep.models.load import fill, load_first_names
 from wavesweep.runtime.terminal import some
 from wavesweep.settings import registry
 from wavesweep.settings.registry import Quantizer
@@ -78,8 +77,7 @@ def outputs_before(network: TrainedNetwork, arm: CompressedArm) -> OutputsBefore
 
 def _outputs_before(network: TrainedNetwork, arm: CompressedArm, inputs: Tensor | Inputs) -> OutputsBefore:
     # Another number of calibration inputs may be spread in another way.
-    count = None if network.calibration is None else count_of(network.calibration)
-    key = None if network.key is None else (network.key, count)
+    key = None if network.key is None else (network.key, calibration_count(network))
     if key is None or key not in _trained:
         trained = _outputs_of(network, network.state, inputs)
         _trained.clear()
@@ -115,29 +113,33 @@ def arm_notes(arm: CompressedArm, errors: OutputErrors | None, settings: Setting
         tensor.plan.name: (int(tensor.mask.sum()), int(np.count_nonzero(coded.symbols)))
         for tensor, coded in zip(arm.pruned.tensors, arm.tensors, strict=True)
     }
-    said = [] if errors is None else output_notes(errors.quantized, settings.quantize)
-    return said if settings.retrain.name == "rate" else [*said, *zeroed_notes(kept)]
+    return quantization_notes(kept, None if errors is None else errors.row(), settings)
 
 
-def output_notes(quantized: float | None, settings: QuantizeSettings) -> list[str]:
-    """What must be said of the error that quantisation with its default settings makes."""
-    if (quantized is not None and quantized <= _NOTEWORTHY) or not _is_default(settings):
-        return []
-    how_far = "without bounds" if quantized is None else f"by {100 * quantized:.0f} % of their spread"
-    remedy = "lower quantize.step" if settings.step is not None else "raise quantize.bits"
-    return [f"quantisation with the default settings changes the outputs {how_far}; {remedy}"]
-
-
-def zeroed_notes(tensors: Mapping[str, tuple[int, int]]) -> list[str]:
-    """What must be said of tensors that quantisation made zero altogether.
+def quantization_notes(
+    tensors: Mapping[str, tuple[int, int]], errors: Mapping[str, Any] | None, settings: Settings
+) -> list[str]:
+    """What must be said of the error that default settings make, and of tensors that became zero altogether.
 
     Args:
         tensors: by name how many coefficients pruning kept, and how many of them the file has.
+        errors: as records have them; None where they are not known.
+        settings: of the trial.
     """
+    notes, quantize = [], settings.quantize
+    if errors is not None and _is_default(quantize) and not _is_small(errors["quantized"]):
+        found = errors["quantized"]
+        how_far = "without bounds" if found is None else f"by {100 * found:.0f} % of their spread"
+        remedy = "lower quantize.step" if quantize.step is not None else "raise quantize.bits"
+        notes.append(f"quantisation with the default settings changes the outputs {how_far}; {remedy}")
     zeroed = [name for name, (kept, left) in tensors.items() if kept and not left]
-    if not zeroed:
-        return []
-    return [f"quantisation made all of {some(zeroed)} zero; lower quantize.step, or raise quantize.bits"]
+    if zeroed and settings.retrain.name != "rate":  # where bits in the loss may have made a tensor zero
+        notes.append(f"quantisation made all of {some(zeroed)} zero; lower quantize.step, or raise quantize.bits")
+    return notes
+
+
+def _is_small(error: float | None) -> bool:
+    return error is not None and error <= _NOTEWORTHY
 
 
 def _is_default(settings: QuantizeSettings) -> bool:
@@ -149,9 +151,8 @@ def _is_default(settings: QuantizeSettings) -> bool:
 
 
 def _outputs_of(network: TrainedNetwork, state: Mapping[str, Tensor], inputs: Tensor | Inputs) -> Tensor:
-    model = network.model
-    load_state(model, {**state, **{name: state[first] for name, first in tied_names(model).items()}})
-    return outputs_on(model.to(network.device), inputs)
+    load_first_names(network.model, state)
+    return outputs_on(network.model.to(network.device), inputs)
 
 
 def _inputs_of(network: TrainedNetwork) -> Tensor | Inputs | None:

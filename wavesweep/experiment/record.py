@@ -16,7 +16,7 @@ import yaml
 from wavesweep.experiment.arm_keys import rule_number
 from wavesweep.experiment.arms import MeasuredArm
 from wavesweep.experiment.controls import TOLERANCE
-from wavesweep.experiment.output_error import output_notes, zeroed_notes
+from wavesweep.experiment.output_error import quantization_notes
 from wavesweep.pruning.plan import TensorPlan
 from wavesweep.pruning.prune import ArmSpec
 from wavesweep.settings.effective import uses_basis_with_levels
@@ -111,10 +111,8 @@ def _arm_notes(arms: Sequence[dict[str, Any]], settings: Settings) -> list[str]:
             notes.append(f"{arm['method']}: no epoch of retraining was better on validation; the one-shot arm is kept")
         if arm["nonzero_coefficients"] == arm["total_coefficients"]:
             notes.append(f"{arm['method']}: nothing was pruned")
-        error = arm.get("output_error")
-        said = [] if error is None else output_notes(error["quantized"], settings.quantize)
-        if settings.retrain.name != "rate":  # where bits in the loss may have made a tensor zero
-            said += zeroed_notes({row["name"]: (row["kept"], row["nonzero"]) for row in arm["layers"]})
+        kept = {row["name"]: (row["kept"], row["nonzero"]) for row in arm["layers"]}
+        said = quantization_notes(kept, arm.get("output_error"), settings)
         notes += [f"{arm['method']}: {text}" for text in said]
         if "shrunk" in arm and not any(arm["shrunk"]["removed"].values()):
             why = "see shrunk.kept_because" if arm["shrunk"]["kept_because"] else "none is all zero"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor, nn
 
+from wavesweep.codec.container import read_container
 from wavesweep.codec.limits import UNLIMITED
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.read import raw_bytes, tensor_table
@@ -64,7 +65,7 @@ class CompressedModel:
     @cached_property
     def not_coded(self) -> dict[str, int]:
         """Bytes of each tensor that the file holds number by number, the largest first."""
-        found = raw_bytes(unpack(self.content, UNLIMITED)[1])
+        found = raw_bytes(read_container(self.content, UNLIMITED.header_bytes).header)
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     def state_dict(self) -> dict[str, Tensor]:

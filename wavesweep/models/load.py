@@ -7,6 +7,7 @@ from typing import Any, TypeVar, overload
 
 from torch import Tensor, nn
 
+from wavesweep.codec.assemble import tied_names
 from wavesweep.codec.limits import DEFAULT_LIMITS, Limits
 from wavesweep.codec.read import read
 from wavesweep.codec.tensors import StoredTensor, state_dict
@@ -74,6 +75,11 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     versioned = OrderedDict(state)
     versioned._metadata = getattr(model.state_dict(), "_metadata", {})  # type: ignore[attr-defined]
     model.load_state_dict(versioned)
+
+
+def load_first_names(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Likewise, where tied tensors were changed under their first name: the others would bring the old values back."""
+    load_state(model, {**state, **{name: state[first] for name, first in tied_names(model).items()}})
 
 
 def _check_fit(what: str, state: Mapping[str, Tensor], model: nn.Module, header: Mapping[str, Any]) -> None:

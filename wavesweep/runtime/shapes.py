@@ -138,6 +138,29 @@ class Shrunk(Struct):
     kept_because: list[dict[str, Any]]
 
 
+class OutputDifference(Struct):
+    """How far outputs are from others."""
+
+    relative: float | None
+    agreement: _Share | None
+
+
+class OutputErrors(Struct):
+    """How far an arm's outputs are from those of the trained network."""
+
+    inputs: _Count
+    pruned: OutputDifference
+    decoded: OutputDifference
+    quantized: float | None
+
+
+class NotCoded(Struct):
+    """What a file holds number by number."""
+
+    bytes: _Count
+    share: float
+
+
 class Arm(Struct, kw_only=True):
     """`arm.json`."""
 
@@ -156,6 +179,7 @@ class Arm(Struct, kw_only=True):
     retraining: Retraining | None = None
     shrunk: Shrunk | None = None
     task: TaskEntry | None = None
+    output_error: OutputErrors | None = None
 
     def __post_init__(self) -> None:
         _check_measures(self.task, Quality, self.validation, self.test)
@@ -190,6 +214,7 @@ class TrialArm(Struct, kw_only=True):
     dense_bytes: _Size
     macs: _Count
     layers: list[Layer] = []
+    output_error: OutputErrors | None = None
 
 
 class NamedSettings(Struct):
@@ -223,6 +248,7 @@ class Trial(Struct):
     arms: Annotated[list[TrialArm], Meta(min_length=1)]
     notes: list[str]
     task: TaskEntry | None = None
+    not_coded: NotCoded | None = None
 
     def __post_init__(self) -> None:
         for arm in self.arms:

@@ -43,7 +43,7 @@ class Keywords(TypedDict, total=False):
 
 
 def overrides_of(given: Any, keywords: Options) -> list[str]:
-    """Overrides as the command line has them, of a list of them or a dict, and of keyword arguments, which win.
+    """Overrides as the command line has them, of a list of them or a dict, and of keyword arguments.
 
     Raises:
         SettingsError: it is neither, or a setting is given twice.
@@ -68,7 +68,7 @@ def overrides_of(given: Any, keywords: Options) -> list[str]:
 def _overrides(options: Options) -> Iterator[str]:
     """Groups first, since an option of a group sets its other settings."""
     flat = [pair for name, value in options.items() for pair in _flat(SHORT.get(name, name), value)]
-    for key, value in sorted(flat, key=lambda pair: pair[0] not in registry.groups()):
+    for key, value in sorted(flat, key=lambda pair: pair[0] not in registry.GROUPS):
         yield f"{key}={hydra_value(value)}"
 
 
@@ -78,5 +78,5 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, value
         return
     for key, inner in value.items():
-        chooses = key == "name" and name in registry.groups()
+        chooses = key == "name" and name in registry.GROUPS
         yield from _flat(name if chooses else f"{name}.{key}", inner)

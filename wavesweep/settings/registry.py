@@ -18,6 +18,8 @@ from typing import Any, ClassVar, TypeVar
 
 from wavesweep.errors import SettingsError
 
+# The groups of which an option is chosen, in the order in which they are written on a command line.
+GROUPS = ("model", "dataset", "task", "method", "threshold", "retrain", "quantize", "codec")
 # Both are loaded alike, by name.
 _OWN, _PLUGINS = "wavesweep.settings.rows", "wavesweep_plugins"
 
@@ -279,11 +281,6 @@ def options(group: str) -> Mapping[str, Row | Preset]:
     """The options of a config group by name."""
     found = [one for one in _everything() if (one.kind if isinstance(one, Preset) else type(one)).group == group]
     return {one.name: one for one in found}
-
-
-def groups() -> frozenset[str]:
-    """Names of the groups of which an option is chosen."""
-    return frozenset(kind.group for kind in _rows_by_kind() if kind.group)
 
 
 @cache

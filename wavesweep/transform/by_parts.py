@@ -5,6 +5,7 @@ each. So what is coded is turned into float64 only where it is needed next, alon
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Protocol
 
@@ -25,20 +26,18 @@ class BandReader(Protocol):
         """Coefficients of the band of that number in float64: these rows of an axis, and all of the other axes."""
 
 
-class LevelOfParts(Protocol):
-    """One level of a transform: the axes that it joins, and the sizes of what it gives and of each band."""
+@dataclass(frozen=True)
+class Level:
+    """One level of a transform: the axes that it splits, and the sizes of what it splits and of each band."""
+
+    axes: tuple[int, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
 
     @property
-    def axes(self) -> tuple[int, ...]:
-        """The axes."""
-
-    @property
-    def before(self) -> tuple[int, ...]:
-        """The sizes of the joined signal."""
-
-    @property
-    def after(self) -> tuple[int, ...]:
-        """The sizes of each band."""
+    def count(self) -> int:
+        """Number of coefficients of its bands, the approximation among them."""
+        return prod(self.after) << len(self.axes)
 
 
 def read_by_parts(read: BandReader, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -49,7 +48,7 @@ def read_by_parts(read: BandReader, shape: Sequence[int], dtype: torch.dtype) ->
     return signal
 
 
-def wavelet_by_parts(read: BandReader, wavelet: pywt.Wavelet, mode: str, levels: Sequence[LevelOfParts]) -> Tensor:
+def wavelet_by_parts(read: BandReader, wavelet: pywt.Wavelet, mode: str, levels: Sequence[Level]) -> Tensor:
     """The signal of a wavelet's coefficients, float32: each number is the same as in one piece, sums in their order.
 
     Args:
@@ -81,7 +80,7 @@ def _bands(read: BandReader, signal: Tensor, first: int) -> Callable[[int, int, 
 
 def _joined(
     band: Callable[[int, int, Tensor], Tensor],
-    level: LevelOfParts,
+    level: Level,
     wavelet: pywt.Wavelet,
     mode: str,
     axis: int,

@@ -1,7 +1,6 @@
 """The multilevel discrete wavelet transform over several axes, as PyWavelets defines it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from math import prod
@@ -13,23 +12,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from wavesweep.transform.basis import Atom, Band, Basis, BasisSpec, identity_basis
-from wavesweep.transform.by_parts import wavelet_by_parts
+from wavesweep.transform.by_parts import Level, wavelet_by_parts
 from wavesweep.transform.dwt import analyse_axis
 from wavesweep.transform.matrices import join_axis_fast, join_axis_fast_adjoint
-
-
-@dataclass(frozen=True)
-class Level:
-    """One level of a transform: the axes that it splits, and the sizes of what it splits and of each band."""
-
-    axes: tuple[int, ...]
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-
-    @property
-    def count(self) -> int:
-        """Number of coefficients of its bands, the approximation among them."""
-        return prod(self.after) << len(self.axes)
 
 
 def wavelet_basis(shape: Sequence[int], spec: BasisSpec) -> Basis:

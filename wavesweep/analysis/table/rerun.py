@@ -10,11 +10,9 @@ from typing import Any
 import yaml
 
 from wavesweep.settings.quoting import hydra_value
-from wavesweep.settings.registry import options
+from wavesweep.settings.registry import GROUPS, options
 from wavesweep.settings.schema import VOLATILE, Settings, config_directory
 
-# The groups of the command line, in the order in which they are written.
-GROUPS = ("model", "dataset", "task", "method", "threshold", "retrain", "quantize", "codec")
 # Settings of where and how a trial ran that a rerun needs as well.
 _NEEDED = frozenset({"paths.data", "device"})
 

@@ -1,4 +1,4 @@
-"""Networks that nobody here made, without a download: what `strangers.py` compresses. Weights are random.
+"""Networks that nobody here made, without a download: what `network_coverage.py` compresses. Weights are random.
 
 Those of torchvision are of full size; of Hugging Face's the vocabularies are, and the layers are fewer and narrower.
 """
@@ -16,7 +16,7 @@ from torchvision.models import detection, segmentation, video
 
 
 @dataclass(frozen=True)
-class Stranger:
+class CoveredNetwork:
     """A network: what it is called, what makes it, and the shape of one input; `is_tokens` says of which type.
 
     `is_plain`: it takes one tensor and gives one, or an object with logits, so that it can be exported.
@@ -99,7 +99,7 @@ class UNet(nn.Module):
 
 
 class Sine(nn.Module):
-    """A layer of a SIREN that has its own weight, as a stranger would write it."""
+    """A layer of a SIREN that has its own weight, as its users write it."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -187,43 +187,43 @@ def _siren() -> nn.Module:
 
 _PHOTO, _SMALL = (3, 224, 224), (3, 64, 64)
 
-STRANGERS = (
-    Stranger("resnet18", vision.resnet18, _SMALL),
-    Stranger("resnext50_32x4d", vision.resnext50_32x4d, _SMALL),
-    Stranger("densenet121", vision.densenet121, _SMALL),
-    Stranger("squeezenet1_1", vision.squeezenet1_1, _SMALL),
-    Stranger("googlenet", lambda: vision.googlenet(aux_logits=False, init_weights=False), _SMALL),
-    Stranger("shufflenet_v2_x1_0", vision.shufflenet_v2_x1_0, _SMALL),
-    Stranger("mobilenet_v2", vision.mobilenet_v2, _SMALL),
-    Stranger("mobilenet_v3_small", vision.mobilenet_v3_small, _SMALL),
-    Stranger("mnasnet0_5", vision.mnasnet0_5, _SMALL),
-    Stranger("efficientnet_b0", vision.efficientnet_b0, _SMALL),
-    Stranger("regnet_y_400mf", vision.regnet_y_400mf, _SMALL),
-    Stranger("convnext_tiny", vision.convnext_tiny, _SMALL),
-    Stranger("swin_t", vision.swin_t, _SMALL),
-    Stranger("VisionTransformer, 6 layers", _vit, _SMALL),
-    Stranger("mc3_18 (video)", video.mc3_18, (3, 8, 64, 64)),
-    Stranger(
+NETWORKS = (
+    CoveredNetwork("resnet18", vision.resnet18, _SMALL),
+    CoveredNetwork("resnext50_32x4d", vision.resnext50_32x4d, _SMALL),
+    CoveredNetwork("densenet121", vision.densenet121, _SMALL),
+    CoveredNetwork("squeezenet1_1", vision.squeezenet1_1, _SMALL),
+    CoveredNetwork("googlenet", lambda: vision.googlenet(aux_logits=False, init_weights=False), _SMALL),
+    CoveredNetwork("shufflenet_v2_x1_0", vision.shufflenet_v2_x1_0, _SMALL),
+    CoveredNetwork("mobilenet_v2", vision.mobilenet_v2, _SMALL),
+    CoveredNetwork("mobilenet_v3_small", vision.mobilenet_v3_small, _SMALL),
+    CoveredNetwork("mnasnet0_5", vision.mnasnet0_5, _SMALL),
+    CoveredNetwork("efficientnet_b0", vision.efficientnet_b0, _SMALL),
+    CoveredNetwork("regnet_y_400mf", vision.regnet_y_400mf, _SMALL),
+    CoveredNetwork("convnext_tiny", vision.convnext_tiny, _SMALL),
+    CoveredNetwork("swin_t", vision.swin_t, _SMALL),
+    CoveredNetwork("VisionTransformer, 6 layers", _vit, _SMALL),
+    CoveredNetwork("mc3_18 (video)", video.mc3_18, (3, 8, 64, 64)),
+    CoveredNetwork(
         "lraspp_mobilenet_v3_large (segmentation)",
         lambda: segmentation.lraspp_mobilenet_v3_large(weights_backbone=None),
         _SMALL,
         is_plain=False,
     ),
-    Stranger(
+    CoveredNetwork(
         "ssdlite320_mobilenet_v3_large (detector)",
         lambda: detection.ssdlite320_mobilenet_v3_large(weights_backbone=None),
         _PHOTO,
         is_plain=False,
     ),
-    Stranger("BERT, 4 layers of 256", _bert, (16,), is_tokens=True),
-    Stranger("GPT-2, 4 layers of 256", _gpt2, (16,), is_tokens=True),
-    Stranger("T5 encoder, 4 layers of 256", _t5, (16,), is_tokens=True, is_plain=False),
-    Stranger("nn.Transformer with positions", Seq2Seq, (16,), is_tokens=True),
-    Stranger("speaker encoder (3 x LSTM)", SpeakerEncoder, (20, 40)),
-    Stranger("translator (GRU, GRUCell)", Translator, (12,), is_tokens=True),
-    Stranger("language model (LSTM, tied)", TiedLanguageModel, (12,), is_tokens=True),
-    Stranger("U-Net", UNet, _SMALL),
-    Stranger("SIREN (layers of its own)", _siren, (2,)),
-    Stranger("pitch tracker (weight_norm)", Pitch, (1, 512)),
-    Stranger("recommender (EmbeddingBag)", Recommender, (8,), is_tokens=True),
+    CoveredNetwork("BERT, 4 layers of 256", _bert, (16,), is_tokens=True),
+    CoveredNetwork("GPT-2, 4 layers of 256", _gpt2, (16,), is_tokens=True),
+    CoveredNetwork("T5 encoder, 4 layers of 256", _t5, (16,), is_tokens=True, is_plain=False),
+    CoveredNetwork("nn.Transformer with positions", Seq2Seq, (16,), is_tokens=True),
+    CoveredNetwork("speaker encoder (3 x LSTM)", SpeakerEncoder, (20, 40)),
+    CoveredNetwork("translator (GRU, GRUCell)", Translator, (12,), is_tokens=True),
+    CoveredNetwork("language model (LSTM, tied)", TiedLanguageModel, (12,), is_tokens=True),
+    CoveredNetwork("U-Net", UNet, _SMALL),
+    CoveredNetwork("SIREN (layers of its own)", _siren, (2,)),
+    CoveredNetwork("pitch tracker (weight_norm)", Pitch, (1, 512)),
+    CoveredNetwork("recommender (EmbeddingBag)", Recommender, (8,), is_tokens=True),
 )

@@ -1,6 +1,6 @@
 """Networks that nobody here made: each compressed, saved, loaded and compared, without a setting of its own.
 
-    python benchmarks/strangers.py [--only NAME ...] [--export]
+    python benchmarks/network_coverage.py [--only NAME ...] [--export]
 
 Prints the table of `docs/reference/networks.md`, and fails where a network does not come back as it was coded or less
 than 99 % of its matrices' bytes are coded. Matrices are the parameters of two or more dimensions, their bytes those of
@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from stranger_networks import STRANGERS, Stranger
+from covered_networks import NETWORKS, CoveredNetwork
 from torch import nn
 
 import wavesweep
@@ -35,21 +35,21 @@ _HEAD = (
 )
 
 
-def made(stranger: Stranger) -> nn.Module:
+def made(network: CoveredNetwork) -> nn.Module:
     """The network, with the same weights each time."""
     torch.manual_seed(0)
-    return stranger.make().eval()
+    return network.make().eval()
 
 
-def row(stranger: Stranger, path: Path) -> tuple[list[str], list[str]]:
+def row(network: CoveredNetwork, path: Path) -> tuple[list[str], list[str]]:
     """The cells of a network's row, and what is wrong with it."""
-    model, started = made(stranger), time.perf_counter()
+    model, started = made(network), time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         small = wavesweep.compress(model, OVERRIDES)
     wavesweep.save(small, path)
     # Weights that layers compute have become plain ones in the file, and in what is loaded.
-    loaded = wavesweep.load(path, made(stranger)).state_dict()
+    loaded = wavesweep.load(path, made(network)).state_dict()
     seconds = time.perf_counter() - started
     wrong = []
     coded = small.state_dict()
@@ -68,7 +68,7 @@ def row(stranger: Stranger, path: Path) -> tuple[list[str], list[str]]:
     error = (change / sum(float(before[name].square().sum()) for name in known)) ** 0.5
     size = small.stored_bytes
     cells = [
-        stranger.name,
+        network.name,
         f"{parameters:,}",
         f"{size:,}",
         f"{4 * parameters / size:.1f}",
@@ -88,12 +88,12 @@ def _is_matrix(name: str, header: dict[str, object], model: nn.Module, value: to
     return name not in second and name not in dict(model.named_buffers()) and value.dim() > 1
 
 
-def exported(stranger: Stranger, path: Path) -> str:
+def exported(network: CoveredNetwork, path: Path) -> str:
     """The size of the network as an ONNX file, or why there is none."""
-    kind = torch.int64 if stranger.is_tokens else torch.float32
+    kind = torch.int64 if network.is_tokens else torch.float32
     try:
         size = wavesweep.export_onnx(
-            path, made(stranger), path.with_suffix(".onnx"), input_shape=stranger.shape, dtype=kind
+            path, made(network), path.with_suffix(".onnx"), input_shape=network.shape, dtype=kind
         )
     except wavesweep.WavesweepError as error:
         return str(error)
@@ -106,20 +106,20 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[], help="beginnings of names")
     parser.add_argument("--export", action="store_true", help="write each as ONNX too, which takes a minute for some")
     options = parser.parse_args()
-    chosen = [one for one in STRANGERS if not options.only or one.name.startswith(tuple(options.only))]
+    chosen = [one for one in NETWORKS if not options.only or one.name.startswith(tuple(options.only))]
     head = [*_HEAD, *(["ONNX, bytes"] if options.export else [])]
     print(f"| {' | '.join(head)} |\n|---|{'---:|' * (len(head) - 1)}", flush=True)
     failed = False
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "network.wsz"
-        for stranger in chosen:
-            cells, wrong = row(stranger, path)
+        for network in chosen:
+            cells, wrong = row(network, path)
             if options.export:
-                cells.append(exported(stranger, path) if stranger.is_plain else "-")
+                cells.append(exported(network, path) if network.is_plain else "-")
             print(f"| {' | '.join(cells)} |", flush=True)
             failed = failed or bool(wrong)
             for reason in wrong:
-                print(f"{stranger.name}: {reason}", file=sys.stderr, flush=True)
+                print(f"{network.name}: {reason}", file=sys.stderr, flush=True)
     return int(failed)
 
 

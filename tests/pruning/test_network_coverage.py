@@ -1,4 +1,4 @@
-"""The bar for networks of strangers: nearly all numbers of their matrices are pruned and coded by default."""
+"""The bar for networks that nobody here made: nearly all numbers of their matrices are pruned and coded by default."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,9 +20,9 @@ def share_coded(model):
 @pytest.mark.integration
 def test_at_least_99_percent_of_the_matrices_are_coded(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-    from stranger_networks import STRANGERS
+    from covered_networks import NETWORKS
 
     skipped = () if find_spec("transformers") else _OF_HUGGING_FACE
-    shares = {one.name: share_coded(one.make()) for one in STRANGERS if not one.name.startswith(skipped or "-")}
+    shares = {one.name: share_coded(one.make()) for one in NETWORKS if not one.name.startswith(skipped or "-")}
     assert len(shares) >= 25
     assert {name: share for name, share in shares.items() if share < 0.99} == {}
