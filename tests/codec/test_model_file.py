@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from wavesweep.codec.assemble import assemble, tied_names
+from wavesweep.codec.assemble import assemble
 from wavesweep.codec.container import read_container
 from wavesweep.codec.limits import Limits
 from wavesweep.codec.model_file import pack, unpack
 from wavesweep.codec.tensors import RawTensor, SameTensor, state_dict
 from wavesweep.errors import FileFormatError
+from wavesweep.models.tied import tied_names
 from wavesweep.quantization.symbols import CodedTensor, Prior, Steps
 from wavesweep.transform.basis import BasisSpec, make_basis
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor
 from wavesweep.quantization.quantize import quantize_small
@@ -43,23 +43,6 @@ def assemble(
             replace(by_name[first], name=name) if first in by_name else other_tensor(name, value, other, bits)
         )
     return stored
-
-
-def tied_names(model: nn.Module) -> dict[str, str]:
-    """Second names of tensors that the network has under several names, and their first."""
-    first: dict[int, str] = {}
-    same = {}
-    for name, value in model.state_dict(keep_vars=True).items():
-        earlier = first.setdefault(id(value), name)
-        if earlier != name:
-            same[name] = earlier
-    return same
-
-
-def once_each(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """A state dict of the network without second names."""
-    second = tied_names(model)
-    return {name: value for name, value in state.items() if name not in second}
 
 
 def other_tensor(name: str, value: Tensor, other: str, bits: int) -> StoredTensor:

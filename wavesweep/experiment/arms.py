@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wavesweep.codec.assemble import once_each
 from wavesweep.codec.container import read_container
 from wavesweep.codec.limits import UNLIMITED
 from wavesweep.codec.model_file import unpack
@@ -33,6 +32,7 @@ from wavesweep.measure.drops import drop_between
 from wavesweep.measure.intervals import Statistics, interval, read_statistics
 from wavesweep.measure.quality import evaluate
 from wavesweep.models.load import fill, load_state
+from wavesweep.models.tied import once_each
 from wavesweep.pruning.prune import ArmSpec, relative_error
 from wavesweep.quantization.symbols import Steps
 from wavesweep.runtime.metrics import PrimaryMetric, task_entry

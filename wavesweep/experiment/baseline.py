@@ -11,7 +11,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from wavesweep.codec.assemble import once_each
 from wavesweep.data.datasets import load_dataset
 from wavesweep.data.splits import Dataset
 from wavesweep.experiment.inputs import checkpoint_digest
@@ -26,6 +25,7 @@ from wavesweep.models.checkpoints import load_checkpoint
 from wavesweep.models.computed import fold_computed
 from wavesweep.models.load import load_first_names, load_state
 from wavesweep.models.pretrained import weights_file
+from wavesweep.models.tied import once_each
 from wavesweep.models.zoo import build_model, with_channels_last
 from wavesweep.runtime import shapes
 from wavesweep.runtime.metrics import task_entry

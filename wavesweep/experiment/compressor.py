@@ -14,13 +14,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from wavesweep.codec.assemble import assemble, tied_names
+from wavesweep.codec.assemble import assemble
 from wavesweep.codec.context import ONE, planes_of
 from wavesweep.codec.model_file import pack
 from wavesweep.codec.range_coder import significance_probabilities
 from wavesweep.codec.tensors import StoredTensor, state_dict
 from wavesweep.errors import TrialError
 from wavesweep.experiment.network import TrainedNetwork, importances_of, validation_quality
+from wavesweep.models.tied import tied_names
 from wavesweep.pruning.plan import TensorPlan
 from wavesweep.pruning.prune import ArmSpec, PrunedArm, PrunedTensor, has_bands, prune
 from wavesweep.quantization.importance import LayerImportance

@@ -7,13 +7,13 @@ from typing import Any, TypeVar, overload
 
 from torch import Tensor, nn
 
-from wavesweep.codec.assemble import tied_names
 from wavesweep.codec.limits import DEFAULT_LIMITS, Limits
 from wavesweep.codec.read import read
 from wavesweep.codec.tensors import StoredTensor, state_dict
 from wavesweep.errors import FileFormatError
 from wavesweep.models.computed import copy_of, fold_computed, has_computed
 from wavesweep.models.resize import fit_to, resizable_names
+from wavesweep.models.tied import tied_names
 
 Model = TypeVar("Model", bound=nn.Module)
 
