@@ -16,7 +16,7 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from wavesweep.experiment.plan import plan_pruned
+from wavesweep.compression.plan import plan_pruned
 from wavesweep.models.zoo import build_model, with_channels_last
 from wavesweep.pruning.prune import ArmSpec, prune
 from wavesweep.quantization.trainable import first_quantizer

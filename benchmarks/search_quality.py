@@ -29,11 +29,11 @@ import torch
 from numpy.typing import NDArray
 
 from wavesweep.cli.composition import compose_settings
+from wavesweep.compression.compressor import compress_arm
+from wavesweep.compression.network import validation_quality
+from wavesweep.compression.plan import plan_pruned
 from wavesweep.experiment.arms import EvaluationContext, make_context
 from wavesweep.experiment.baseline import load_workload, obtain_baseline
-from wavesweep.experiment.compressor import compress_arm
-from wavesweep.experiment.network import validation_quality
-from wavesweep.experiment.plan import plan_pruned
 from wavesweep.measure.fronts import hypervolume
 from wavesweep.pruning.prune import ArmSpec
 from wavesweep.settings.keys import trial_key

@@ -8,8 +8,8 @@ from wavesweep.errors import FileFormatError, SettingsError, WavesweepError
 if TYPE_CHECKING:
     from wavesweep.api import compress, save
     from wavesweep.codec.limits import Limits
+    from wavesweep.compression.result import CompressedModel
     from wavesweep.experiment.export.onnx import export_onnx
-    from wavesweep.experiment.result import CompressedModel
     from wavesweep.models.load import load
 
 __version__ = "0.1.0"
@@ -28,7 +28,7 @@ __all__ = [
 
 # Imported on first use: decoding a file needs neither Hydra nor the data sets.
 _MODULES = {
-    "CompressedModel": "wavesweep.experiment.result",
+    "CompressedModel": "wavesweep.compression.result",
     "Limits": "wavesweep.codec.limits",
     "compress": "wavesweep.api",
     "export_onnx": "wavesweep.experiment.export.onnx",

@@ -9,12 +9,12 @@ from typing import Unpack
 from torch import Tensor, nn
 
 from wavesweep.cli.composition import compose_settings
-from wavesweep.experiment.callers import CallersData, callers_network, check_shape
-from wavesweep.experiment.compressor import CompressionSettings, compress_arm
-from wavesweep.experiment.output_error import arm_notes, errors_of
-from wavesweep.experiment.plan import arm_spec, computed_notes, plan_pruned, selection_notes
-from wavesweep.experiment.result import CompressedModel
-from wavesweep.experiment.uncoded import uncoded_notes, uncoded_tensors
+from wavesweep.compression.callers import CallersData, callers_network, check_shape
+from wavesweep.compression.compressor import CompressionSettings, compress_arm
+from wavesweep.compression.output_error import arm_notes, errors_of
+from wavesweep.compression.plan import arm_spec, computed_notes, plan_pruned, selection_notes
+from wavesweep.compression.result import CompressedModel
+from wavesweep.compression.uncoded import uncoded_notes, uncoded_tensors
 from wavesweep.measure.cost import dense_bytes
 from wavesweep.settings.effective import unused_notes
 from wavesweep.settings.keywords import Keywords, Options, overrides_of

@@ -11,8 +11,8 @@ from torch.utils.data import Dataset, TensorDataset
 
 from wavesweep.data.datasets import forget, load_dataset
 from wavesweep.errors import SettingsError
+from wavesweep.experiment.checks import check_inputs
 from wavesweep.experiment.inputs import input_digests
-from wavesweep.experiment.plan import check_inputs
 from wavesweep.settings.schema import DatasetSettings, ModelSettings, Recipe, RetrainSettings, Settings
 
 HERE = f"{__name__}."

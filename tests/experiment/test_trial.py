@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from wavesweep.compression import compressor
 from wavesweep.errors import SettingsError
-from wavesweep.experiment import baseline, compressor, plan, trial
+from wavesweep.experiment import baseline, checks, trial
 from wavesweep.experiment.trial import run_trial
 from wavesweep.settings.keys import baseline_key, trial_key
 from wavesweep.settings.registry import Method, rows
@@ -330,4 +331,4 @@ def test_a_network_without_gradients_cannot_be_trained(tmp_path, changes, key):
     model = replace(MODEL, recipe=replace(MODEL.recipe, **changes))
     settings = tiny(tmp_path, model=model, retrain=RetrainSettings(name="finetune"))
     with pytest.raises(SettingsError, match=f"^{key}: needs parameters with gradients, and the network has none"):
-        plan.check_inputs(settings, replace(workload, model=frozen))
+        checks.check_inputs(settings, replace(workload, model=frozen))

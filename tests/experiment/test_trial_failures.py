@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import nn
 
+from wavesweep.compression import plan
 from wavesweep.errors import BusyError, SettingsError, TrialError
-from wavesweep.experiment import plan, trial
+from wavesweep.experiment import checks, trial
 from wavesweep.experiment.trial import run_trial
 from wavesweep.runtime import records
 from wavesweep.runtime.devices import choose_device
@@ -260,7 +261,7 @@ def test_what_has_its_record_needs_no_device(tiny, monkeypatch):
 
 def test_a_cluster_may_have_the_device_that_this_machine_lacks(tiny, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(plan, "check_inputs", lambda *_: None)
+    monkeypatch.setattr(checks, "check_inputs", lambda *_: None)
     elsewhere = replace(tiny, device="cuda")
     check_ready([elsewhere], SimpleNamespace(is_on_this_machine=False))
     for launcher in (None, SimpleNamespace(is_on_this_machine=True)):

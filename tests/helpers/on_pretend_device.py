@@ -14,7 +14,8 @@ import torch
 from pretend_device import pretend_device
 from retrainings import CALLERS, CPU, ON_DEVICES, compressed_of, settings_of
 
-from wavesweep.experiment import callers, trial
+from wavesweep.compression import callers
+from wavesweep.experiment import trial
 
 
 def main() -> None:

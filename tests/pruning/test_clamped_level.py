@@ -9,8 +9,8 @@ from torch import nn
 
 import wavesweep
 from wavesweep.codec.container import read_container
-from wavesweep.experiment.compressor import CompressionSettings, compress_arm
-from wavesweep.experiment.network import TrainedNetwork
+from wavesweep.compression.compressor import CompressionSettings, compress_arm
+from wavesweep.compression.network import TrainedNetwork
 from wavesweep.models.zoo import build_model
 from wavesweep.pruning.plan import plan_tensors
 from wavesweep.pruning.prune import ArmSpec, basis_spec, prune

@@ -7,8 +7,8 @@ import torch
 from cases import case
 from torch import nn
 
+from wavesweep.compression.compressor import CompressionSettings
 from wavesweep.experiment.arm_keys import arm_key
-from wavesweep.experiment.compressor import CompressionSettings
 from wavesweep.pruning.allocation import lamp_scores
 from wavesweep.pruning.plan import plan_tensors
 from wavesweep.pruning.prune import ArmSpec, prune

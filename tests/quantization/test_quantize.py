@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pruned_tensors import LAYOUTS, SHAPES, numbers, pruned
 
+from wavesweep.compression.compressor import significance_rates as _rates
 from wavesweep.errors import WavesweepError
-from wavesweep.experiment.compressor import significance_rates as _rates
 from wavesweep.quantization.importance import LayerImportance
 from wavesweep.quantization.quantize import quantize, quantize_small, round_to_step, short_number
 from wavesweep.quantization.rate_distortion import quantize_rate_distortion

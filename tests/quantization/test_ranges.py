@@ -12,8 +12,8 @@ from torch import nn
 import wavesweep
 from wavesweep.codec.assemble import other_tensor
 from wavesweep.codec.tensors import RawTensor, state_dict
+from wavesweep.compression.compressor import significance_rates
 from wavesweep.errors import TrialError
-from wavesweep.experiment.compressor import significance_rates
 from wavesweep.quantization.quantize import quantize, quantize_small
 from wavesweep.quantization.rate_distortion import quantize_rate_distortion
 from wavesweep.quantization.symbols import LARGEST, fits

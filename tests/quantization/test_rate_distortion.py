@@ -5,7 +5,7 @@ import pytest
 import torch
 from pruned_tensors import LAYOUTS, coded_bytes, numbers, pruned
 
-from wavesweep.experiment.compressor import significance_rates as _rates
+from wavesweep.compression.compressor import significance_rates as _rates
 from wavesweep.quantization import rate_distortion
 from wavesweep.quantization.importance import LayerImportance
 from wavesweep.quantization.quantize import quantize

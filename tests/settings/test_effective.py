@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from wavesweep.compression.compressor import CompressionSettings, compress_arm
+from wavesweep.compression.network import TrainedNetwork
 from wavesweep.experiment.arm_keys import arm_key
-from wavesweep.experiment.compressor import CompressionSettings, compress_arm
-from wavesweep.experiment.network import TrainedNetwork
 from wavesweep.pruning.plan import plan_tensors
 from wavesweep.pruning.prune import ArmSpec
 from wavesweep.settings.effective import unused_notes

@@ -8,11 +8,11 @@ import pytest
 from records import example
 from rich.console import Console
 
-from wavesweep.experiment.objectives import USUAL_LIMITS, candidate
 from wavesweep.runtime import progress
 from wavesweep.runtime.progress import Meter, duration
 from wavesweep.settings.schema import ConstraintSettings
 from wavesweep.sweep.monitor import SweepMonitor, SweepStatus
+from wavesweep.sweep.objectives import USUAL_LIMITS, candidate
 
 
 def record(stored_bytes, accuracy, baseline=0.98):

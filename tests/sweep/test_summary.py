@@ -10,9 +10,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
 from wavesweep.cli.tables import show_front
-from wavesweep.experiment.objectives import objectives_of
 from wavesweep.runtime.metrics import primary_of
 from wavesweep.settings.schema import ConstraintSettings, SearchSettings, Settings
+from wavesweep.sweep.objectives import objectives_of
 from wavesweep.sweep.search.limits import best_trials, remedies
 from wavesweep.sweep.search.summary import Summary, front_json, history_csv, measures_of
 

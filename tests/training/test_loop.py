@@ -12,8 +12,8 @@ from retrainings import ALL, COLUMNS, CPU, KINDS, KMEANS, LOOSE, RATE, arm_of, c
 from workloads import assert_same
 
 import wavesweep
+from wavesweep.compression import compressor
 from wavesweep.errors import SettingsError, TrialError
-from wavesweep.experiment import compressor
 from wavesweep.experiment.baseline import load_workload, obtain_early_weights
 from wavesweep.experiment.trial import run_trial
 from wavesweep.measure.quality import evaluate

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from retrainings import ALL, KINDS, LOOSE, RDO, arm_of, file_of, settings_of, untimed
 
+from wavesweep.compression import network
 from wavesweep.errors import BusyError
-from wavesweep.experiment import arms, network
+from wavesweep.experiment import arms
 from wavesweep.experiment.trial import run_trial
 from wavesweep.quantization.importance import layer_importance
 from wavesweep.runtime.records import locked

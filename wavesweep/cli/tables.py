@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from wavesweep.experiment.objectives import metric_of
 from wavesweep.runtime.metrics import ACCURACY, SHARE, PrimaryMetric, primary_of
 from wavesweep.runtime.terminal import printable, say
 from wavesweep.settings.effective import ABOUT_INPUTS, COMPUTED_BY, MATCHES_NO_TENSOR, NO_EFFECT, NOT_CODED
 from wavesweep.settings.keys import differences
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.grid import GridResult
+from wavesweep.sweep.objectives import metric_of
 from wavesweep.sweep.table import Entry, table_rows, varying
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
 """One trial: baseline, compressed variants, matched controls, record, export.
 
-Imports `training`, `shrink` and below.
+Imports `compression` and below.
 """

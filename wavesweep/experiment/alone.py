@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wavesweep.compression.compressor import ArmCoder
+from wavesweep.compression.network import validation_quality
 from wavesweep.experiment.arm_keys import arm_key
 from wavesweep.experiment.arms import EvaluationContext
-from wavesweep.experiment.compressor import ArmCoder
-from wavesweep.experiment.network import validation_quality
 from wavesweep.pruning.prune import ArmSpec, prune
 from wavesweep.runtime.metrics import SHARE, PrimaryMetric
 from wavesweep.settings.keys import hash_of

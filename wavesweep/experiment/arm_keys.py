@@ -4,7 +4,7 @@ from typing import Any
 
 import pywt
 
-from wavesweep.experiment.compressor import CompressionSettings
+from wavesweep.compression.compressor import CompressionSettings
 from wavesweep.pruning.plan import TensorPlan
 from wavesweep.pruning.prune import ArmSpec, has_bands
 from wavesweep.settings import registry

@@ -19,13 +19,13 @@ from wavesweep.codec.container import read_container
 from wavesweep.codec.limits import UNLIMITED
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import state_dict
+from wavesweep.compression.compressor import CompressedArm, CompressionSettings, compress_arm
+from wavesweep.compression.network import TrainedNetwork, calibration_of
+from wavesweep.compression.output_error import output_errors, outputs_before
 from wavesweep.errors import FileFormatError, StoppedEarlyError, TrialError
 from wavesweep.experiment.arm_keys import arm_key, shared_key
 from wavesweep.experiment.baseline import Baseline, Workload, measure, obtain_early_weights
-from wavesweep.experiment.compressor import CompressedArm, CompressionSettings, compress_arm
 from wavesweep.experiment.early import EarlyStop
-from wavesweep.experiment.network import TrainedNetwork, calibration_of
-from wavesweep.experiment.output_error import output_errors, outputs_before
 from wavesweep.measure.alternatives import gzip_bytes
 from wavesweep.measure.cost import dense_bytes, inference_ms, multiply_accumulates, parameters
 from wavesweep.measure.drops import drop_between

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from wavesweep.compression.compressor import compress_arm
 from wavesweep.errors import BusyError
 from wavesweep.experiment.arms import EvaluationContext, MeasuredArm, obtain_arm
-from wavesweep.experiment.compressor import compress_arm
 from wavesweep.pruning.prune import ArmSpec
 
 # Stored sizes count as equal within this share of the target.

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 import yaml
 
+from wavesweep.compression.output_error import quantization_notes
 from wavesweep.experiment.arm_keys import rule_number
 from wavesweep.experiment.arms import MeasuredArm
 from wavesweep.experiment.controls import TOLERANCE
-from wavesweep.experiment.output_error import quantization_notes
 from wavesweep.pruning.plan import TensorPlan
 from wavesweep.pruning.prune import ArmSpec
 from wavesweep.settings.effective import uses_basis_with_levels

@@ -9,23 +9,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wavesweep.errors import BusyError
-from wavesweep.experiment.arms import MODEL_FILE, MeasuredArm, arm_directory, make_context, obtain_arm
-from wavesweep.experiment.baseline import Workload, load_workload, obtain_baseline
-from wavesweep.experiment.controls import obtain_controls
-from wavesweep.experiment.early import read_early_stop
-from wavesweep.experiment.inputs import input_digests
-from wavesweep.experiment.plan import (
+from wavesweep.compression.plan import (
     arm_spec,
-    check_inputs,
     computed_notes,
     plan_pruned,
     selection_notes,
     transform_notes,
 )
+from wavesweep.compression.uncoded import uncoded_notes, uncoded_record, uncoded_tensors
+from wavesweep.errors import BusyError
+from wavesweep.experiment.arms import MODEL_FILE, MeasuredArm, arm_directory, make_context, obtain_arm
+from wavesweep.experiment.baseline import Workload, load_workload, obtain_baseline
+from wavesweep.experiment.checks import check_inputs
+from wavesweep.experiment.controls import obtain_controls
+from wavesweep.experiment.early import read_early_stop
+from wavesweep.experiment.inputs import input_digests
 from wavesweep.experiment.record import curves_csv, layers_csv, settings_yaml, trial_record
 from wavesweep.experiment.splits import splits_record
-from wavesweep.experiment.uncoded import uncoded_notes, uncoded_record, uncoded_tensors
 from wavesweep.runtime.devices import cached_memory_released, choose_device
 from wavesweep.runtime.metrics import primary_of
 from wavesweep.runtime.progress import logging_enabled

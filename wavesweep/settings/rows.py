@@ -250,28 +250,26 @@ _SAMPLERS = (
         is_exhaustive=True,
     ),
 )
-_ZERO = "wavesweep.experiment.objectives:zero"
+_ZERO = "wavesweep.sweep.objectives:zero"
 _OBJECTIVES = (
     Objective(
-        "accuracy", "validation accuracy", "wavesweep.experiment.objectives:accuracy", title="validation %", worst=_ZERO
+        "accuracy", "validation accuracy", "wavesweep.sweep.objectives:accuracy", title="validation %", worst=_ZERO
     ),
-    Objective(
-        "f1", "macro F1 on validation", "wavesweep.experiment.objectives:f1", title="validation F1 %", worst=_ZERO
-    ),
+    Objective("f1", "macro F1 on validation", "wavesweep.sweep.objectives:f1", title="validation F1 %", worst=_ZERO),
     Objective(
         "stored_bytes",
         "size of the file",
-        "wavesweep.experiment.objectives:stored_bytes",
+        "wavesweep.sweep.objectives:stored_bytes",
         maximize=False,
         title="bytes",
         is_percent=False,
         is_known_early=True,
-        worst="wavesweep.experiment.objectives:dense_bytes",
+        worst="wavesweep.sweep.objectives:dense_bytes",
     ),
     Objective(
         "sparsity",
         "share of coefficients that are zero",
-        "wavesweep.experiment.objectives:sparsity",
+        "wavesweep.sweep.objectives:sparsity",
         title="sparsity %",
         is_known_early=True,
         worst=_ZERO,
@@ -279,11 +277,11 @@ _OBJECTIVES = (
     Objective(
         "macs",
         "multiply-accumulates for one input",
-        "wavesweep.experiment.objectives:macs",
+        "wavesweep.sweep.objectives:macs",
         maximize=False,
         title="MACs",
         is_percent=False,
-        worst="wavesweep.experiment.objectives:dense_macs",
+        worst="wavesweep.sweep.objectives:dense_macs",
     ),
 )
 _TASKS = (

@@ -12,7 +12,6 @@ from typing import Any
 
 from wavesweep.errors import BusyError, ShortMemoryError
 from wavesweep.experiment.export.files import export_problems, lacks_export
-from wavesweep.experiment.objectives import metric_of
 from wavesweep.runtime.metrics import PrimaryMetric
 from wavesweep.runtime.records import (
     check_writable,
@@ -27,6 +26,7 @@ from wavesweep.settings.keys import hash_of
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.launch import Jobs, Launcher, LostError, Outcome, pace, unrecorded
 from wavesweep.sweep.monitor import SweepMonitor
+from wavesweep.sweep.objectives import metric_of
 from wavesweep.sweep.point import Point, check_ready, checked_points, run_points
 from wavesweep.sweep.table import Entry, rows_as_csv, table_rows
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from wavesweep.errors import StoreError
-from wavesweep.experiment.objectives import USUAL_LIMITS, Candidate, candidate
 from wavesweep.runtime.progress import Meter
 from wavesweep.runtime.records import FAILURE_FILE, read_trial
 from wavesweep.settings.schema import ConstraintSettings
+from wavesweep.sweep.objectives import USUAL_LIMITS, Candidate, candidate
 
 _LOOK_SECONDS = 1.0
 

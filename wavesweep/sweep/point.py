@@ -62,8 +62,9 @@ def check_ready(all_settings: Sequence[Settings], launcher: Launcher | None) -> 
         SettingsError: naming the setting.
     """
     # PyTorch takes seconds to import; a sweep that has all its records does without.
+    from wavesweep.compression.plan import selection_notes
     from wavesweep.experiment.baseline import load_workload
-    from wavesweep.experiment.plan import check_inputs, selection_notes
+    from wavesweep.experiment.checks import check_inputs
     from wavesweep.pruning.plan import plan_tensors
     from wavesweep.runtime.devices import choose_device
 
@@ -83,8 +84,8 @@ def check_ready(all_settings: Sequence[Settings], launcher: Launcher | None) -> 
 
 def transforms_nothing(settings: Settings) -> str | None:
     """Why a trial that is ready would fail at once: its wavelet is too long for every axis; None where it would not."""
+    from wavesweep.compression.plan import plan_pruned
     from wavesweep.experiment.baseline import load_workload
-    from wavesweep.experiment.plan import plan_pruned
 
     with logging_enabled(settings.progress):
         workload = load_workload(settings)

@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from wavesweep.compression.plan import plan_pruned
 from wavesweep.errors import BusyError, SettingsError
 from wavesweep.experiment.alone import alone_path, alone_row, measure_alone
 from wavesweep.experiment.arms import EvaluationContext, make_context
 from wavesweep.experiment.baseline import load_workload, obtain_baseline
 from wavesweep.experiment.inputs import input_digests
-from wavesweep.experiment.plan import plan_pruned
 from wavesweep.pruning.prune import ArmSpec
 from wavesweep.pruning.sensitivity import table_csv
 from wavesweep.runtime.devices import choose_device

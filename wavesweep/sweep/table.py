@@ -5,9 +5,9 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wavesweep.experiment.objectives import accuracy_drop, drop_interval
 from wavesweep.measure.drops import with_interval
 from wavesweep.runtime.metrics import PrimaryMetric, primary_of
+from wavesweep.sweep.objectives import accuracy_drop, drop_interval
 
 Entry = tuple[Mapping[str, str], Mapping[str, Any]]
 # The share of a file from which on a column says what is not coded.

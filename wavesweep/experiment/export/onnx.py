@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from wavesweep.codec.limits import UNLIMITED
 from wavesweep.codec.model_file import unpack
+from wavesweep.compression.callers import check_shape, copied
+from wavesweep.compression.result import CompressedModel
 from wavesweep.errors import SettingsError, TrialError
-from wavesweep.experiment.callers import check_shape, copied
-from wavesweep.experiment.result import CompressedModel
 from wavesweep.measure.cost import BATCH_SIZE, call_ms
 from wavesweep.models.load import filled, load
 from wavesweep.models.zoo import give_logits

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial
 
-from wavesweep.experiment.objectives import excesses, limits_of, prefers_small
 from wavesweep.runtime.metrics import ACCURACY, SHARE, PrimaryMetric, primary_of
 from wavesweep.settings.schema import ConstraintSettings, Settings
+from wavesweep.sweep.objectives import excesses, limits_of, prefers_small
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from optuna.trial import FrozenTrial, Trial
 
 from wavesweep.errors import SettingsError, ShortMemoryError, StoppedEarlyError, TrialError, WavesweepError
 from wavesweep.experiment.export.files import export_problems
-from wavesweep.experiment.objectives import Objective, limits_of, metric_of, objectives_of, violations
 from wavesweep.runtime.records import check_writable, read_trial
 from wavesweep.runtime.signals import held_back, interrupted
 from wavesweep.runtime.study_storage import open_storage, reporting_storage_errors, storage_url
@@ -28,6 +27,7 @@ from wavesweep.settings.rules import check
 from wavesweep.settings.schema import Settings
 from wavesweep.sweep.launch import Jobs, Launcher, LostError, Outcome, pace, unrecorded
 from wavesweep.sweep.monitor import SweepMonitor
+from wavesweep.sweep.objectives import Objective, limits_of, metric_of, objectives_of, violations
 from wavesweep.sweep.point import Point, check_ready, run_points, transforms_nothing
 from wavesweep.sweep.search.limits import Best, best_trials, remedies
 from wavesweep.sweep.search.lost import compute_lost, lost_trials

@@ -14,7 +14,6 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from wavesweep.experiment.early import FRONT_FILE
-from wavesweep.experiment.objectives import Objective, Record, accuracy_drop, drop_interval, percent_lost
 from wavesweep.measure.fronts import hypervolume, non_dominated
 from wavesweep.runtime.metrics import primary_of, task_entry
 from wavesweep.runtime.records import write_atomically, write_json
@@ -22,6 +21,7 @@ from wavesweep.runtime.shapes import StudyTrial, has_shape
 from wavesweep.runtime.study_storage import without_password
 from wavesweep.settings.effective import ABOUT_INPUTS
 from wavesweep.settings.schema import VOLATILE, PathsSettings, SearchSettings, Settings
+from wavesweep.sweep.objectives import Objective, Record, accuracy_drop, drop_interval, percent_lost
 from wavesweep.sweep.search.limits import Best, best_trials
 from wavesweep.sweep.search.space import Points
 from wavesweep.sweep.search.study import SharedStudy

@@ -11,9 +11,9 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 
 from wavesweep.errors import WavesweepError
-from wavesweep.experiment.objectives import Objective, violations
 from wavesweep.runtime.records import RESULT_FILE, read_trial
 from wavesweep.settings.schema import allowed_text
+from wavesweep.sweep.objectives import Objective, violations
 from wavesweep.sweep.search.conditions import Tree, identity
 from wavesweep.sweep.search.space import Points
 from wavesweep.sweep.search.study import SharedStudy

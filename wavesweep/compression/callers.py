@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from wavesweep.codec.header import unstorable
+from wavesweep.compression.network import TrainedNetwork
 from wavesweep.data.splits import Dataset, Split
 from wavesweep.errors import SettingsError
-from wavesweep.experiment.network import TrainedNetwork
 from wavesweep.models.computed import copy_of, fold_computed
 from wavesweep.models.zoo import give_logits, take_contiguous
 from wavesweep.runtime.devices import choose_device

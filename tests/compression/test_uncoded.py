@@ -8,8 +8,8 @@ from torch import nn
 
 import wavesweep
 from wavesweep.cli.tables import show_trials
+from wavesweep.compression.uncoded import uncoded_record, uncoded_tensors
 from wavesweep.experiment.trial import run_trial
-from wavesweep.experiment.uncoded import uncoded_record, uncoded_tensors
 from wavesweep.pruning.plan import plan_tensors
 from wavesweep.settings.schema import LayersSettings, ModelSettings, PathsSettings, Recipe, Settings
 

@@ -14,7 +14,7 @@ from wavesweep.codec.limits import UNLIMITED
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.read import raw_bytes, tensor_table
 from wavesweep.codec.tensors import StoredTensor, state_dict
-from wavesweep.experiment.output_error import OutputErrors
+from wavesweep.compression.output_error import OutputErrors
 from wavesweep.models.load import filled
 from wavesweep.runtime.records import write_atomically
 from wavesweep.runtime.terminal import some

@@ -1,25 +1,20 @@
-"""What is settled before anything is computed: the tensors that are pruned, and whether the settings fit the data."""
+"""What is settled before anything is compressed: the tensors that are pruned, and what a reader must know of that."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from pywt import Wavelet, dwt_max_level
-from torch import Tensor, nn
+from torch import nn
 
-from wavesweep.codec.header import unstorable
-from wavesweep.data.splits import Split
-from wavesweep.errors import SettingsError, TrialError
-from wavesweep.experiment.baseline import Workload
-from wavesweep.experiment.network import calibration_of
+from wavesweep.errors import TrialError
 from wavesweep.pruning.kinds import CONVOLUTIONS, EMBEDDINGS, TRANSPOSED
 from wavesweep.pruning.plan import TensorPlan, plan_tensors, transforms_nothing
 from wavesweep.pruning.prune import ArmSpec
-from wavesweep.pruning.sensitivity import check_workload, curves_for, read_table
+from wavesweep.pruning.sensitivity import curves_for, read_table
 from wavesweep.settings import registry
 from wavesweep.settings.effective import MATCHES_NO_TENSOR, uses_basis_with_levels
 from wavesweep.settings.schema import LayersSettings, Settings
-from wavesweep.tasks.task import Inputs
 
 
 def plan_pruned(
@@ -75,45 +70,6 @@ def arm_spec(settings: Settings, plans: Sequence[TensorPlan]) -> ArmSpec:
     if threshold.allocation != "sensitivity":
         return spec
     return replace(spec, curves=curves_for(read_table(threshold.sensitivity or ""), plans))
-
-
-def check_inputs(settings: Settings, workload: Workload) -> None:
-    """Refuse what does not fit the data set, and a sensitivity table that cannot be used.
-
-    Raises:
-        SettingsError: a setting needs other data, or the table cannot be read, or is of another network.
-    """
-    dataset, retrain = workload.dataset, settings.retrain
-    if reason := unstorable(workload.model.state_dict()):
-        raise SettingsError.from_text(f"model={settings.model.name}: {reason}", "model")
-    has_images = len(dataset.input_shape) == 3 and isinstance(dataset.train, Split)
-    for key, value, fits in (
-        ("model.recipe.augment", settings.model.recipe.augment, has_images),
-        ("retrain.augment", retrain.augment, has_images),
-        ("shrink", settings.shrink, not dataset.has_tokens and isinstance(dataset.example, Tensor)),
-    ):
-        if value and not fits:
-            raise SettingsError(key, value, "is for images, not for the inputs of this data set", "set it to false")
-    if not any(parameter.requires_grad for parameter in workload.model.parameters()):
-        frozen = "needs parameters with gradients, and the network has none"
-        if settings.model.recipe.epochs:
-            raise SettingsError("model.recipe.epochs", settings.model.recipe.epochs, frozen, "unfreeze some")
-        if retrain.name != "none":
-            raise SettingsError("retrain.name", retrain.name, frozen, "unfreeze some")
-    if not len(dataset.train) and retrain.name != "none":
-        allowed = "needs training images, and dataset.path has no train/<class>/*"
-        raise SettingsError("retrain.name", retrain.name, allowed, "add them, or use retrain=none")
-    # A folder's images may not have been decoded yet: what is damaged is named now.
-    if retrain.name != "none":
-        _ = dataset.train.images[:1] if isinstance(dataset.train, Split) else None
-    if settings.quantize.importance != "none":
-        inputs = calibration_of(dataset, settings.quantize.images)
-        _ = None if isinstance(inputs, Inputs) else inputs[:1]
-    if settings.threshold.allocation == "sensitivity":
-        table = read_table(settings.threshold.sensitivity or "")
-        check_workload(table, settings)
-        plans = plan_tensors(workload.model, settings, workload.dataset.input_shape)
-        curves_for(table, [plan for plan in plans if plan.pruned])
 
 
 def selection_notes(names: Sequence[str], layers: LayersSettings) -> list[str]:

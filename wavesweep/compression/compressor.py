@@ -19,8 +19,8 @@ from wavesweep.codec.context import ONE, planes_of
 from wavesweep.codec.model_file import pack
 from wavesweep.codec.range_coder import significance_probabilities
 from wavesweep.codec.tensors import StoredTensor, state_dict
+from wavesweep.compression.network import TrainedNetwork, importances_of, validation_quality
 from wavesweep.errors import TrialError
-from wavesweep.experiment.network import TrainedNetwork, importances_of, validation_quality
 from wavesweep.models.tied import tied_names
 from wavesweep.pruning.plan import TensorPlan
 from wavesweep.pruning.prune import ArmSpec, PrunedArm, PrunedTensor, has_bands, prune

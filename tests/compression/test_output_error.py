@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import wavesweep
-from wavesweep.experiment.output_error import quantization_notes
+from wavesweep.compression.output_error import quantization_notes
 from wavesweep.settings.schema import QuantizeSettings, RetrainSettings, Settings
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from wavesweep.experiment.objectives import accuracy_drop, objectives_of, violations
 from wavesweep.settings.registry import Objective, rows
 from wavesweep.settings.schema import ConstraintSettings
+from wavesweep.sweep.objectives import accuracy_drop, objectives_of, violations
 
 OBJECTIVES = tuple(rows(Objective))
 

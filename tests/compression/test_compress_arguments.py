@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import wavesweep
+from wavesweep.compression import compressor
 from wavesweep.errors import SettingsError, TrialError
-from wavesweep.experiment import compressor
 
 
 def network():

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from wavesweep.codec.limits import UNLIMITED
 from wavesweep.codec.model_file import unpack
 from wavesweep.codec.tensors import state_dict
-from wavesweep.experiment.compressor import CompressedArm
-from wavesweep.experiment.network import TrainedNetwork, calibration_count, calibration_inputs, validation_inputs
+from wavesweep.compression.compressor import CompressedArm
+from wavesweep.compression.network import TrainedNetwork, calibration_count, calibration_inputs, validation_inputs
 from wavesweep.measure.outputs import MOST_INPUTS, NoTensorError, OutputError, output_error, outputs_on
 from wavesweep.models.load import fill, load_first_names
 from wavesweep.runtime.terminal import some
