@@ -31,8 +31,11 @@ QUICK = "model.recipe.epochs=2"
 # line still has a process, and so a Hydra, of its own.
 FORK_EACH = """
 import json, os, signal, sys, time, traceback
-# With all that a command imports only when it needs it.
-import wavesweep.experiment.trial, wavesweep.sweep.scan, wavesweep.sweep.search.run
+# With all that a command imports only when it needs it; PyTorch's compiler comes with the first optimizer, in seconds.
+import torch, torch_pruning, wavesweep.experiment.trial, wavesweep.sweep.scan, wavesweep.sweep.search.run
+from optuna.storages import RDBStorage
+torch.optim.Adam([torch.zeros(1)])
+RDBStorage("sqlite://")
 from wavesweep.cli.app import main
 from wavesweep.cli.composition import compose_settings
 
