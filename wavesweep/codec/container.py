@@ -20,12 +20,11 @@ from typing import Any, NamedTuple
 
 from wavesweep.codec.limits import DEFAULT_LIMITS, beyond
 from wavesweep.codec.short_header import DICTIONARY, expand, shorten
+from wavesweep.codec.sizes import joined_sizes, read_sizes
 from wavesweep.errors import FileFormatError
 
 MAGIC = b"\x89WSZ"
 VERSION = 2
-# A size has at most this many bytes of 7 bits.
-_MOST_SIZE_BYTES = 9
 _PREFIX = struct.Struct("<4sHI")
 _RAW_DEFLATE = -15
 
@@ -46,7 +45,7 @@ def join(text: bytes, streams: tuple[bytes, bytes]) -> bytes:
     """A file whose header is `text`."""
     # In short headers the fixed code is often shorter than a code and its table; zlib does not always see that.
     packed = min((_deflated(text, strategy) for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED)), key=len)
-    content = b"".join([*(_size(len(part)) for part in (packed, *streams)), packed, *streams])
+    content = b"".join([joined_sizes([len(part) for part in (packed, *streams)]), packed, *streams])
     return _PREFIX.pack(MAGIC, VERSION, zlib.crc32(content)) + content
 
 
@@ -61,7 +60,7 @@ def read_container(content: bytes, header_bytes: int = DEFAULT_LIMITS.header_byt
     _, version, checksum = _PREFIX.unpack_from(content)
     if version != VERSION:
         raise FileFormatError(f"format version {version}; this wavesweep reads version {VERSION}")
-    sizes, start = _sizes(content, _PREFIX.size, 3)
+    sizes, start = read_sizes(content, _PREFIX.size, 3)
     if sizes[0] > header_bytes:
         raise beyond(f"declares a header of {sizes[0]} bytes", header_bytes, "header_bytes")
     if start + sum(sizes) > len(content):
@@ -78,35 +77,6 @@ def read_container(content: bytes, header_bytes: int = DEFAULT_LIMITS.header_byt
 def _deflated(text: bytes, strategy: int) -> bytes:
     packer = zlib.compressobj(9, zlib.DEFLATED, _RAW_DEFLATE, 9, strategy, DICTIONARY)
     return packer.compress(text) + packer.flush()
-
-
-def _size(size: int) -> bytes:
-    parts = []
-    while size > 127:
-        parts.append(128 | (size & 127))
-        size >>= 7
-    return bytes([*parts, size])
-
-
-def _sizes(content: bytes, start: int, number: int) -> tuple[list[int], int]:
-    """Sizes from `start` on, and where they end."""
-    sizes = []
-    for _ in range(number):
-        size = 0
-        for shift in range(0, 7 * _MOST_SIZE_BYTES, 7):
-            if start >= len(content):
-                raise FileFormatError("cut off in its sizes")
-            byte = content[start]
-            start += 1
-            size |= (byte & 127) << shift
-            if byte < 128:
-                break
-        else:
-            raise FileFormatError("declares a size beyond all bounds")
-        if shift and byte == 0:
-            raise FileFormatError("declares a size in more bytes than it needs")
-        sizes.append(size)
-    return sizes, start
 
 
 def _parse(packed: bytes, most_bytes: int) -> Any:
