@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from wavesweep.codec.context import planes_of
+from wavesweep.codec.planes import planes_of
 from wavesweep.models.zoo import build_model
 from wavesweep.pruning.plan import plan_tensors
 from wavesweep.quantization.symbols import Symbols

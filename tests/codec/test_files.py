@@ -21,8 +21,8 @@ from wavesweep.codec.read import read
 from wavesweep.codec.tensors import state_dict
 from wavesweep.errors import FileFormatError, SettingsError, StoreError, TrialError, WavesweepError
 
-GOLDEN = Path(__file__).parent / "golden" / "2"
-# Made by version 2 of the format: `pack(small_network(basis, rule), coder, {})` with the names as in
+GOLDEN = Path(__file__).parent / "golden" / "3"
+# Made by version 3 of the format: `pack(small_network(basis, rule), coder)` with the names as in
 # <coder>-<basis>-<rule>.wsz. Every later version must decode them to the same bits; they are never made anew.
 DIGESTS = {
     "range-wavelet-a_step_each.wsz": "cd10fb83eaf6378f0325afa458f9ac4648ee1b6a820900258f67c04d3d7aacb4",
@@ -101,7 +101,7 @@ def test_golden_files_are_still_what_is_written(name):
     for key, value in expected.items():
         # Another build of BLAS or FFT may add in another order, but not more than that.
         torch.testing.assert_close(found[key], value, rtol=1e-6, atol=1e-7)
-    content = pack(small_network(basis, rule.replace("_", " ")), coder, {})
+    content = pack(small_network(basis, rule.replace("_", " ")), coder)
     assert read(GOLDEN / name)[1]["tensors"] == read_container(content).header["tensors"]
     # Another zlib may compress the header to other bytes; all else is the same.
     assert read_container((GOLDEN / name).read_bytes()) == read_container(content)

@@ -25,23 +25,23 @@ HEADERS = {
     "nothing": b"",
     "an empty list": b"[]",
     "two parts": b'["range",{}]',
-    "five parts": b'["range",{},[],[], {}, 1]',
-    "tensors are no list": b'["range",{},{}]',
-    "unknown coder": b'["pickle",{},[]]',
-    "coder is a list": b'[["range"],{},[]]',
-    "coder is missing": b"[null,{},[]]",
-    "deep nesting": b'["range",{},' + b"[" * 100_000 + b"]" * 100_000 + b"]",
+    "five parts": b'["range",[],{}, [], 1]',
+    "tensors are no list": b'["range",{}]',
+    "unknown coder": b'["pickle",[]]',
+    "coder is a list": b'[["range"],[]]',
+    "coder is missing": b"[null,[]]",
+    "deep nesting": b'["range",' + b"[" * 100_000 + b"]" * 100_000 + b"]",
     "deep nesting of objects": b'["range",' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b",[]]",
-    "a number of many digits": b'["range",{},' + b"9" * 100_000 + b"]",
-    "no UTF-8": b'["range",{},["\xff\xfe\x80"]]',
+    "a number of many digits": b'["range",' + b"9" * 100_000 + b"]",
+    "no UTF-8": b'["range",["\xff\xfe\x80"]]',
     "UTF-16 of nothing": "{}".encode("utf-16"),
     "NaN": b"NaN",
-    "text after it": b'["range",{},[]] []',
+    "text after it": b'["range",[]] []',
 }
 
 
 def test_broken_headers_are_refused():
-    assert load(join(b'["range",{},[]]', (b"", b""))) == {}
+    assert load(join(b'["range",[]]', (b"", b""))) == {}
     for name, text in HEADERS.items():
         with case(name):
             assert load(join(text, (b"", b""))) is None
@@ -117,7 +117,7 @@ def test_broken_entries_are_refused():
 
 def assert_refused(entries):
     try:
-        texts = [json.dumps(shorten({"made_by": {}, "coder": coder, "tensors": entries})).encode() for coder in CODERS]
+        texts = [json.dumps(shorten({"coder": coder, "tensors": entries})).encode() for coder in CODERS]
     except (KeyError, TypeError, AttributeError):  # not all of them have a short form
         with pytest.raises(FileFormatError):
             checked_entries({"tensors": entries}, LIMITS, 100)
@@ -181,25 +181,25 @@ SIZES = {
 def test_broken_sizes_are_refused():
     for name, sizes in SIZES.items():
         with case(name):
-            assert load(struct.pack("<4sHI", MAGIC, 2, zlib.crc32(sizes)) + sizes) is None
+            assert load(struct.pack("<4sHI", MAGIC, 3, zlib.crc32(sizes)) + sizes) is None
 
 
 def test_a_header_with_bytes_after_its_end_is_refused():
-    content = join(b'["range",{},[]]', (b"", b""))
+    content = join(b'["range",[]]', (b"", b""))
     body = bytes([content[10] + 1]) + content[11:] + b"\0"
     assert load(content) == {}
-    assert load(struct.pack("<4sHI", MAGIC, 2, zlib.crc32(body)) + body) is None
+    assert load(struct.pack("<4sHI", MAGIC, 3, zlib.crc32(body)) + body) is None
 
 
 def test_the_dictionary_is_what_files_were_made_with():
-    # A header made with another one would not decompress, so it never changes within version 2.
-    assert hashlib.sha256(DICTIONARY).hexdigest() == "c727d7f2d711e0a10548a293e1af098c811a00bca599c2e393d577fda357ceb4"
+    # A header made with another one would not decompress, so it never changes within version 3.
+    assert hashlib.sha256(DICTIONARY).hexdigest() == "96d9ec1ae62bb92edadccee1869318f00d1e67af49e55a692da51eaafd51d79e"
     assert len(DICTIONARY) < 1 << 15
 
 
 def test_names_and_values_do_not_break_the_one_line_of_the_error():
     for name in ("a\nb", "x" * 100_000, "\x1b[31m\r"):
-        header = {"made_by": {}, "coder": "range", "tensors": [RAW | {"name": name, "shape": None}]}
+        header = {"coder": "range", "tensors": [RAW | {"name": name, "shape": None}]}
         with pytest.raises(FileFormatError) as caught:
             unpack(write_container(header, (b"", b"")))
         assert str(caught.value).isprintable()
@@ -208,7 +208,7 @@ def test_names_and_values_do_not_break_the_one_line_of_the_error():
 
 def test_copies_of_a_tensor_count_as_well():
     tensors = [RawTensor("w", np.zeros(100, np.float32), "float32"), *(SameTensor(f"w{n}", "w") for n in range(9))]
-    content = pack(tensors, "none", {})
+    content = pack(tensors, "none")
     assert len(unpack(content, Limits(numbers=1000))[0]) == 10
     with pytest.raises(FileFormatError, match="at most 999 are allowed"):
         unpack(content, Limits(numbers=999))
@@ -230,6 +230,6 @@ def test_the_command_refuses_in_one_line_what_loading_refuses(tmp_path, capsys, 
 def test_what_made_a_file_may_be_anything_and_is_shown_without_control_characters(tmp_path, capsys):
     path = tmp_path / "a.wsz"
     for made_by in (None, [1], {"a": {"b": [None, 1e300]}}, "\x1b[31m\ud800"):
-        path.write_bytes(join(json.dumps(["none", made_by, []]).encode(), (b"", b"")))
+        path.write_bytes(join(json.dumps(["none", [], {"made_by": made_by}]).encode(), (b"", b"")))
         assert codec_command(["info", str(path)]) == 0
         assert "\x1b" not in capsys.readouterr().out

@@ -13,8 +13,8 @@ from examples import assert_same_symbols, band_tensors, sparse_symbols
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavesweep.codec.context import Plane
 from wavesweep.codec.huffman import canonical_codes, code_lengths, decode, encode
+from wavesweep.codec.planes import Plane
 from wavesweep.errors import FileFormatError
 
 MATRIX = Plane((30, 40))
@@ -215,4 +215,4 @@ def test_any_edit_decodes_or_is_refused(data):
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, min(60, len(content) - 1)))] = data.draw(st.integers(0, 255))
     with suppress(FileFormatError):
-        assert decode(bytes(content), [[MATRIX]])[0][0][0].shape == (30, 40)
+        assert decode(bytes(content), [[MATRIX]])[0][0].shape == (30, 40)

@@ -9,8 +9,8 @@ from examples import assert_same_symbols, band_tensors, sparse_symbols
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavesweep.codec.context import Plane
 from wavesweep.codec.packed import decode, encode
+from wavesweep.codec.planes import Plane
 from wavesweep.errors import FileFormatError
 
 HEAD = 14

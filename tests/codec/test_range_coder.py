@@ -10,11 +10,10 @@ from examples import assert_same_symbols, band_tensors, planes, scrambled, spars
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavesweep.codec.context import Plane
-from wavesweep.codec.priors import CodedPrior, coded_prior
+from wavesweep.codec.planes import Plane
 from wavesweep.codec.range_coder import decode, encode
 from wavesweep.errors import FileFormatError
-from wavesweep.quantization.symbols import LARGEST, Prior
+from wavesweep.quantization.symbols import LARGEST
 
 
 def entropy_bytes(symbols):
@@ -34,7 +33,6 @@ def size_of(symbols):
 @given(st.lists(band_tensors(LARGEST), max_size=4))
 def test_decoding_inverts_encoding(tensors):
     content = encode(tensors)
-    assert not content.endswith(b"\0")
     assert_same_symbols(decode(content, [tensor[0] for tensor in tensors]), tensors)
 
 
@@ -127,10 +125,9 @@ def test_the_bytes_never_change():
         ([Plane((60,))], [large.astype(np.int32)]),
         (planes(basis), bands),
     ]
-    priors = [[Prior(0.1, 0.5)], None, [Prior(0.2, 1.5)] * len(bands)]
-    content = encode(tensors, priors)
+    content = encode(tensors)
     assert_same_symbols(decode(content, [tensor[0] for tensor in tensors]), tensors)
-    expected = "c91287ae800e67b26e420433991ce7c509e8d071b5143cf1fe86ae6f3315d8c4"
+    expected = "2740743cb35ebb86b4741891cdd7dc1582a834bf113e14a50c24379568603792"
     assert hashlib.sha256(content).hexdigest() == expected
 
 
@@ -138,16 +135,16 @@ def test_bytes_that_trail_or_miss_are_refused():
     symbols = sparse_symbols((40, 50), 2)
     all_planes = [[Plane((40, 50))]]
     content = encode([(all_planes[0], [symbols])])
-    for broken in (content + b"\1\2\3\4" * 3, content + b"\0", content + b"\0" * 12):
+    for broken in (content + b"\1\2\3\4" * 3, content + b"\0" * 12):
         with pytest.raises(FileFormatError):
             decode(broken, all_planes)
-    for broken in (content + b"\1", content[:-1], content[:-4], content[:-8], content[:8]):
+    for broken in (content + b"\0", content + b"\1", content[:-1], content[:-4], content[:-8], content[:8]):
         # Ends are so short that other symbols may have just that stream; checksums tell then.
         try:
             found = decode(broken, all_planes)
         except FileFormatError:
             continue
-        bands = found[0][0]
+        bands = found[0]
         assert not np.array_equal(bands[0], symbols)
         assert encode([(all_planes[0], bands)]) == broken
 
@@ -160,51 +157,16 @@ def test_any_bytes_decode_or_are_refused(content, shapes):
         decoded = decode(content, all_planes)
     except FileFormatError:
         return
-    assert [bands[0].shape for bands, _ in decoded] == shapes
+    assert [bands[0].shape for bands in decoded] == shapes
 
 
-PRIOR = st.builds(
-    Prior, st.sampled_from([0.0, 1e-300, 0.001, 0.3, 0.999, 1.0]), st.sampled_from([0.0, 1e-300, 0.2, 5.0, 1e300])
-)
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.data(), st.lists(band_tensors(LARGEST), max_size=3))
-def test_decoding_inverts_encoding_with_any_priors(data, tensors):
-    priors = [data.draw(st.none() | st.lists(PRIOR, min_size=len(p), max_size=len(p))) for p, _ in tensors]
-    content = encode(tensors, priors)
-    assert len(content) <= len(encode(tensors)) + 1
-    found = decode(content, [planes for planes, _ in tensors])
-    assert_same_symbols(found, tensors)
-    again = [kept for _, kept in found]
-    assert encode(tensors, again) == content
-    for kept, (bands, _) in zip(again, tensors, strict=True):
-        assert kept is None or len(kept) == len(bands)
-
-
-@given(st.integers(0, 63), st.integers(0, 31))
-def test_what_is_stored_of_a_prior_comes_back(odds, mean):
-    stored = CodedPrior(odds, mean)
-    assert coded_prior(stored.decoded()) == stored
-    assert 0 < stored.decoded().significant < 1
-    assert min(stored.first_mean()) >= 1
-
-
-def test_a_good_prior_is_kept_and_saves_bytes_and_a_bad_one_is_not():
-    # Many small bands that are all alike: what is known beforehand is a large share of what there is to know.
-    generator = np.random.default_rng(5)
-    symbols = np.where(generator.random((1, 60)) < 0.5, generator.integers(60, 70, (1, 60)), 0).astype(np.int32)
-    planes = [Plane((1, 60))]
-    plain = len(encode([(planes, [symbols])]))
-    for prior in (Prior(0.5, 64.0), Prior(0.001, 0.1)):
-        content = encode([(planes, [symbols])], [[prior]])
-        kept = decode(content, [planes])[0][1]
-        assert len(content) <= plain
-        assert kept is not None
-        assert kept[0].significant == pytest.approx(0.5, abs=0.2)
-
-
-def test_a_prior_that_is_not_kept_costs_nothing():
-    symbols = sparse_symbols((60, 50))
-    content = encode([([Plane((60, 50))], [symbols])], [[Prior(0.999, 1000.0)]])
-    assert content == encode([([Plane((60, 50))], [symbols])])
+def test_large_tensors_are_streams_of_their_own_that_cost_little():
+    generator = np.random.default_rng(6)
+    symbols = [np.where(generator.random((1100, 1000)) < 0.1, 1, 0).astype(np.int32) for _ in range(3)]
+    tensors = [([Plane((1100, 1000))], [one]) for one in symbols]
+    content = encode(tensors)
+    assert_same_symbols(decode(content, [tensor[0] for tensor in tensors]), tensors)
+    assert len(content) <= 1.005 * sum(len(encode([tensor])) for tensor in tensors)
+    for broken in (content[:2], content[:-9], content + b"\1" * 9):
+        with pytest.raises(FileFormatError):
+            decode(broken, [tensor[0] for tensor in tensors])

@@ -5,7 +5,7 @@ from math import prod
 import numpy as np
 from hypothesis import strategies as st
 
-from wavesweep.codec.context import planes_of
+from wavesweep.codec.planes import planes_of
 from wavesweep.codec.tensors import RawTensor, SameTensor
 from wavesweep.quantization.symbols import Codebook, CodedTensor, Steps, Values
 from wavesweep.transform.basis import BasisSpec, make_basis
@@ -103,9 +103,9 @@ def band_tensors(draw, largest, shapes=None):
 
 
 def assert_same_symbols(decoded, tensors):
-    """`decoded`, (symbols, priors) each, is what `tensors`, (planes, symbols) each, hold."""
+    """`decoded`, symbols each, is what `tensors`, (planes, symbols) each, hold."""
     assert len(decoded) == len(tensors)
-    for (found, _), (_, symbols) in zip(decoded, tensors, strict=True):
+    for found, (_, symbols) in zip(decoded, tensors, strict=True):
         assert len(found) == len(symbols)
         for one, other in zip(found, symbols, strict=True):
             assert one.dtype == np.int32

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from wavesweep.codec.context import planes_of
+from wavesweep.codec.planes import planes_of
 from wavesweep.codec.range_coder import encode
 from wavesweep.pruning.plan import plan_tensors
 from wavesweep.pruning.prune import ArmSpec, prune

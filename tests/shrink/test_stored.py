@@ -179,7 +179,7 @@ def test_a_network_that_is_not_the_full_one_is_refused_and_unchanged(written, ot
 
 @pytest.mark.parametrize("full_shapes", [None, [], "fc1", 3, {"fc1.weight": 3}, {"fc1.weight": [256]}, {"x": [1, 2]}])
 def test_wrong_shapes_in_the_header_are_a_file_that_does_not_fit(written, full_shapes):
-    header, streams = read_container(pack(read(written)[0], "range", {}))
+    header, streams = read_container(pack(read(written)[0], "range"))
     header["full_shapes"] = full_shapes
     written.write_bytes(write_container({k: v for k, v in header.items() if k != "streams"}, list(streams)))
     with pytest.raises(FileFormatError, match="of another shape"):
@@ -199,7 +199,7 @@ def test_what_is_no_cut_of_the_full_shape_does_not_fit(written, shapes, said):
     model = trained("mlp")
     state = model.state_dict() | {name: torch.zeros(shape) for name, shape in shapes.items()}
     tensors = [other_tensor(name, value, "float32", 8) for name, value in state.items()]
-    header, streams = read_container(pack(tensors, "range", {}))
+    header, streams = read_container(pack(tensors, "range"))
     header["full_shapes"] = {name: list(model.state_dict()[name].shape) for name in shapes}
     written.write_bytes(write_container({k: v for k, v in header.items() if k != "streams"}, list(streams)))
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -50,7 +50,9 @@ def _run(options: argparse.Namespace) -> int:
     size = options.file.stat().st_size
     if options.command == "info":
         say(f"{options.file}: {size:,} bytes, coder {header['coder']}")
-        say(f"made by: {json.dumps(header.get('made_by'))}")
+        say("the network's architecture is not in the file: load it into a network of its own")
+        if "made_by" in header:
+            say(f"made by: {json.dumps(header['made_by'])}")
         raw = sum(raw_bytes(header).values())
         say(f"stored number by number: {raw:,} bytes, {100 * raw / size:.1f} % of the file")
         _print_table(tensor_table(tensors))

@@ -24,6 +24,6 @@ def compiled() -> CodeBand:
     ):
         register_jitable(helper)
     try:
-        return numba.njit(nogil=True, cache=True)(kernel.code_band)
+        return numba.njit(nogil=True, cache=True, error_model="numpy")(kernel.code_band)
     except RuntimeError:  # there is no directory that the compiled code could be kept in
-        return numba.njit(nogil=True)(kernel.code_band)
+        return numba.njit(nogil=True, error_model="numpy")(kernel.code_band)

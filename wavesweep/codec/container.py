@@ -2,7 +2,7 @@
 
     offset  size  what
          0     4  magic, 89 57 53 5A
-         4     2  version, 2
+         4     2  version, 3
          6     4  CRC-32 of everything after it
         10     -  three sizes: of the compressed header, of stream 0, of stream 1; 7 bits per byte, the lowest first,
                   the top bit set where more follow
@@ -24,7 +24,7 @@ from wavesweep.codec.sizes import joined_sizes, read_sizes
 from wavesweep.errors import FileFormatError
 
 MAGIC = b"\x89WSZ"
-VERSION = 2
+VERSION = 3
 _PREFIX = struct.Struct("<4sHI")
 _RAW_DEFLATE = -15
 

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from wavesweep.codec.bits import Reader
-from wavesweep.codec.context import Decoded, Plane, by_plane, total_size
+from wavesweep.codec.planes import Plane, by_plane, total_size
 from wavesweep.errors import FileFormatError
-from wavesweep.quantization.symbols import LARGEST, Prior, Symbols
+from wavesweep.quantization.symbols import LARGEST, Symbols
 
 _INDEX_BITS_CONVOLUTION, _INDEX_BITS_MATRIX = 8, 5
 _LONGEST = 16
@@ -31,11 +31,8 @@ _HEAD, _TABLE, _SIZE = struct.Struct("<BI"), struct.Struct("<iII"), struct.Struc
 Ints = npt.NDArray[np.int64]
 
 
-def encode(
-    tensors: Sequence[tuple[Sequence[Plane], Sequence[Symbols]]],
-    priors: Sequence[Sequence[Prior] | None] | None = None,
-) -> bytes:
-    """Code the bands of tensors; priors have no effect."""
+def encode(tensors: Sequence[tuple[Sequence[Plane], Sequence[Symbols]]]) -> bytes:
+    """Code the bands of tensors."""
     parts = []
     for planes, bands in tensors:
         symbols = np.concatenate([band.reshape(-1) for band in bands]).astype(np.int64)
@@ -45,14 +42,14 @@ def encode(
     return b"".join(parts)
 
 
-def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[Decoded]:
+def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[list[Symbols]]:
     """Inverse of `encode`, given the planes.
 
     Raises:
         FileFormatError: the stream is not one that `encode` makes.
     """
     reader = Reader(stream)
-    decoded: list[Decoded] = []
+    decoded: list[list[Symbols]] = []
     for planes in tensors:
         count = total_size(planes)
         index_bits, number = _HEAD.unpack(reader.take(_HEAD.size))
@@ -67,7 +64,7 @@ def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[Decoded]:
             raise FileFormatError("a symbol is too large")
         symbols = np.zeros(count, np.int32)
         symbols[positions] = values
-        decoded.append((by_plane(symbols, planes), None))
+        decoded.append(by_plane(symbols, planes))
     reader.finish()
     return decoded
 

@@ -22,20 +22,30 @@ LARGEST_ODDS = 3071
 BAND_CHANCE, BAND_SEEN, BAND_SIZE, BAND_SIZED = 0, 1, 2, 3
 
 # Where the contexts of each kind begin, and how many inputs and sets of weights there are.
-NEAR, PLACE, ODDS, CLUSTER, REFINED = 0, 648, 904, 1160, 1608
-SIGN_NEAR, SIGN_KERNEL, SIGN_ABOVE = 2084, 2118, 2126
-SIZE_EXPECTED, SIZE_NEAR, SIZE_PLACE, SIZE_BITS = 2154, 2362, 3402, 4090
-CONTEXTS = 4194
+NEAR = 0
+PLACE = NEAR + 81 * 4 * 2
+ODDS = PLACE + 8 * 32
+CLUSTER = ODDS + 48 * 4 * 2
+REFINED = CLUSTER + 24 * 7 * 4
+SIGN_NEAR = REFINED + 7 * 4 * 13
+SIGN_KERNEL = SIGN_NEAR + 25 + 9
+SIGN_ABOVE = SIGN_KERNEL + 8
+SIZE_EXPECTED = SIGN_ABOVE + 8 * 3
+SIZE_NEAR = SIZE_EXPECTED + 13 * 16
+SIZE_PLACE = SIZE_NEAR + 13 * 10 * 8
+SIZE_BITS = SIZE_PLACE + 17 * 13 * 3
+CONTEXTS = SIZE_BITS + 13 * 8
 INPUTS = 8
 SIGN_WEIGHTS, SIZE_WEIGHTS, WEIGHT_SETS = 9, 11, 15
 # Steps of the mixed log-odds at which chances are refined.
-REFINED_STEP = 384
-REFINED_KNOTS = 17
+REFINED_STEP = 512
+REFINED_KNOTS = 13
 
 # How fast weights learn, for flags, signs and sizes; and up to which count chances slow down.
 _FLAG_RATE, _SIGN_RATE, _SIZE_RATE = 4, 10, 16
 _MOST_SEEN, _MOST_BAND, _MOST_SIZED = 250, 1000, 60
 _MOST_EXPONENT = 29
+_ROUNDING = 1 << 17
 
 
 def learn(chances: Any, seen: Any, context: int, bit: int, rates: Any) -> None:
@@ -58,7 +68,7 @@ def mix(inputs: Any, weights: Any, first: int, count: int) -> int:
 def train(inputs: Any, weights: Any, first: int, count: int, error: int) -> None:
     """Move the weights along the gradient of the cost."""
     for number in range(count):
-        weights[first + number] += (inputs[number] * error + (1 << 17)) >> 18
+        weights[first + number] += (inputs[number] * error + _ROUNDING) >> 18
 
 
 def code_bit(bit: int, chance: int, coder: Any, data: Any) -> int:
@@ -160,19 +170,20 @@ def code_band(
     """
     is_decoding, has_grid = coder[MODE] == DECODE, 1 if area > 1 else 0
     has_above, has_units, is_observed = len(above) > 0, len(units) > 0, len(observed) > 0
-    beyond = 0 if has_grid else 1
     for row in range(rows):
         row_chance, row_seen = row_chances[row], 0
         if row_chance < 0:
             row_chance = band[BAND_CHANCE]
         row_size, row_sized = band[BAND_SIZE], 1
         row_sign, row_signed, kernel_sign = HALF, 0, 0
+        place, across = area - 1, width - 1
         for column in range(columns):
             at = row * columns + column
-            place = column % area
-            across = place % width
-            if place == 0:
-                kernel_sign = 0
+            place, across = place + 1, across + 1
+            if across == width:
+                across = 0
+            if place == area:
+                place = kernel_sign = 0
             # Symbols nearby that are coded already: of the grid, of the previous channel and of the previous row.
             left = north = channel = corner = other_corner = 0
             previous = symbols[at - columns] if row > 0 else 0
@@ -218,29 +229,47 @@ def code_band(
             of_row, of_column = stretch[row_chance >> 6], stretch[column_chance >> 6]
             both = of_row + of_column - stretch[band[BAND_CHANCE] >> 6]
             both = max(-LARGEST_ODDS, min(LARGEST_ODDS, both))
-            class_of = (both + LARGEST_ODDS + 1) // 192
+            class_of = (both + LARGEST_ODDS + 1) >> 7
             first = NEAR + (near * 4 + corners) * 2 + has_grid
             second = PLACE + min(place, 31) + 32 * (units[column] if has_units else 0)
             third = ODDS + (class_of * 4 + parent) * 2 + has_grid
             fourth = CLUSTER + ((class_of >> 1) * 7 + cluster) * 4 + parent
-            inputs[0], inputs[1], inputs[2], inputs[3] = 256, of_row, of_column, both
-            inputs[4], inputs[5] = stretch[chances[first] >> 6], stretch[chances[second] >> 6]
-            inputs[6], inputs[7] = stretch[chances[third] >> 6], stretch[chances[fourth] >> 6]
+            one, two = stretch[chances[first] >> 6], stretch[chances[second] >> 6]
+            three, four = stretch[chances[third] >> 6], stretch[chances[fourth] >> 6]
             count = column_seen[column]
             level = 0 if row_seen < 4 else 1 if row_seen < 24 else 2
             of_set = (3 * level + (0 if count < 3 else 1 if count < 16 else 2)) * INPUTS
-            mixed = mix(inputs, weights, of_set, 8)
+            # As `mix` and `train`, but most of the time goes here.
+            mixed = (
+                (weights[of_set] << 8)
+                + weights[of_set + 1] * of_row
+                + weights[of_set + 2] * of_column
+                + weights[of_set + 3] * both
+                + weights[of_set + 4] * one
+                + weights[of_set + 5] * two
+                + weights[of_set + 6] * three
+                + weights[of_set + 7] * four
+            ) >> 16
+            mixed = max(-LARGEST_ODDS, min(LARGEST_ODDS, mixed))
             expected = squash[mixed + LARGEST_ODDS + 1]
-            step, part = divmod(mixed + LARGEST_ODDS + 1, REFINED_STEP)
+            step, part = (mixed + LARGEST_ODDS + 1) >> 9, (mixed + LARGEST_ODDS + 1) & 511
             refined = REFINED + (cluster * 4 + parent) * REFINED_KNOTS + step
             between = chances[refined] * (REFINED_STEP - part) + chances[refined + 1] * part
-            chance = (3 * expected + (between // REFINED_STEP >> 6)) >> 2
+            chance = (3 * expected + (between >> 15)) >> 2
             chance = max(1, min(65535, chance))
             if is_observed:
                 observed[at] = chance
             symbol = symbols[at]
             flag = code_bit(1 if symbol != 0 else 0, chance, coder, data)
-            train(inputs, weights, of_set, 8, ((flag << 16) - expected) * _FLAG_RATE)
+            error = ((flag << 16) - expected) * _FLAG_RATE
+            weights[of_set] += (256 * error + _ROUNDING) >> 18
+            weights[of_set + 1] += (of_row * error + _ROUNDING) >> 18
+            weights[of_set + 2] += (of_column * error + _ROUNDING) >> 18
+            weights[of_set + 3] += (both * error + _ROUNDING) >> 18
+            weights[of_set + 4] += (one * error + _ROUNDING) >> 18
+            weights[of_set + 5] += (two * error + _ROUNDING) >> 18
+            weights[of_set + 6] += (three * error + _ROUNDING) >> 18
+            weights[of_set + 7] += (four * error + _ROUNDING) >> 18
             learn(chances, seen, refined if part < REFINED_STEP >> 1 else refined + 1, flag, rates)
             learn(chances, seen, first, flag, rates)
             learn(chances, seen, second, flag, rates)

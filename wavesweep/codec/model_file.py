@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from wavesweep.codec.container import read_container, write_container
-from wavesweep.codec.context import Decoded, Plane, planes_of
 from wavesweep.codec.header import checked_entries, describe
 from wavesweep.codec.limits import DEFAULT_LIMITS, Limits
+from wavesweep.codec.planes import Plane, planes_of
 from wavesweep.codec.tensors import RawTensor, SameTensor, StoredTensor
 from wavesweep.errors import FileFormatError
-from wavesweep.quantization.symbols import Codebook, CodedTensor, Reconstruction, Steps, Values
+from wavesweep.quantization.symbols import Codebook, CodedTensor, Reconstruction, Steps, Symbols, Values
 from wavesweep.settings import registry
 from wavesweep.transform.basis import BasisSpec, make_basis
 
@@ -22,18 +22,21 @@ from wavesweep.transform.basis import BasisSpec, make_basis
 def pack(
     tensors: Sequence[StoredTensor],
     coder: str,
-    made_by: Mapping[str, Any],
     full_shapes: Mapping[str, Sequence[int]] | None = None,
+    made_by: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The bytes of a file that holds `tensors`; `made_by` is kept in the header as it is.
+    """The bytes of a file that holds `tensors`.
 
-    `full_shapes` are those of tensors that lost units, by name: what they are in the network of full size.
+    `full_shapes` are those of tensors that lost units, by name: what they are in the network of full size. `made_by` is
+    kept in the header as it is; it costs bytes, and the record of a trial has it anyway.
     """
     coded = [tensor for tensor in tensors if isinstance(tensor, CodedTensor)]
     content = [(_planes(tensor), tensor.band_symbols()) for tensor in coded]
-    stream: bytes = registry.row(registry.Codec, coder).load().encode(content, [tensor.priors for tensor in coded])
+    stream: bytes = registry.row(registry.Codec, coder).load().encode(content)
     numbers = [part for tensor in tensors for part in _raw_parts(tensor)]
-    header = {"made_by": dict(made_by), "coder": coder, "tensors": [describe(tensor) for tensor in tensors]}
+    header: dict[str, Any] = {"coder": coder, "tensors": [describe(tensor) for tensor in tensors]}
+    if made_by is not None:
+        header["made_by"] = dict(made_by)
     if full_shapes:
         header["full_shapes"] = {name: list(shape) for name, shape in full_shapes.items()}
     return write_container(header, (stream, b"".join(numbers)))
@@ -53,15 +56,16 @@ def unpack(content: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[list[Stored
         raise FileFormatError(f"is coded by {str(coder)[:40]!r}; known are {known}")
     coded = [_empty(entry) for entry in entries if entry["kind"] == "coded"]
     all_planes: list[Sequence[Plane]] = [_planes(tensor) for tensor in coded]
-    decoded: list[Decoded] = registry.row(registry.Codec, coder).load().decode(streams[0], all_planes)
+    decoded: list[list[Symbols]] = registry.row(registry.Codec, coder).load().decode(streams[0], all_planes)
     numbers = _Numbers(streams[1])
     tensors: list[StoredTensor] = []
     position = 0
     for entry in entries:
         if entry["kind"] == "coded":
-            bands, priors = decoded[position]
-            symbols = np.concatenate([band.reshape(-1) for band in bands])
-            tensor = replace(coded[position], symbols=symbols, priors=priors)
+            # Bands are dropped as they are joined, since a tensor may be large.
+            bands, decoded[position] = decoded[position], []
+            symbols = bands[0].reshape(-1) if len(bands) == 1 else np.concatenate([band.reshape(-1) for band in bands])
+            tensor = replace(coded[position], symbols=symbols)
             tensors.append(_coded(tensor, entry["values"], numbers))
             position += 1
         elif entry["kind"] == "raw":

@@ -12,18 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from wavesweep.codec.bits import Reader, pack_bits, packed_size, unpack_bits
-from wavesweep.codec.context import Decoded, Plane, by_plane, total_size
+from wavesweep.codec.planes import Plane, by_plane, total_size
 from wavesweep.errors import FileFormatError
-from wavesweep.quantization.symbols import LARGEST, Prior, Symbols
+from wavesweep.quantization.symbols import LARGEST, Symbols
 
 _HEAD = struct.Struct("<BiBQ")
 
 
-def encode(
-    tensors: Sequence[tuple[Sequence[Plane], Sequence[Symbols]]],
-    priors: Sequence[Sequence[Prior] | None] | None = None,
-) -> bytes:
-    """Code the bands of tensors; priors have no effect."""
+def encode(tensors: Sequence[tuple[Sequence[Plane], Sequence[Symbols]]]) -> bytes:
+    """Code the bands of tensors."""
     parts = []
     for _, bands in tensors:
         symbols = np.concatenate([band.reshape(-1) for band in bands]).astype(np.int64)
@@ -39,14 +36,14 @@ def encode(
     return b"".join(parts)
 
 
-def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[Decoded]:
+def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[list[Symbols]]:
     """Inverse of `encode`, given the planes.
 
     Raises:
         FileFormatError: the stream is not one that `encode` makes.
     """
     reader = Reader(stream)
-    decoded: list[Decoded] = []
+    decoded: list[list[Symbols]] = []
     for planes in tensors:
         count = total_size(planes)
         mode, lowest, width, number = _HEAD.unpack(reader.take(_HEAD.size))
@@ -63,7 +60,7 @@ def decode(stream: bytes, tensors: Sequence[Sequence[Plane]]) -> list[Decoded]:
             symbols[mask] = unpack_bits(reader.take(packed_size(number, width)), number, width) + lowest
         if max(-int(symbols.min(initial=0)), int(symbols.max(initial=0))) > LARGEST:
             raise FileFormatError("a symbol is too large")
-        decoded.append((by_plane(symbols.astype(np.int32), planes), None))
+        decoded.append(by_plane(symbols.astype(np.int32), planes))
     reader.finish()
     return decoded
 

@@ -22,7 +22,7 @@ from wavesweep.codec.planes import Plane, total_size
 from wavesweep.codec.sizes import joined_sizes, read_sizes
 from wavesweep.codec.tables import arithmetic, first_contexts
 from wavesweep.errors import FileFormatError
-from wavesweep.quantization.symbols import Symbols
+from wavesweep.quantization.symbols import LARGEST, Symbols
 
 # A stream ends with the tensor in which it comes to so many symbols.
 _STREAM_SYMBOLS = 1 << 20
@@ -36,7 +36,15 @@ Bands = Sequence[Symbols]
 
 
 def encode(tensors: Sequence[tuple[Sequence[Plane], Bands]]) -> bytes:
-    """Code the bands of tensors; each symbol's magnitude is at most `LARGEST`."""
+    """Code the bands of tensors.
+
+    Raises:
+        ValueError: a symbol's magnitude is above `LARGEST`.
+    """
+    for _, bands in tensors:
+        for band in bands:
+            if max(-int(band.min(initial=0)), int(band.max(initial=0))) > LARGEST:
+                raise ValueError("a symbol is too large")
     coded = _each_stream(_encode_stream, _streams(tensors, [total_size(planes) for planes, _ in tensors]))
     return joined_sizes([len(part) for part in coded[:-1]]) + b"".join(coded)
 
@@ -201,16 +209,22 @@ class _Coding:
                 row_chances[:] = parent.row_chances[row_map]
                 if column_maps:
                     column_chances[:] = parent.column_chances[np.ix_(*column_maps)].reshape(-1)
-        of_columns = [
+        arrays: list[npt.NDArray[Any]] = [
+            symbols,
+            above,
+            row_chances,
+            column_chances,
             np.zeros(columns, np.uint8),
             np.zeros(columns, np.int32),
             np.zeros(columns, np.uint8),
             np.full(columns, kernel.HALF, np.int32),
             np.zeros(columns, np.uint8),
+            units if len(units) == columns else units[:0],
+            state,
         ]
-        arrays = [row_chances, column_chances, *of_columns, units if len(units) == columns else units[:0], state]
-        own = [self._own(part) for part in (symbols, above, *arrays)]
-        taken = self._own(np.zeros(0, np.int32) if observed is None else observed)
+        own: list[Any] = [self._own(part) for part in arrays]
+        given = np.zeros(0, np.int32) if observed is None else observed
+        taken = self._own(given)
         failed = self._code_band(
             *own[:2], rows, columns, width, area, *own[2:], *self._contexts, *self._arithmetic, self._inputs,
             self.coder, self._data, taken,
@@ -261,4 +275,5 @@ def _arranged(plane: Plane) -> tuple[int, int, int, int]:
 
 
 def _capped(symbols: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
-    return np.minimum(np.abs(symbols), _LARGEST_ABOVE).astype(np.uint8)
+    capped: npt.NDArray[np.uint8] = np.minimum(np.abs(symbols), _LARGEST_ABOVE).astype(np.uint8)
+    return capped

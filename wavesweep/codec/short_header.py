@@ -1,6 +1,6 @@
 """The header as a file stores it: the same content as a list without what is default, and a zlib dictionary for it.
 
-    [coder, made_by, tensors]
+    [coder, tensors]            or    [coder, tensors, more], an object with what is optional
 
 A tensor is a list that begins with its name and continues, by its kind, with
 
@@ -17,44 +17,28 @@ from typing import Any
 from wavesweep.errors import FileFormatError
 
 _IDENTITY = {"kind": "identity"}
+OPTIONAL = ("full_shapes", "made_by")
 _WAVELET = {"kind": "wavelet", "mode": "periodization"}
 
-# What headers are likely to hold, the likeliest last: part of the format, never changed within version 2.
+# What headers hold: names of parameters and buffers of `torch.nn`'s modules, and words of this format. It knows no
+# network. Part of the format, never changed within version 3.
 DICTIONARY = (
-    b'"mask":"scale":"running_mean":"embedding"decoder"encoder"attn.in_proj_weight"in_proj_bias"out_proj.norm2.linear'
-    b'"learning_rate":"weight_decay":"optimizer":"sgd"adam"schedule":"constant"rewind":"gradual"iterative"finetune'
-    b'"rounds":"ramp":"regrow":true,"precision":"bfloat16","batch_size":"augment":false,"group_weight":'
-    b'"retrain":{"name":"rate","epochs":30,"quantize_epochs":2,"rate_weight":0.05,"priors":'
-    b'"sensitivity":"allocation":"entropy"uniform"shrinkage":"soft","scope":"global","atom_norm":true,'
-    b'"rule":"universal"absolute"value":"energy":0.95,"kept":['
-    b'"coefficients":"float32","other_bits":"max_drop":"dead_zone":1.3,"per":"band","bits":'
-    b'["none",["huffman",["range",{"wavesweep":"0.1.0","method":"random"unit"dct"rotation"shuffled"magnitude","'
-    b'threshold":{},"quantize":{},"seed":0}],'
-    b'["range",{"wavesweep":"0.1.0","method":"wavelet","threshold":{"percentile":0.0},"quantize":{"name":"kmeans"},'
-    b'"quantize":{"step":0.08,"rate_weight":0.1,"importance":"second_order","images":4096,"other":"quantized"},"seed":0},[['
-    b'{"codebook":[{"each":"float16"}"float64","bool"]'
-    b'{"kind":"dct","axes":[0,1]},{"kind":"rotation","seed":1,"name":"{"kind":"shuffled","mode":"symmetric"'
-    b'{"axes":[2,3],"wavelet":"bior4.4","levels":[3,3]},[300,1,28,28]],["'
-    b'{"axes":[0,1],"wavelet":"bior2.2","levels":[2,2]}],["{"axes":[1],"wavelet":"haar","levels":[1,3]}],["'
-    b'downsample.0.1.layer4.1.layer3.0.layer2.layer1.0.conv1.weight",[512,256,3,3],'
-    b'shortcut.stage3_block3.stage2_block2.stage1_block1.bn2.conv2.weight",[64,32,3,3],0.00'
-    b'.bn1.weight",[64]],["bn1.bias",[64]],["bn1.running_mean",[64]],["bn1.running_var",[64]],["'
-    b'bn1.num_batches_tracked",[],"int64"],["conv1.weight",[20,1,5,5],0.01],["conv1.bias",[20]],["'
-    b'conv2.weight",[50,20,5,5],0.0'
-    b'],["conv2.bias",[50]],["fc5.weight",["fc4.weight",["'
-    b'fc1.weight",[500,800],0.'
-    b'fc1.bias",[500]],["fc2.weight",[10,500],0.0'
-    b'fc1.weight",[300,784],0.'
-    b'],["fc1.bias",[300],0.000],["fc2.weight",[100,300],0.0'
-    b'],["fc2.bias",[100],0.00],["fc3.weight",[10,100],0.0'
-    b'],["fc3.bias",[10],0.00]]]'
+    b'"made_by":"full_shapes":"uint8""int8""int16""int32""bool""float64""bfloat16""float32"'
+    b'"each":"float16"}"codebook":["kind":"rotation""shuffled""dct""seed":"name":"symmetric""mode":"axes":[0,1],"levels":['
+    b'"wavelet":"bior""rbio""coif""sym""db""haar"'
+    b'bias_k"bias_v"q_proj_weight"k_proj_weight"v_proj_weight"in_proj_weight"in_proj_bias"out_proj.'
+    b'weight_ih_l0_reverse"weight_hh_l0_reverse"bias_ih_l0_reverse"bias_hh_l0_reverse"'
+    b'weight_ih_l0"weight_hh_l0"bias_ih_l0"bias_hh_l0"weight_ih"weight_hh"bias_ih"bias_hh"'
+    b'num_batches_tracked",[],"int64"],["running_mean",["running_var",["'
+    b'["huffman",["none",["range",[[".weight",[.bias",[],0.00]]]'
 )
 
 
 def shorten(header: dict[str, Any]) -> list[Any]:
     """The header as a file stores it."""
-    short = [header["coder"], header["made_by"], [_short_entry(entry) for entry in header["tensors"]]]
-    return [*short, header["full_shapes"]] if "full_shapes" in header else short
+    short = [header["coder"], [_short_entry(entry) for entry in header["tensors"]]]
+    more = {name: header[name] for name in OPTIONAL if name in header}
+    return [*short, more] if more else short
 
 
 def expand(short: object) -> dict[str, Any]:
@@ -63,11 +47,13 @@ def expand(short: object) -> dict[str, Any]:
     Raises:
         FileFormatError: it is not of that form.
     """
-    if not isinstance(short, list) or len(short) not in (3, 4) or not isinstance(short[2], list):
+    if not isinstance(short, list) or len(short) not in (2, 3) or not isinstance(short[1], list):
         raise FileFormatError("its header is not of the declared form")
-    coder, made_by, entries, *full_shapes = short
-    header = {"made_by": made_by, "coder": coder, "tensors": [_entry(entry) for entry in entries]}
-    return header | {"full_shapes": full_shapes[0]} if full_shapes else header
+    coder, entries, *rest = short
+    more = rest[0] if rest else {}
+    if not isinstance(more, dict) or bool(rest) != bool(more) or not more.keys() <= set(OPTIONAL):
+        raise FileFormatError("its header is not of the declared form")
+    return {"coder": coder, "tensors": [_entry(entry) for entry in entries], **more}
 
 
 def _short_entry(entry: dict[str, Any]) -> list[Any]:

@@ -6,8 +6,6 @@ A trial and `wavesweep.compress` share it: prune -> retrain -> quantise -> encod
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,22 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from wavesweep.codec.assemble import assemble
-from wavesweep.codec.context import ONE, planes_of
 from wavesweep.codec.model_file import pack
+from wavesweep.codec.planes import planes_of
 from wavesweep.codec.range_coder import significance_probabilities
 from wavesweep.codec.tensors import StoredTensor, state_dict
 from wavesweep.compression.network import TrainedNetwork, importances_of, validation_quality
 from wavesweep.errors import TrialError
 from wavesweep.models.tied import tied_names
 from wavesweep.pruning.plan import TensorPlan
-from wavesweep.pruning.prune import ArmSpec, PrunedArm, PrunedTensor, has_bands, prune
+from wavesweep.pruning.prune import ArmSpec, PrunedArm, PrunedTensor, prune
 from wavesweep.quantization.importance import LayerImportance
 from wavesweep.quantization.quantize import quantize
 from wavesweep.quantization.rate_distortion import quantize_rate_distortion
 from wavesweep.quantization.symbols import CodedTensor, Symbols
 from wavesweep.quantization.trainable import Quantizer, first_quantizer, trained_quantizer
-from wavesweep.settings.effective import effective_quantization, effective_retraining, effective_threshold
-from wavesweep.settings.keys import differences
 from wavesweep.settings.schema import (
     CodecSettings,
     QuantizeSettings,
@@ -236,7 +232,7 @@ class ArmCoder:
             shrunk = shrink_stored(stored, network.model, network.input_shape, other.other, other.other_bits)
             stored, full_shapes = shrunk.tensors, shrunk.full_shapes
         _check_symbols(coded, settings.codec.name)
-        return pack(stored, settings.codec.name, _made_by(self._spec, settings), full_shapes), shrunk
+        return pack(stored, settings.codec.name, full_shapes), shrunk
 
     def _stored(self, coded: Sequence[CodedTensor], state: Mapping[str, Tensor]) -> list[StoredTensor]:
         other = self._settings.quantize
@@ -279,24 +275,7 @@ def _check_symbols(tensors: Sequence[CodedTensor], coder: str) -> None:
 def significance_rates(bands: Sequence[Band], symbols: Sequence[Symbols]) -> list[npt.NDArray[np.float64]]:
     """How probable the coder takes each symbol to be other than zero, an array per band."""
     planes = planes_of([(band.level, band.orientation, band.shape) for band in bands])
-    return [found / ONE for found in significance_probabilities(planes, symbols)]
-
-
-def _made_by(spec: ArmSpec, settings: CompressionSettings) -> dict[str, Any]:
-    """What made a file, as its header keeps it: only what has an effect, so that equal arms are equal files."""
-    threshold = effective_threshold(spec.threshold, spec.method, [plan.percentile for plan in spec.plans])
-    made_by: dict[str, Any] = {"wavesweep": version("wavesweep"), "method": spec.method}
-    if spec.kept is not None:
-        made_by["kept"] = list(spec.kept)
-    else:
-        made_by["threshold"] = differences(threshold)
-    if settings.retrain.name != "none":
-        made_by["retrain"] = effective_retraining(settings.retrain, settings.quantize)
-    made_by["quantize"] = differences(effective_quantization(settings.quantize, has_bands(spec)))
-    made_by["seed"] = spec.seed
-    if settings.shrink:
-        made_by["shrink"] = True
-    return made_by
+    return [found / 65536 for found in significance_probabilities(planes, symbols)]
 
 
 def _largest_scale(is_good: Callable[[float], bool], asked: str) -> float:

@@ -60,22 +60,10 @@ Reconstruction = Steps | Codebook | Values
 
 
 @dataclass(frozen=True)
-class Prior:
-    """What is expected of a band's symbols before any is coded.
-
-    `significant` is the probability that one is not zero, `magnitude` the mean of |symbol| - 1 of those that are not.
-    """
-
-    significant: float
-    magnitude: float
-
-
-@dataclass(frozen=True)
 class CodedTensor:
     """Quantised coefficients: one integer symbol each, in the order of the basis's bands.
 
-    `shape` is the weight's, `view` its shape as a signal. `priors`, one per band, are a hint to the coder: a file
-    keeps them, or better ones, where they make it smaller.
+    `shape` is the weight's, `view` its shape as a signal.
     """
 
     name: str
@@ -84,7 +72,6 @@ class CodedTensor:
     basis: BasisSpec
     symbols: Symbols
     reconstruction: Reconstruction
-    priors: tuple[Prior, ...] | None = None
 
     def coefficients(self) -> npt.NDArray[np.float64]:
         """The coefficients that the symbols stand for, flat."""

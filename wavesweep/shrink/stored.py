@@ -91,9 +91,8 @@ def _cut(tensor: StoredTensor, kept: Mapping[int, Indices]) -> StoredTensor:
     if isinstance(rule, Values):
         number_of = np.cumsum(tensor.symbols != 0) - 1
         rule = Values(rule.values[number_of[positions[symbols != 0]]])
-    # Bands are cut, none is removed; the priors of what is left are a hint.
     view = _view(tensor, shape, kept)
-    return CodedTensor(tensor.name, shape, view, tensor.basis, symbols, rule, tensor.priors)
+    return CodedTensor(tensor.name, shape, view, tensor.basis, symbols, rule)
 
 
 def _view(tensor: CodedTensor, shape: tuple[int, ...], kept: Mapping[int, Indices]) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wavesweep.models.load import load_state
-from wavesweep.quantization.symbols import CodedTensor, Prior
+from wavesweep.quantization.symbols import CodedTensor
 from wavesweep.quantization.trainable import StepQuantizer
 from wavesweep.settings.schema import RetrainSettings
 from wavesweep.settings.timeline import Epoch
@@ -41,21 +41,20 @@ _FEWEST_BITS, _MOST_BITS = 0.05, 30.0
 class BitTable:
     """What symbols cost: `first` bits more for +-1 than for 0, per coefficient; `next` bits for each step beyond.
 
-    `total` is the estimate for the symbols that were counted, `priors` what was learned of each band.
+    `total` is the estimate for the symbols that were counted.
     """
 
     first: Tensor
     next: Tensor
     total: float
-    priors: tuple[Prior, ...]
 
 
 def bit_table(symbols: Tensor, bands: Sequence[Band]) -> BitTable:
-    """Bits of the flat symbols of a tensor under priors learned from themselves.
+    """Bits of the flat symbols of a tensor under shares learned from themselves.
 
     Magnitudes beyond one are taken as geometric, with the band's mean.
     """
-    first, steps, priors, total = [], [], [], 0.0
+    first, steps, total = [], [], 0.0
     for band in bands:
         magnitudes = symbols[band.slice].abs().reshape(band.shape[0] if band.shape else 1, -1)
         nonzero = (magnitudes > 0).float()
@@ -71,9 +70,8 @@ def bit_table(symbols: Tensor, bands: Sequence[Band]) -> BitTable:
         start, more = 1 + math.log2(1 + mean), math.log2((1 + mean) / mean)  # the sign is one bit
         first.append((start - odds / math.log(2)).clamp(_FEWEST_BITS, _MOST_BITS).reshape(-1))
         steps.append(torch.full_like(first[-1], more))
-        priors.append(Prior(average, mean))
         total += float((F.softplus(odds) - odds * nonzero).sum()) / math.log(2) + count * start + beyond * more
-    return BitTable(torch.cat(first), torch.cat(steps), total, tuple(priors))
+    return BitTable(torch.cat(first), torch.cat(steps), total)
 
 
 class BitsPenalty:
@@ -95,10 +93,6 @@ class BitsPenalty:
                 table = bit_table(symbols, synthesis.basis.bands)
                 # What cannot become zero has nothing to gain from being smaller than a step.
                 self._tables.append(replace(table, first=torch.zeros_like(table.first)) if quantizer.exact else table)
-
-    def priors(self) -> list[tuple[Prior, ...]]:
-        """What is known of each tensor's bands, for the coder."""
-        return [table.priors for table in self._tables]
 
     @property
     def estimated_bytes(self) -> float:
@@ -192,11 +186,10 @@ class Rate(Retraining):
             self.coefficients.keep_nonzero()
 
     def coded(self) -> tuple[CodedTensor, ...]:
-        """As the quantisers hold them, with the priors that were learned."""
+        """As the quantisers hold them."""
         tensors, quantizers = self.coefficients.pruned(), [s.quantizer for s in self.coefficients.syntheses]
-        coded = [q.coded(tensor) for q, tensor in zip(quantizers, tensors, strict=True) if q is not None]
         self._bits.refresh()
-        return tuple(replace(c, priors=priors) for c, priors in zip(coded, self._bits.priors(), strict=True))
+        return tuple(q.coded(tensor) for q, tensor in zip(quantizers, tensors, strict=True) if q is not None)
 
     def result(self, curve: list[dict[str, Any]]) -> Retrained:
         """The last epoch, under the masks that pruning gave."""
