@@ -220,7 +220,7 @@ def test_copies_of_a_tensor_count_as_well():
 @pytest.mark.parametrize("command", ["info", "verify", "decode"])
 def test_the_command_refuses_in_one_line_what_loading_refuses(tmp_path, capsys, basis, command):
     path = tmp_path / "a.wsz"
-    path.write_bytes(join(json.dumps(["none", {}, [["w", [4], 0.5, basis]]]).encode(), (HEAD_ONLY, b"")))
+    path.write_bytes(join(json.dumps(["none", [["w", [4], 0.5, basis]]]).encode(), (HEAD_ONLY, b"")))
     assert codec_command([command, str(path)]) == 1
     found = capsys.readouterr()
     assert found.err == f"error: {path}: tensor w has an unknown or broken basis\n"

@@ -115,6 +115,14 @@ def test_a_prefix_is_stripped_in_safetensors_too(tmp_path):
     assert note == "model.checkpoint: stripped the prefix model. from 9 names"
 
 
+def test_counters_that_old_pytorch_did_not_write_are_those_of_a_new_network(tmp_path):
+    without = {name: value for name, value in STATE.items() if not name.endswith("num_batches_tracked")}
+    assert len(without) == len(STATE) - 1
+    found, note = load({"state_dict": prefixed("module.", without)}, tmp_path / "old.th")
+    assert_equal(found, {**STATE, "body.1.num_batches_tracked": torch.tensor(0)})
+    assert note is not None
+
+
 def test_a_network_whose_own_names_have_the_prefix_needs_no_note(tmp_path):
     wrapped = nn.ModuleDict({"module": network()})
     found, note = load(prefixed("module."), tmp_path / "m.pt", wrapped)

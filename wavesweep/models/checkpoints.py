@@ -29,6 +29,7 @@ KEY = "model.checkpoint"
 _REMEDY = "give a .safetensors file or a state dict (torch.save(model.state_dict(), ...))"
 # State dicts are at most so deep in the dictionaries of a checkpoint.
 _DEEPEST_ENTRY = 4
+_COUNTER = "num_batches_tracked"
 _SHARD = re.compile(r"-\d+-of-\d+\.")
 # State dicts of a checkpoint, by the dotted keys that lead to them.
 States = dict[str, dict[str, Tensor]]
@@ -44,10 +45,10 @@ def load_checkpoint(model: nn.Module, path: str) -> str | None:
         SettingsError: the file is missing or broken, or no tensors in it, or several, fit the model.
     """
     content = _read(path)
-    states = dict(_states(content))
+    own = model.state_dict()
+    states = {entry: {**_counters(state, own), **state} for entry, state in _states(content)}
     if not states:
         raise SettingsError(KEY, path, "must hold a state dict: names and tensors", _held(content, states))
-    own = model.state_dict()
     network = Network({name: tuple(value.shape) for name, value in own.items()}, _first_names(own))
     shapes = {entry: {name: tuple(value.shape) for name, value in state.items()} for entry, state in states.items()}
     found = [match for entry in states for match in matches(network, entry, shapes[entry])]
@@ -66,6 +67,15 @@ def load_checkpoint(model: nn.Module, path: str) -> str | None:
     state = states[found[0].entry]
     _fill(model, path, own, {name: state[other] for name, other in found[0].names.items()}, network)
     return None if found[0].is_plain else f"{KEY}: {found[0]}"
+
+
+def _counters(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Counters of batch normalisations as they are in a new network; files of old PyTorch have none, which
+    `load_state_dict` forgives as well."""
+    if not any(name.endswith(_COUNTER) for name in own):
+        return {}
+    owners = [name.removesuffix("running_var") for name in state if name.endswith("running_var")]
+    return {f"{owner}{_COUNTER}": torch.tensor(0) for owner in owners}
 
 
 def _fill(model: nn.Module, path: str, own: Mapping[str, Tensor], state: dict[str, Tensor], network: Network) -> None:
