@@ -14,7 +14,7 @@ from typing import Any
 from wavesweep.settings.schema import VOLATILE, DatasetSettings, Settings, TaskSettings
 
 # Of trials, baselines, compressed variants and points of a scan.
-KEY_VERSION = 5
+KEY_VERSION = 6
 # Settings that are paths: what they name counts, by a digest, and not where it lies.
 PATHS = (("model", "checkpoint"), ("dataset", "path"), ("threshold", "sensitivity"))
 
