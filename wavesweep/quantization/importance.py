@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from wavesweep.errors import TrialError
 from wavesweep.quantization.moments import has_moments, moment_of_gradients, moment_of_inputs, of_the_weight
 from wavesweep.runtime.kernels import gradients_in_evaluation, without_fused_attention
+from wavesweep.runtime.progress import is_logging, steps
 
 Array = npt.NDArray[np.float64]
 # Random combinations of the outputs that are differentiated; their mean square is that of the whole Jacobian.
@@ -70,7 +71,8 @@ def layer_importance(model: nn.Module, names: Sequence[str], images: Tensor, see
     model.eval()
     try:
         with torch.enable_grad(), without_fused_attention(), gradients_in_evaluation(model):
-            for batch in torch.split(images, _batch_size(images)):
+            batches = torch.split(images, _batch_size(images))
+            for batch in steps(batches, len(batches), "importance of the weights: batches", is_logging()):
                 recorded.clear()
                 result = model(batch)
                 # Attention reads the weight of its output layer and does not call it.

@@ -107,6 +107,11 @@ def logging_enabled(shown: bool) -> Iterator[None]:
         _logging.reset(before)
 
 
+def is_logging() -> bool:
+    """Whether progress is shown here."""
+    return _logging.get()
+
+
 def log(text: str) -> None:
     """A line on standard error, above the bars if there are any."""
     if not _logging.get():
