@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from image_folders import colour, write
 from safetensors.torch import load_file
 from torch import nn
 
@@ -299,3 +300,17 @@ def test_the_networks_of_the_zoo_have_their_channels_last_on_the_cpu(tiny, monke
     own.arguments = {"input_shape": [1, 8, 8], "classes": 10}
     assert not has_channels_last(model=own)
     forget()
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_before_an_image_is_decoded(tmp_path):
+    names = [f"{part}/{kind}/{n}.png" for part in ("train", "test") for kind in ("cat", "dog") for n in range(2)]
+    folder = write(tmp_path / "pictures", {name: colour() for name in names})
+    torch.save({"other.weight": torch.zeros(2, 2)}, tmp_path / "wrong.pt")
+    settings = Settings(
+        model=ModelSettings(checkpoint=str(tmp_path / "wrong.pt"), recipe=Recipe(epochs=0)),
+        dataset=DatasetSettings(name="image_folder", path=str(folder)),
+        paths=PathsSettings(outputs=str(tmp_path / "outputs")),
+    )
+    with pytest.raises(SettingsError, match=r"wrong\.pt: does not fit the model"):
+        run_trial(settings)
+    assert not (tmp_path / "outputs" / "images").exists()

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from wavesweep.data.folder import folder_dataset
+from wavesweep.data.folder import folder_dataset, folder_listing
 from wavesweep.data.images import Preparation
 from wavesweep.data.splits import AnySplit, Dataset, Parts, Split, make_dataset
 from wavesweep.data.structured import any_dataset
@@ -63,6 +63,31 @@ class Source:
         """The task that the data is for."""
         name, target, arguments = self.task
         return load_task(TaskSettings(name, target, json.loads(arguments)))
+
+
+@dataclass(frozen=True)
+class FolderForm:
+    """What is known of a folder before an image is opened: the shape (channels, height, width) that each is given, the
+    number of classes, and the digest of the listing."""
+
+    input_shape: tuple[int, int, int]
+    classes: int
+    digest: str
+
+
+def form_of_folder(settings: Settings) -> FolderForm | None:
+    """The form of a folder of images for classification; None of other data sets and tasks.
+
+    Raises:
+        SettingsError: the folder is missing, or has the wrong layout.
+    """
+    dataset = settings.dataset
+    if dataset.name != "image_folder" or dataset.path is None or settings.task.name != "classification":
+        return None
+    preparation = _preparation(settings)
+    size = preparation.image_size
+    classes, digest = folder_listing(dataset.path, preparation, settings.model.recipe.epochs > 0)
+    return FolderForm((preparation.channels, size, size), classes, digest)
 
 
 def load_dataset(settings: Settings) -> Dataset:

@@ -77,6 +77,18 @@ def folder_dataset(
     )
 
 
+def folder_listing(path: str, preparation: Preparation, trains: bool) -> tuple[int, str]:
+    """How many classes a folder has, and the digest of its listing; no image is opened.
+
+    Raises:
+        SettingsError: the folder is missing, or has the wrong layout.
+    """
+    root = Path(path)
+    names = roles(root, trains)
+    folders = {name: listed(root, name) for name in names.names}
+    return len(folders[names.test].classes), listing_digest(folders, preparation)
+
+
 class _LaterImages(StoredImages):
     """Images that are decoded when they are asked for; of a part of them, which `only` gives, no others.
 

@@ -1,6 +1,7 @@
 """The trained network that every trial starts from: made once, stored, and shared by all processes."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from wavesweep.data.datasets import load_dataset
+from wavesweep.data.datasets import form_of_folder, load_dataset
 from wavesweep.data.splits import Dataset
 from wavesweep.experiment.inputs import checkpoint_digest
 from wavesweep.experiment.splits import split_notes
@@ -67,13 +68,18 @@ def load_workload(settings: Settings) -> Workload:
     Raises:
         SettingsError: the data set, the model or the checkpoint cannot be had.
     """
-    dataset = load_dataset(settings)
-    digests = {} if dataset.digest is None else {"dataset": dataset.digest}
+    digests = {}
     if settings.model.checkpoint is not None:
         digests["checkpoint"] = checkpoint_digest(settings.model.checkpoint)
+        # A checkpoint that does not fit is refused before thousands of images are decoded.
+        if (form := form_of_folder(settings)) is not None:
+            _remembered_model(settings, _Form(form.input_shape, form.classes), digests)
     if settings.model.weights is not None:
         digests["weights"] = weights_file(settings.model)
-    model, notes = _remembered_model(settings, dataset, digests)
+    dataset = load_dataset(settings)
+    if dataset.digest is not None:
+        digests["dataset"] = dataset.digest
+    model, notes = _remembered_model(settings, _form_of(settings, dataset), digests)
     return Workload(dataset, model, digests, (*notes, *split_notes(settings, dataset)))
 
 
@@ -88,7 +94,7 @@ def obtain_baseline(settings: Settings, workload: Workload, device: torch.device
 
     def compute(into: Path) -> dict[str, Any]:
         started = time.perf_counter()
-        model, _ = _initial_model(settings, workload.dataset)
+        model, _ = _initial_model(settings, _form_of(settings, workload.dataset))
         curve = train(model, workload.dataset, settings.model.recipe, settings.seed, device, into, settings.progress)
         fold_computed(model)  # what is compressed, and so what it is compared with
         # Copies, because safetensors refuses tensors that share memory, as tied weights do.
@@ -143,7 +149,7 @@ def obtain_early_weights(settings: Settings, workload: Workload, device: torch.d
     directory = Path(settings.paths.outputs) / "baselines" / baseline_key(settings, workload.digests) / f"epoch_{epoch}"
 
     def compute(into: Path) -> dict[str, Any]:
-        model, _ = _initial_model(settings, workload.dataset)
+        model, _ = _initial_model(settings, _form_of(settings, workload.dataset))
         recipe = settings.model.recipe
         curve = train(model, workload.dataset, recipe, settings.seed, device, into, settings.progress, until=epoch)
         fold_computed(model)
@@ -202,11 +208,25 @@ def _alternatives(model: nn.Module, state: dict[str, Tensor], dataset: Dataset, 
     return {"safetensors_bytes": dense_file_bytes(once), "gzip_bytes": gzip_bytes(once), "int8": int8}
 
 
-def _initial_model(settings: Settings, dataset: Dataset) -> tuple[nn.Module, tuple[str, ...]]:
-    """The network before its training here, and what is to be said of its checkpoint."""
-    example = dataset.example if isinstance(dataset.example, Tensor) else None
+@dataclass(frozen=True)
+class _Form:
+    """What a network must fit: the shape of an input, the number of classes; an example and a check, if it has any."""
+
+    input_shape: tuple[int, ...]
+    classes: int
+    example: Tensor | None = None
+    checked: Callable[[nn.Module], None] | None = None
+
+
+def _form_of(settings: Settings, dataset: Dataset) -> _Form:
+    example = dataset.example
     checked = checked_by(settings, dataset)
-    model = build_model(settings.model, dataset.input_shape, dataset.classes, settings.seed, example, checked)
+    return _Form(dataset.input_shape, dataset.classes, example if isinstance(example, Tensor) else None, checked)
+
+
+def _initial_model(settings: Settings, form: _Form) -> tuple[nn.Module, tuple[str, ...]]:
+    """The network before its training here, and what is to be said of its checkpoint."""
+    model = build_model(settings.model, form.input_shape, form.classes, settings.seed, form.example, form.checked)
     note = None if settings.model.checkpoint is None else load_checkpoint(model, settings.model.checkpoint)
     model = with_channels_last(model, settings.model) if _uses_cpu(settings) else model
     return model, () if note is None else (note,)
@@ -216,21 +236,19 @@ def _uses_cpu(settings: Settings) -> bool:
     return settings.device == "cpu" or not torch.cuda.is_available()
 
 
-def _remembered_model(
-    settings: Settings, dataset: Dataset, digests: dict[str, str]
-) -> tuple[nn.Module, tuple[str, ...]]:
+def _remembered_model(settings: Settings, form: _Form, digests: dict[str, str]) -> tuple[nn.Module, tuple[str, ...]]:
     key = (
         repr(settings.model),
         repr(settings.task),
         settings.seed,
-        dataset.input_shape,
-        dataset.classes,
+        form.input_shape,
+        form.classes,
         digests.get("checkpoint"),
         _uses_cpu(settings),
     )
     if key not in _models:
         _models.clear()
-        model, notes = _initial_model(settings, dataset)
+        model, notes = _initial_model(settings, form)
         _models[key] = model, (*notes, *fold_computed(model))
     return _models[key]
 

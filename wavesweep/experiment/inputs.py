@@ -27,9 +27,11 @@ def input_digests(settings: Settings) -> dict[str, str]:
     digests = {}
     data_set = registry.rows(registry.DataSet).get(settings.dataset.name)
     if data_set is not None and data_set.is_open:
-        from wavesweep.data.datasets import load_dataset
+        from wavesweep.data.datasets import form_of_folder, load_dataset
 
-        digests["dataset"] = load_dataset(settings).digest or ""
+        # A folder is known by its listing; images are decoded when they are needed.
+        folder = form_of_folder(settings)
+        digests["dataset"] = (load_dataset(settings).digest or "") if folder is None else folder.digest
     if settings.model.checkpoint is not None:
         digests["checkpoint"] = checkpoint_digest(settings.model.checkpoint)
     if settings.model.weights is not None:
