@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -71,19 +71,34 @@ def compose_settings(overrides: Sequence[str]) -> Settings:
     register_configuration()
     check_deletions(overrides)
     try:
+        composer = _composer(ConfigStore.instance())
+        settings = _composed_by_hydra(overrides) if composer.has_sweep(overrides) else composer.settings(overrides)
+    except (HydraException, OmegaConfBaseException, SettingsError):
+        settings = _composed_by_hydra(overrides)  # which takes whatever a sweep does not, and has errors of its own
+    check(settings)
+    return settings
+
+
+def _composed_by_hydra(overrides: Sequence[str]) -> Settings:
+    try:
         loader = configuration_loader(config_directory())
         config = loader.load_configuration("config", list(overrides), run_mode=RunMode.RUN, from_shell=False)
         with open_dict(config):
             del config["hydra"]
-        settings = settings_from(config)
+        return settings_from(config)
     except (HydraException, OmegaConfBaseException) as error:
         problem = problem_of(error)
         if problem.kind == Problem.SEVERAL_VALUES:  # there is no command line to add -m to
             text = f"{problem.value}: must be one value; call compress for each"
             raise SettingsError.from_text(text) from None
         raise _settings_error(problem) from None
-    check(settings)
-    return settings
+
+
+@lru_cache(maxsize=1)
+def _composer(_store: ConfigStore) -> "Composer":
+    """Of the defaults alone, for one of Hydra's stores."""
+    loader = configuration_loader(config_directory())
+    return Composer(loader, loader.load_configuration("config", [], run_mode=RunMode.RUN, from_shell=False))
 
 
 def settings_from(config: DictConfig) -> Settings:
@@ -144,6 +159,10 @@ class Composer:
             *path, last = name.split(".")
             setattr(_value_at(settings, ".".join(path)), last, deepcopy(self._values[place]))
         return settings
+
+    def has_sweep(self, lines: Sequence[str]) -> bool:
+        """Whether one of these overrides has several values."""
+        return any(self._parse(line).is_sweep_override() for line in lines)
 
     def _common(self, others: tuple[str, ...]) -> tuple[DictConfig, Settings | None]:
         """What these overrides make of the master's configuration, and its settings if no value refers to another."""
