@@ -22,11 +22,11 @@ RECORDS = "paths.outputs"
 def check():
     """Checks what Hydra composes of the lines; `-m` among them makes it a sweep."""
     store = ConfigStore.instance()
-    before = deepcopy(store.repo)
+    loader = configuration_loader(config_directory())
     register_configuration()
+    before = deepcopy(store.repo)  # with what modules store once, when they are imported
     register_sweepers()
     store_maximising_optuna()
-    loader = configuration_loader(config_directory())
 
     def composed(*lines):
         mode = RunMode.MULTIRUN if "-m" in lines else RunMode.RUN

@@ -195,7 +195,9 @@ def test_the_most_that_a_small_file_may_ask_for_is_decoded_in_bounded_time_and_m
     found, seconds, peak_bytes = cost(content)
     assert len(content) < 200
     numbers = found["w"].numel()
-    assert seconds < 1 + numbers / 5_000_000
+    allowed = 1 + numbers / 5_000_000
+    # What others do on a machine slows its caches too, so that a time above the bound is taken once more.
+    assert seconds < allowed or cost(content)[1] < allowed
     assert peak_bytes < (64 << 20) + 16 * max(numbers, 1 << 22)
 
 

@@ -35,6 +35,10 @@ import json, os, signal, sys, time, traceback
 import torch, torch_pruning, wavesweep.experiment.trial, wavesweep.sweep.scan, wavesweep.sweep.search.run
 from optuna.storages import RDBStorage
 torch.optim.Adam([torch.zeros(1)])
+from numpy import zeros
+from wavesweep.codec import compiled, planes, range_coder
+compiled.compiled()
+range_coder.encode([([planes.Plane((3, 3))], [zeros((3, 3), "int32")])])
 RDBStorage("sqlite://")
 from wavesweep.cli.app import main
 from wavesweep.cli.composition import compose_settings
