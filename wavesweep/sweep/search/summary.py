@@ -14,7 +14,7 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from wavesweep.experiment.early import FRONT_FILE
-from wavesweep.experiment.objectives import Objective, Record, accuracy_drop, drop_interval, percent_lost
+from wavesweep.experiment.objectives import Objective, Record, accuracy_drop, drop_interval, percent_lost, single_ms
 from wavesweep.measure.fronts import hypervolume, non_dominated
 from wavesweep.runtime.metrics import primary_of, task_entry
 from wavesweep.runtime.records import write_atomically, write_json
@@ -82,6 +82,7 @@ def measures_of(record: Record, objectives: Sequence[Objective]) -> dict[str, An
         "test_drop_interval": drop_interval(record, "test"),
         "stored_bytes": main["stored_bytes"],
         "sparsity": main["coefficient_sparsity"],
+        "inference_ms": single_ms(record),
         "seconds": record["seconds"]["total"],
         "reference": [one.worst(record) for one in objectives],
         "notes": [note for note in record.get("notes", ()) if note.startswith(ABOUT_INPUTS)],
