@@ -51,6 +51,8 @@ NUMBERS = {
     "search.early_images": ([None, 1, 500], [0, -1]),
     "search.constraints.max_drop": ([None, 0.0, 5.0], [-0.1, NAN, INFINITY]),
     "search.constraints.max_bytes": ([None, 1, 100_000], [0, -1]),
+    "search.constraints.max_ms": ([None, 0.01, 5.0], [0.0, -1.0, NAN, INFINITY]),
+    "search.constraints.prefer": ([None, "small", "accurate"], ["smallest", ""]),
     "search.constraints.min_sparsity": ([None, 0.0, 100.0], [-0.1, 100.1, NAN]),
     "level": ([1, 3, 100, "max"], [0, -1, "min", "3", 1.5, True, None, [1], NAN]),
 }

@@ -26,6 +26,7 @@ BASELINE_GROUPS = ("model", "dataset", "task", "seed")
 # Values of another kind than those a generic change can make.
 OTHER_VALUES = {
     "search.constraints.max_drop": 1.0,
+    "search.constraints.max_ms": 5.0,
     "search.constraints.min_sparsity": 50.0,
     "model.arguments": {"hidden": [32]},
     "dataset.arguments": {"length": 32},

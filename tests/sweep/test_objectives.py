@@ -15,6 +15,7 @@ ARM = {
     "dense_bytes": 1000,
     "coefficient_sparsity": 0.75,
     "macs": 40,
+    "inference_ms": {"single": {"median": 0.5}},
 }
 CONTROL = dict.fromkeys(ARM)
 RECORD = {"arms": [ARM, CONTROL], "baseline": {"validation": {"accuracy": 0.95}, "macs": 50}}
@@ -53,6 +54,7 @@ def test_the_drop_is_in_points():
         ({}, {}),
         ({"max_drop": 4.0}, {"max_drop": 1.0}),
         ({"max_drop": 6.0, "max_bytes": 200}, {"max_drop": -1.0, "max_bytes": 100.0}),
+        ({"max_ms": 0.4}, {"max_ms": 0.1}),
         ({"max_bytes": 300, "min_sparsity": 80.0}, {"max_bytes": 0.0, "min_sparsity": 5.0}),
     ],
 )

@@ -30,6 +30,7 @@ def record_of(accuracy, size, sparsity):
         "stored_bytes": size,
         "dense_bytes": DENSE,
         "coefficient_sparsity": sparsity,
+        "inference_ms": {"single": {"median": 0.5}},
         "macs": 10,
     }
     if size == 200:
@@ -121,6 +122,9 @@ def test_a_search_without_a_complete_trial_has_no_front(capsys):
         ({"min_sparsity": 96}, [None]),
         ({"max_drop": 11, "max_bytes": 1000, "min_sparsity": 60}, [1, 0, 1, 1]),
         ({"max_drop": 1, "max_bytes": 200}, [0, 1, None]),
+        ({"max_drop": 100, "prefer": "accurate"}, [0]),
+        ({"max_bytes": 300, "prefer": "small"}, [3]),
+        ({"max_drop": 11, "max_bytes": 300, "prefer": "accurate"}, [0, 1, 1]),
     ],
 )
 def test_best_trials_under_each_constraint_and_under_all(summary, limits, expected):
@@ -237,7 +241,14 @@ def test_history_has_a_row_per_trial_of_every_kind(study):
 def of_bits(bits, size):
     """The record of a language model that has so many bits per token, where its baseline has two."""
     part = {"bits_per_token": bits}
-    arm = {"validation": part, "test": part, "stored_bytes": size, "dense_bytes": DENSE, "coefficient_sparsity": 0.5}
+    arm = {
+        "validation": part,
+        "test": part,
+        "stored_bytes": size,
+        "dense_bytes": DENSE,
+        "coefficient_sparsity": 0.5,
+        "inference_ms": {"single": {"median": 0.5}},
+    }
     task = {"name": "language_model", "primary": "bits_per_token", "unit": "bits", "direction": "lower"}
     baseline = {name: {"bits_per_token": 2.0} for name in ("validation", "test")}
     return {"task": task, "arms": [arm], "baseline": baseline, "seconds": {"total": 1.5}, "notes": []}

@@ -53,6 +53,8 @@ VOLATILE = ("paths", "device", "progress", "retry_failed", "on_busy", "search", 
 _OPTIMIZERS = ("sgd", "adam")
 _SCHEDULES = ("constant", "cosine", "multistep")
 _PRECISIONS = ("float32", "bfloat16")
+# What is best within the limits of a search: the smallest file, or what loses least.
+PREFERRED = ("small", "accurate")
 # How `max_drop` is counted.
 DROP_UNITS = ("units", "percent")
 DROP_NOTE = "of the task's primary metric: points of a share such as accuracy; percent of the value before"
@@ -308,7 +310,12 @@ class ConstraintSettings:
     )
     max_drop_in: str = setting("units", one_of(DROP_UNITS).with_note(DROP_NOTE))
     max_bytes: int | None = setting(None, integer_from(1).or_null().with_note("size of the file"))
+    max_ms: float | None = setting(None, positive().or_null().with_note("inference time of one input, on this machine"))
     min_sparsity: float | None = setting(None, between(0, 100).or_null().with_note("%, of the coefficients"))
+    prefer: str | None = setting(
+        None,
+        one_of(PREFERRED).or_null().with_note("of what is within the limits; null: small where max_drop is set"),
+    )
 
 
 @dataclass

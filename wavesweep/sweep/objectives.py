@@ -128,11 +128,18 @@ def violations(record: Record, limits: ConstraintSettings) -> dict[str, float]:
     """By how much the main arm exceeds each constraint that is set; what satisfies it is not above zero."""
     main = _main(record)
     drop = percent_lost(record) if limits.max_drop_in == "percent" else accuracy_drop(record)
-    return excesses(drop, main["stored_bytes"], main["coefficient_sparsity"], limits)
+    return excesses(drop, main["stored_bytes"], main["coefficient_sparsity"], single_ms(record), limits)
 
 
-def excesses(drop: float, stored_bytes: int, sparsity: float, limits: ConstraintSettings) -> dict[str, float]:
-    """By how much a trial exceeds each constraint that is set: points of accuracy, bytes, percent.
+def single_ms(record: Record) -> float:
+    """Milliseconds that the main arm's network takes for one input."""
+    return float(_main(record)["inference_ms"]["single"]["median"])
+
+
+def excesses(
+    drop: float, stored_bytes: int, sparsity: float, inference_ms: float, limits: ConstraintSettings
+) -> dict[str, float]:
+    """By how much a trial exceeds each constraint that is set: points of accuracy, bytes, percent, milliseconds.
 
     `drop` is in percent of the baseline's value where `limits.max_drop_in` says so.
     """
@@ -141,6 +148,8 @@ def excesses(drop: float, stored_bytes: int, sparsity: float, limits: Constraint
         found["max_drop"] = drop - limits.max_drop
     if limits.max_bytes is not None:
         found["max_bytes"] = float(stored_bytes - limits.max_bytes)
+    if limits.max_ms is not None:
+        found["max_ms"] = inference_ms - limits.max_ms
     if limits.min_sparsity is not None:
         found["min_sparsity"] = limits.min_sparsity - 100 * sparsity
     return {name: round(excess, 9) for name, excess in found.items()}  # 95 - 90 % is not more than 5 points
@@ -148,7 +157,8 @@ def excesses(drop: float, stored_bytes: int, sparsity: float, limits: Constraint
 
 def limits_of(chosen: ConstraintSettings, metric: PrimaryMetric = ACCURACY) -> ConstraintSettings:
     """The constraints that are set, or the usual one where none is."""
-    return usual_limits(metric) if replace(chosen, max_drop_in="units") == ConstraintSettings() else chosen
+    is_open = replace(chosen, max_drop_in="units", prefer=None) == ConstraintSettings()
+    return replace(usual_limits(metric), prefer=chosen.prefer) if is_open else chosen
 
 
 def usual_limits(metric: PrimaryMetric) -> ConstraintSettings:
@@ -158,7 +168,7 @@ def usual_limits(metric: PrimaryMetric) -> ConstraintSettings:
 
 def prefers_small(limits: ConstraintSettings) -> bool:
     """Whether the smallest file is the best of those within the limits, or the most accurate one."""
-    return limits.max_drop is not None
+    return limits.max_drop is not None if limits.prefer is None else limits.prefer == "small"
 
 
 @dataclass(frozen=True)

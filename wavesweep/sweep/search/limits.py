@@ -28,14 +28,14 @@ class Best:
 def best_trials(trials: Sequence[FrozenTrial], limits: ConstraintSettings) -> list[Best]:
     """The best trial under each constraint that is set, then under all of them; the last one is the best of all.
 
-    Under a limit of accuracy the smallest file is best, else the highest validation accuracy; of other tasks likewise
-    by their primary metric.
+    What `limits.prefer` says is best: by default the smallest file under a limit of accuracy, else the highest
+    validation accuracy; of other tasks likewise by their primary metric.
     """
     metric = _metric(trials[0]) if trials else ACCURACY
     limits = limits_of(limits, metric)
     each = [
-        ConstraintSettings(**{name: getattr(limits, name)}, max_drop_in=limits.max_drop_in)
-        for name in ("max_drop", "max_bytes", "min_sparsity")
+        ConstraintSettings(**{name: getattr(limits, name)}, max_drop_in=limits.max_drop_in, prefer=limits.prefer)
+        for name in ("max_drop", "max_bytes", "max_ms", "min_sparsity")
         if getattr(limits, name) is not None
     ]
     found = [_best(trials, limit, metric) for limit in each]
@@ -76,18 +76,20 @@ def _best(trials: Sequence[FrozenTrial], limits: ConstraintSettings, metric: Pri
 
 def _exceeded(trial: FrozenTrial, limits: ConstraintSettings) -> dict[str, float]:
     measures = trial.user_attrs["measures"]
-    # In studies from before it could be counted in percent there is none.
+    # In studies from before it could be counted in percent, or times were limited, there is none.
     percent = measures.get("percent_lost", math.inf)
     drop = percent if limits.max_drop_in == "percent" else measures["drop"]
-    found = excesses(drop, measures["stored_bytes"], measures["sparsity"], limits)
+    ms = measures.get("inference_ms", math.inf)
+    found = excesses(drop, measures["stored_bytes"], measures["sparsity"], ms, limits)
     return {name: excess for name, excess in found.items() if excess > 0}
 
 
 def _distance(trial: FrozenTrial, limits: ConstraintSettings) -> tuple[float, int]:
-    """How far a trial is from satisfying all limits, in points; a tenth of the bytes counts as much as one point."""
+    """How far a trial is from satisfying all limits, in points; a tenth of bytes or time counts as one point."""
     far = _exceeded(trial, limits)
-    if limits.max_bytes:
-        far["max_bytes"] = 10 * far.get("max_bytes", 0.0) / limits.max_bytes
+    for name, limit in (("max_bytes", limits.max_bytes), ("max_ms", limits.max_ms)):
+        if limit:
+            far[name] = 10 * far.get(name, 0.0) / limit
     return sum(far.values()), trial.number
 
 
@@ -100,6 +102,7 @@ def _beyond_text(exceeded: Mapping[str, float], limits: ConstraintSettings, metr
     texts = {
         "max_drop": " ".join(f"{{:{digits}}} {_lost_unit(limits, metric)} lost too many".split()),
         "max_bytes": "{:,.0f} bytes too many",
+        "max_ms": "{:.3g} ms too many",
         "min_sparsity": "{:.2f} % of sparsity too few",
     }
     return ", ".join(texts[name].format(excess) for name, excess in exceeded.items())
@@ -117,6 +120,8 @@ def _constraint_text(limits: ConstraintSettings, metric: PrimaryMetric) -> str:
         parts.append(f"at most {limits.max_drop:g} {unit + ' ' if unit else ''}of validation {metric.name} lost")
     if limits.max_bytes is not None:
         parts.append(f"at most {limits.max_bytes:,} bytes")
+    if limits.max_ms is not None:
+        parts.append(f"at most {limits.max_ms:g} ms for one input")
     if limits.min_sparsity is not None:
         parts.append(f"sparsity at least {limits.min_sparsity:g} %")
     return ", ".join(parts)

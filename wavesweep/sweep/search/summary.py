@@ -21,7 +21,7 @@ from wavesweep.runtime.shapes import StudyTrial, has_shape
 from wavesweep.runtime.study_storage import without_password
 from wavesweep.settings.effective import ABOUT_INPUTS
 from wavesweep.settings.schema import VOLATILE, PathsSettings, SearchSettings, Settings
-from wavesweep.sweep.objectives import Objective, Record, accuracy_drop, drop_interval, percent_lost
+from wavesweep.sweep.objectives import Objective, Record, accuracy_drop, drop_interval, percent_lost, single_ms
 from wavesweep.sweep.search.limits import Best, best_trials
 from wavesweep.sweep.search.space import Points
 from wavesweep.sweep.search.study import SharedStudy
@@ -82,6 +82,7 @@ def measures_of(record: Record, objectives: Sequence[Objective]) -> dict[str, An
         "test_drop_interval": drop_interval(record, "test"),
         "stored_bytes": main["stored_bytes"],
         "sparsity": main["coefficient_sparsity"],
+        "inference_ms": single_ms(record),
         "seconds": record["seconds"]["total"],
         "reference": [one.worst(record) for one in objectives],
         "notes": [note for note in record.get("notes", ()) if note.startswith(ABOUT_INPUTS)],
