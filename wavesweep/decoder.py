@@ -43,6 +43,7 @@ FILTERS = {
 }
 HEADER_BYTES, SUBBANDS, AXES, LARGEST = 2**20, 64, 8, 2**30 - 1
 Numbers = NDArray[Any]
+Band = tuple[int, str, tuple[int, ...]]  # level, orientation, shape
 
 
 class DecodeError(ValueError):
@@ -93,11 +94,50 @@ class _Bytes:
     def end(self) -> None:
         _check(self.at == len(self.content), f"{self.what} has {len(self.content) - self.at} bytes too many")
 
+    def packed_symbols(self, count: int) -> Numbers:
+        mode, lowest, width = self.integer(1), self.integer(4, signed=True), self.integer(1)
+        nonzero = self.integer(8)
+        _check(mode < 2 and width <= 32 and nonzero <= count, "packed symbols have an unknown form")
+        if mode == 0:
+            return self.bits(count, width) + lowest
+        symbols = np.zeros(count, np.int64)
+        mask = self.bits(count, 1) == 1
+        _check(np.count_nonzero(mask) == nonzero, "a mask does not fit the number of its symbols")
+        symbols[mask] = self.bits(nonzero, width) + lowest
+        return symbols
 
-class _Band(NamedTuple):
-    level: int
-    orientation: str
-    shape: tuple[int, ...]
+    def _huffman_numbers(self, count: int) -> Numbers:
+        """`count` numbers that canonical codes of at most 16 bits stand for."""
+        lowest, entries = self.integer(4, signed=True), self.integer(4)
+        table = self.take(self.integer(4))
+        codes = self.take(self.integer(4))
+        _check(entries <= 2**21 and count <= 8 * len(codes), "a Huffman table is too large, or has too few codes")
+        inflate = zlib.decompressobj()
+        lengths = np.frombuffer(inflate.decompress(table, entries + 1), np.uint8)
+        order = np.argsort(lengths, kind="stable")
+        order = order[lengths[order] > 0]
+        shares = 2 ** np.maximum(16 - lengths[order].astype(np.int64), 0)  # of the 16 bits that may come next
+        sound = inflate.eof and len(lengths) == entries and lengths.max(initial=0) <= 16 and shares.sum() <= 65536
+        _check(sound, "a Huffman table is broken")
+        entry_of, length_of = np.repeat(order + lowest, shares).tolist(), np.repeat(lengths[order], shares).tolist()
+        padded, found, at = codes + bytes(3), [], 0
+        for _ in range(count):
+            window = int.from_bytes(padded[at >> 3 : (at >> 3) + 3], "big") >> (8 - at % 8) & 0xFFFF
+            _check(window < len(entry_of), "a Huffman code is not in its table")
+            found.append(entry_of[window])
+            at += length_of[window]
+        _check((at + 7) // 8 == len(codes), "Huffman codes are too short or too long")
+        return np.array(found, np.int64)
+
+    def huffman_symbols(self, count: int) -> Numbers:
+        index_bits, pairs = self.integer(1), self.integer(4)
+        _check(index_bits <= 16 and pairs <= count, "a tensor has more pairs than symbols")
+        zeros, values = self._huffman_numbers(pairs), self._huffman_numbers(pairs)
+        places = np.cumsum(zeros + 1) - 1
+        _check(zeros.min(initial=0) >= 0 and places.max(initial=-1) < count, "symbols lie outside their tensor")
+        symbols = np.zeros(count, np.int64)
+        symbols[places] = values
+        return symbols
 
 
 class _Tensor(NamedTuple):
@@ -106,7 +146,7 @@ class _Tensor(NamedTuple):
     spec: Any  # the other name; types as stored and as given back; values and basis
     shape: tuple[int, ...] = ()
     view: tuple[int, ...] = ()
-    bands: tuple[_Band, ...] = ()
+    bands: tuple[Band, ...] = ()
     size: int = 0  # of numbers, or of coefficients
 
 
@@ -140,25 +180,23 @@ def _tensor(name: str, second: Any, *rest: Any) -> _Tensor:
         case _:
             sound = values["each"] in ("float16", "float32")
     _check(sound and len(values) == 1, f"tensor {name} does not say what its symbols stand for")
-    count = sum(math.prod(band.shape) for band in bands)
+    count = sum(math.prod(shape) for _, _, shape in bands)
     return _Tensor(name, "coded", (values, basis), shape, view, bands, count)
 
 
-def _bands(view: tuple[int, ...], name: str, basis: dict[str, Any]) -> tuple[_Band, ...]:
+def _bands(view: tuple[int, ...], name: str, basis: dict[str, Any]) -> tuple[Band, ...]:
     """The subbands of a basis, in the order of their coefficients."""
     if basis["kind"] not in ("identity", "dct", "wavelet"):
         raise DecodeError(f"tensor {name}: the basis {basis['kind']} is not supported; use wavesweep.load")
     axes = _sizes(basis.get("axes", []), name)
     _check(len(set(axes)) == len(axes) and max(axes, default=-1) < len(view), f"tensor {name} lacks axes of its basis")
     if basis["kind"] != "wavelet":
-        return (_Band(0, "", view),)
+        return ((0, "", view),)
     mode, levels, taps = basis["mode"], _sizes(basis["levels"], name), len(_filters(basis["wavelet"])[0])
     sound = mode in MODES.split() and len(levels) == len(axes) and any(levels)
     _check(sound, f"tensor {name} has an unknown wavelet mode, or no levels")
     for axis, level in zip(axes, levels, strict=True):
         _check(level < 62 and (level == 0 or (taps - 1) << level <= view[axis]), f"tensor {name} has too many levels")
-    count = 1 + sum(2 ** sum(most >= level for most in levels) - 1 for level in range(1, max(levels) + 1))
-    _check(count <= SUBBANDS, f"tensor {name} has {count} subbands; at most {SUBBANDS} are allowed")
     shape, bands = list(view), []  # the finest band of a level, and of all, first
     for level in range(1, max(levels) + 1):
         options = ["ad" if most >= level else "-" for most in levels]
@@ -166,8 +204,9 @@ def _bands(view: tuple[int, ...], name: str, basis: dict[str, Any]) -> tuple[_Ba
             if option == "ad":
                 shape[axis] = (shape[axis] + (1 if mode == "periodization" else taps - 1)) // 2
         letters = ["".join(each) for each in itertools.product(*options)]
-        bands += [_Band(level, orientation, tuple(shape)) for orientation in reversed(letters) if "d" in orientation]
-    return (_Band(max(levels), "", tuple(shape)), *reversed(bands))
+        bands += [(level, orientation, tuple(shape)) for orientation in reversed(letters) if "d" in orientation]
+    _check(len(bands) < SUBBANDS, f"tensor {name} has more than {SUBBANDS} subbands")
+    return ((max(levels), "", tuple(shape)), *reversed(bands))
 
 
 def _header(packed: bytes, limit: int) -> tuple[str, list[_Tensor]]:
@@ -187,54 +226,6 @@ def _header(packed: bytes, limit: int) -> tuple[str, list[_Tensor]]:
         _check(limit >= 0, "it declares too many numbers; if you trust it, allow more")
         tensors[tensor.name] = tensor
     return coder, list(tensors.values())
-
-
-def _packed_symbols(stream: _Bytes, count: int) -> Numbers:
-    mode, lowest, width = stream.integer(1), stream.integer(4, signed=True), stream.integer(1)
-    nonzero = stream.integer(8)
-    _check(mode < 2 and width <= 32 and nonzero <= count, "packed symbols have an unknown form")
-    if mode == 0:
-        return stream.bits(count, width) + lowest
-    symbols = np.zeros(count, np.int64)
-    mask = stream.bits(count, 1) == 1
-    _check(np.count_nonzero(mask) == nonzero, "a mask does not fit the number of its symbols")
-    symbols[mask] = stream.bits(nonzero, width) + lowest
-    return symbols
-
-
-def _huffman_numbers(stream: _Bytes, count: int) -> Numbers:
-    """`count` numbers that canonical codes of at most 16 bits stand for."""
-    lowest, entries = stream.integer(4, signed=True), stream.integer(4)
-    table = stream.take(stream.integer(4))
-    codes = stream.take(stream.integer(4))
-    _check(entries <= 2**21 and count <= 8 * len(codes), "a Huffman table is too large, or has too few codes")
-    inflate = zlib.decompressobj()
-    lengths = np.frombuffer(inflate.decompress(table, entries + 1), np.uint8)
-    order = np.argsort(lengths, kind="stable")
-    order = order[lengths[order] > 0]
-    shares = 2 ** np.maximum(16 - lengths[order].astype(np.int64), 0)  # of the 16 bits that may come next
-    sound = inflate.eof and len(lengths) == entries and lengths.max(initial=0) <= 16 and shares.sum() <= 65536
-    _check(sound, "a Huffman table is broken")
-    entry_of, length_of = np.repeat(order + lowest, shares).tolist(), np.repeat(lengths[order], shares).tolist()
-    padded, found, at = codes + bytes(3), [], 0
-    for _ in range(count):
-        window = int.from_bytes(padded[at >> 3 : (at >> 3) + 3], "big") >> (8 - at % 8) & 0xFFFF
-        _check(window < len(entry_of), "a Huffman code is not in its table")
-        found.append(entry_of[window])
-        at += length_of[window]
-    _check((at + 7) // 8 == len(codes), "Huffman codes are too short or too long")
-    return np.array(found, np.int64)
-
-
-def _huffman_symbols(stream: _Bytes, count: int) -> Numbers:
-    index_bits, pairs = stream.integer(1), stream.integer(4)
-    _check(index_bits <= 16 and pairs <= count, "a tensor has more pairs than symbols")
-    zeros, values = _huffman_numbers(stream, pairs), _huffman_numbers(stream, pairs)
-    places = np.cumsum(zeros + 1) - 1
-    _check(zeros.min(initial=0) >= 0 and places.max(initial=-1) < count, "symbols lie outside their tensor")
-    symbols = np.zeros(count, np.int64)
-    symbols[places] = values
-    return symbols
 
 
 HALF, MASK = 2**21, 2**56 - 1
@@ -263,15 +254,6 @@ def _contexts(size: int, first: Callable[[int], int] = lambda i: 2**15, count: i
     return _Contexts([first(i) << 6 for i in range(size)], [count] * size, most)
 
 
-def _expected_size(at: int) -> int:
-    i, x = divmod(at, 16)
-    y = max((5 + 2 * (x % 2)) * 2 ** (2 + x // 2) // 4 - 4, 1)
-    a = 65536 * y // (y + 16)
-    for _ in range(i):
-        a = a * a >> 16
-    return min(max(a, 131), 65405)
-
-
 class _Coder:
     """The binary arithmetic decoder of one stream, and what is learned over the stream."""
 
@@ -283,8 +265,12 @@ class _Coder:
         self.cluster = _contexts(24 * 28, lambda i: SQUASH[256 * (i // 28) + 128], 4)
         self.refined = _contexts(28 * 13, lambda i: SQUASH[min(512 * (i % 13), 6143)], 6)
         self.sign_near, self.sign_kernel, self.sign_above = [_contexts(9), _contexts(25)], _contexts(8), _contexts(24)
-        self.size_expected, self.size_near = _contexts(13 * 16, _expected_size, 3), _contexts(13 * 80)
-        self.size_place, self.size_bits = _contexts(17 * 39), _contexts(13 * 8)
+        y = [max((5 + 2 * (x % 2)) * 2 ** (2 + x // 2) // 4 - 4, 1) for x in range(16)]
+        sizes = [65536 * each // (each + 16) for each in y]
+        for _ in range(12 * 16):
+            sizes.append(sizes[-16] ** 2 >> 16)
+        self.size_expected = _contexts(13 * 16, lambda i: min(max(sizes[i], 131), 65405), 3)
+        self.size_near, self.size_place, self.size_bits = _contexts(13 * 80), _contexts(17 * 39), _contexts(13 * 8)
         hundredths = [(0, 20, 20, 15, 10, 20, 20, 0)] * 9 + [(35,) * 5] * 2 + [(50, 30, 20, 0)] * 4
         weights = [[65536 * number // 100 for number in numbers] for numbers in hundredths]
         self.flag_weights, self.sign_weights, self.size_weights = weights[:9], weights[9:11], weights[11:]
@@ -319,6 +305,21 @@ class _Coder:
             context.learn(i, bit)
         return bit
 
+    def tensor(self, bands: Sequence[Band]) -> Numbers:
+        rows, columns = (*bands[0][2], 1)[0], math.prod(bands[0][2][1:])
+        units, active, decoded = list[int](), self.activities, dict[tuple[int, str], _BandDecoder]()
+        if len(bands) == 1 and active and columns >= 2 and columns % len(active) == 0:
+            units = [active[c // (columns // len(active))] for c in range(columns)]
+        for level, orientation, shape in bands:
+            parent = decoded.get((level + 1, orientation), next(iter(decoded.values()), None))
+            decoded[level, orientation] = _BandDecoder(self, shape or (1,), units, parent)
+            decoded[level, orientation].decode()
+        symbols = np.concatenate([one.symbols.reshape(-1) for one in decoded.values()]).astype(np.int64)
+        if len(bands) == 1 and rows >= 2 and columns >= 2:
+            nonzero = np.count_nonzero(symbols.reshape(rows, columns), axis=1).tolist()
+            self.activities = [min(7, 1 + 3 * some * rows // sum(nonzero)) if some else 0 for some in nonzero]
+        return symbols
+
     def end(self) -> None:
         """Refuses a stream that does not end with the fewest bytes that an encoder can write."""
         shift = next(shift for shift in range(56, -1, -8) if -(-self.low >> shift) << shift <= self.high)
@@ -343,7 +344,7 @@ class _BandDecoder:
         self.chance, self.count = HALF, 0
         self.row_chances, self.column_chances = [-1] * self.rows, [-1] * self.columns  # -1: as the band's, when reached
         self.size, self.size_count, self.row_size, self.row_count = 16, 0, 16, 1
-        self.column_sizes, self.column_counts = [-1] * self.columns, [0] * self.columns
+        self.column_sizes, self.column_counts = [0] * self.columns, [0] * self.columns
         self.column_signs = _contexts(self.columns, count=3, most=253)
         self.above: Numbers | None = None
         if parent is None:
@@ -366,11 +367,11 @@ class _BandDecoder:
         (odds, odds_n, _), (cluster, cluster_n, _) = coder.odds[self.grid], coder.cluster
         refined, refined_n, _ = coder.refined
         band, band_n = self.chance, self.count
-        room = columns + self.area + 2  # for 4 * near + corners of each column; what lies beyond them is never read
-        parents, line, codes_below = [0] * columns, [0] * columns, [0] * room
+        # Symbols of a row, and 4 * near + corners of each; what lies beyond them is 0, or never read.
+        room = columns + self.area + 2
+        parents, line, codes_below = [0] * columns, [0] * room, [0] * room
         for row in range(self.rows):
-            before, line = line, [0] * columns
-            codes, codes_below = codes_below, [0] * room
+            before, line, codes, codes_below = line, [0] * room, codes_below, [0] * room
             if self.above is not None:
                 parents = (1 + np.minimum(np.abs(self.above[row]), 2)).tolist()
             row_chance = self.row_chances[row] if self.row_chances[row] >= 0 else band
@@ -407,18 +408,16 @@ class _BandDecoder:
                     for chances, counts, i in (*contexts, (refined, refined_n, i8)):
                         n = counts[i]
                         chances[i] += (target - chances[i]) * rates[n] >> 16
-                        if n < 250:
-                            counts[i] = n + 1
+                        counts[i] = n + (n < 250)
                     band += (target - band) * rates[band_n] >> 16
-                    if band_n < 1000:
-                        band_n += 1
+                    band_n += band_n < 1000
                     row_chance += (target - row_chance) * rates[4 + c if c < 250 else 254] >> 16
                     column_chances[c] = chance + ((target - chance) * column_rate >> 16)
                     if bit:
                         above = -1 if self.above is None else abs(int(self.above[row, c]))
                         line[c] = self._nonzero(line, before, codes, codes_below, c, above)
                 weights[:] = w0, w1, w2, w3, w4, w5, w6, w7
-            self.row_chances[row], self.symbols[row] = row_chance, line
+            self.row_chances[row], self.symbols[row] = row_chance, line[:columns]
         self.chance, self.count = band, band_n
 
     def _nonzero(
@@ -428,21 +427,22 @@ class _BandDecoder:
         coder, grid, area, width = self.coder, self.grid, self.area, self.width
         place, across, previous, parts = c % area, c % width, before[c], PARTS[codes[c]]
         if grid:
-            has_north, has_other, has_channel = place >= width, place >= width and across < width - 1, c >= area
-            left, channel = line[c - 1] if across else 0, line[c - area] if has_channel else 0
-            north, corner = line[c - width] if has_north else 0, line[c - width - 1] if has_north and across else 0
-            other = line[c - width + 1] if has_other else 0
+            north, has_left, has_other = line[c - width] * (place >= width), across > 0, across < width - 1
+            left, channel = line[c - 1] * has_left, line[c - area]
+            corner, other = (
+                line[c - width + far] * has * (place >= width) for far, has in ((-1, has_left), (1, has_other))
+            )
             near = 5 * (_sign(left) + _sign(north) + 2) + _sign(corner) + _sign(other) + 2
             h = min(max(sum(map(_sign, line[c - place : c])), -3), 3) + 3
-            nearby = (abs(left) + abs(north) + abs(channel)) * 3 // max((across > 0) + has_north + has_channel, 1)
+            nearby = (abs(left) + abs(north) + abs(channel)) * 3 // max(has_left + (place >= width) + (c >= area), 1)
         else:
-            left, north = line[c - 1] if c > 0 else 0, line[c - 2] if c > 1 else 0
+            left, north = line[c - 1], line[c - 2]
             near, h = 3 * (_sign(left) + 1) + _sign(previous) + 1, 7
             nearby = abs(left) + abs(north) + abs(previous)
         of_sign = [(coder.sign_near[grid], near), (coder.sign_kernel, h), (self.row_sign, 0), (self.column_signs, c)]
-        of_sign.append((coder.sign_above, 3 * h + _sign(previous) + 1))
+        of_sign += [(coder.sign_above, 3 * h + _sign(previous) + 1)]
         is_negative = coder.mixed(coder.sign_weights[grid], of_sign, 10)
-        column_size = self.column_sizes[c] if self.column_sizes[c] >= 0 else self.size
+        column_size = self.column_sizes[c] if self.column_counts[c] else self.size
         mean = (self.row_size + column_size >> 1) + 4
         log = mean.bit_length() - 1
         expected = min(2 * (log - 2) + (mean >> log - 1) % 2, 15)
@@ -452,18 +452,16 @@ class _BandDecoder:
         while more:
             i = min(e, 12)
             of_size = [(coder.size_expected, 16 * i + expected), (coder.size_near, 80 * i + 8 * n + o)]
-            of_size.append((coder.size_place, 39 * d + 3 * i + w))
+            of_size += [(coder.size_place, 39 * d + 3 * i + w)]
             more = coder.mixed(coder.size_weights[min(e, 3)], of_size, 16, 256)
             e += more
             _check(e <= 29, "a symbol is too large")
         size = 1
         for number in range(e):
-            if number < 3:
-                i = 8 * min(e, 12) + size
-                bit = coder.bit(min(max(coder.size_bits.chances[i] >> 6, 1), 65535))
+            i = 8 * min(e, 12) + size
+            bit = coder.bit(32768 if number > 2 else min(max(coder.size_bits.chances[i] >> 6, 1), 65535))
+            if number <= 2:
                 coder.size_bits.learn(i, bit)
-            else:
-                bit = coder.bit(32768)
             size = 2 * size + bit
         z, count = 16 * min(size - 1, 65536), self.column_counts[c]
         self.row_size += (z - self.row_size) * RATES[1 + self.row_count] >> 16
@@ -492,23 +490,6 @@ def _sign(symbol: int) -> int:
     return (symbol > 0) - (symbol < 0)
 
 
-def _range_tensor(coder: _Coder, bands: Sequence[_Band]) -> Numbers:
-    rows, columns = (*bands[0].shape, 1)[0], math.prod(bands[0].shape[1:])
-    units, active, decoded = list[int](), coder.activities, dict[tuple[int, str], _BandDecoder]()
-    if len(bands) == 1 and active and columns >= 2 and columns % len(active) == 0:
-        units = [active[c // (columns // len(active))] for c in range(columns)]
-    for band in bands:
-        first = next(iter(decoded.values()), None)
-        parent = decoded.get((band.level + 1, band.orientation), first)
-        one = decoded[band.level, band.orientation] = _BandDecoder(coder, band.shape or (1,), units, parent)
-        one.decode()
-    symbols = np.concatenate([one.symbols.reshape(-1) for one in decoded.values()]).astype(np.int64)
-    if len(bands) == 1 and rows >= 2 and columns >= 2:
-        nonzero = np.count_nonzero(symbols.reshape(rows, columns), axis=1).tolist()
-        coder.activities = [min(7, 1 + 3 * some * rows // sum(nonzero)) if some else 0 for some in nonzero]
-    return symbols
-
-
 def _range_symbols(content: bytes, tensors: Sequence[_Tensor]) -> list[Numbers]:
     groups, left = list[list[_Tensor]](), 0
     for tensor in tensors:
@@ -522,7 +503,7 @@ def _range_symbols(content: bytes, tensors: Sequence[_Tensor]) -> list[Numbers]:
     found = []
     for number, group in enumerate(groups):
         coder = _Coder(stream.take(sizes[number] if number < len(sizes) else len(content) - stream.at))
-        found += [_range_tensor(coder, tensor.bands) for tensor in group]
+        found += [coder.tensor(tensor.bands) for tensor in group]
         coder.end()
     stream.end()
     return found
@@ -560,11 +541,11 @@ def _merged(bands: Sequence[Numbers], filters: Sequence[list[float]], mode: str,
 
 
 def _wavelet(coefficients: Numbers, tensor: _Tensor, basis: dict[str, Any]) -> Numbers:
-    pieces = np.split(coefficients, np.cumsum([math.prod(band.shape) for band in tensor.bands])[:-1])
-    details = [piece.reshape(band.shape) for piece, band in zip(pieces, tensor.bands, strict=True)]
-    shapes = {band.level: band.shape for band in tensor.bands} | {0: tensor.view}
+    pieces = np.split(coefficients, np.cumsum([math.prod(shape) for _, _, shape in tensor.bands])[:-1])
+    details = [piece.reshape(shape) for piece, (_, _, shape) in zip(pieces, tensor.bands, strict=True)]
+    shapes = {level: shape for level, _, shape in tensor.bands} | {0: tensor.view}
     signal, filters = details.pop(0), _filters(basis["wavelet"])
-    for level in range(tensor.bands[0].level, 0, -1):
+    for level in range(tensor.bands[0][0], 0, -1):
         axes = [axis for axis, most in zip(basis["axes"], basis["levels"], strict=True) if most >= level]
         parts = [signal, *details[: 2 ** len(axes) - 1]]
         details = details[len(parts) - 1 :]
@@ -591,7 +572,7 @@ def _coded(tensor: _Tensor, symbols: Numbers, stream: _Bytes) -> Numbers:
     _check(abs(symbols).max(initial=0) <= LARGEST, f"tensor {tensor.name} has a symbol that is too large")
     if "steps" in values:
         steps = np.broadcast_to(np.array(values["steps"], float), len(tensor.bands))
-        coefficients = symbols * np.repeat(steps, [math.prod(band.shape) for band in tensor.bands])
+        coefficients = symbols * np.repeat(steps, [math.prod(shape) for _, _, shape in tensor.bands])
     elif "codebook" in values:
         n, p = values["codebook"]
         table = np.concatenate([stream.numbers("float16", n)[::-1], [0.0], stream.numbers("float16", p)])
@@ -652,7 +633,7 @@ def _decoded(content: bytes, limit: int) -> dict[str, Numbers]:
         symbols = _range_symbols(coefficients, coded)
     else:
         stream = _Bytes(coefficients, "stream 0")
-        symbols = [(_packed_symbols if coder == "none" else _huffman_symbols)(stream, one.size) for one in coded]
+        symbols = [(stream.packed_symbols if coder == "none" else stream.huffman_symbols)(one.size) for one in coded]
         stream.end()
     stream, of_coded, found = _Bytes(raw, "stream 1"), iter(symbols), dict[str, Numbers]()
     for tensor in tensors:
@@ -664,22 +645,17 @@ def _decoded(content: bytes, limit: int) -> dict[str, Numbers]:
     return found
 
 
-def _main(path: str, out: str | None = None) -> None:
-    tensors = decode(Path(path).read_bytes())
-    if out is None:
-        for name, tensor in tensors.items():
-            print(f"{name}  {tensor.dtype}  {'x'.join(map(str, tensor.shape)) or 1}")
-        return
-    with zipfile.ZipFile(out, "w") as archive:  # numpy.savez refuses a tensor of the name `file`
-        for name, tensor in tensors.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, tensor, allow_pickle=False)
-
-
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3):
         sys.exit("usage: python decoder.py FILE [OUT.npz]")
     try:
-        _main(*sys.argv[1:])
+        tensors = decode(Path(sys.argv[1]).read_bytes())
+        for out in sys.argv[2:]:
+            with zipfile.ZipFile(out, "w") as archive:  # numpy.savez refuses a tensor of the name `file`
+                for name, tensor in tensors.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, tensor, allow_pickle=False)
     except (DecodeError, OSError) as error:
         sys.exit(f"{sys.argv[1]}: {error}")
+    for name, tensor in tensors.items() if len(sys.argv) == 2 else ():
+        print(f"{name}  {tensor.dtype}  {'x'.join(map(str, tensor.shape)) or 1}")
