@@ -11,7 +11,6 @@ import itertools
 import json
 import math
 import sys
-import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -109,8 +108,7 @@ class _Bytes:
     def _huffman_numbers(self, count: int) -> Numbers:
         """`count` numbers that canonical codes of at most 16 bits stand for."""
         lowest, entries = self.integer(4, signed=True), self.integer(4)
-        table = self.take(self.integer(4))
-        codes = self.take(self.integer(4))
+        table, codes = self.take(self.integer(4)), self.take(self.integer(4))
         _check(entries <= 2**21 and count <= 8 * len(codes), "a Huffman table is too large, or has too few codes")
         inflate = zlib.decompressobj()
         lengths = np.frombuffer(inflate.decompress(table, entries + 1), np.uint8)
@@ -148,6 +146,60 @@ class _Tensor(NamedTuple):
     view: tuple[int, ...] = ()
     bands: tuple[Band, ...] = ()
     size: int = 0  # of numbers, or of coefficients
+
+    def _wavelet(self, coefficients: Numbers, basis: dict[str, Any]) -> Numbers:
+        pieces = np.split(coefficients, np.cumsum([math.prod(shape) for _, _, shape in self.bands])[:-1])
+        details = [piece.reshape(shape) for piece, (_, _, shape) in zip(pieces, self.bands, strict=True)]
+        shapes = {level: shape for level, _, shape in self.bands} | {0: self.view}
+        signal, filters = details.pop(0), _filters(basis["wavelet"])
+        for level in range(self.bands[0][0], 0, -1):
+            axes = [axis for axis, most in zip(basis["axes"], basis["levels"], strict=True) if most >= level]
+            parts = [signal, *details[: 2 ** len(axes) - 1]]
+            details = details[len(parts) - 1 :]
+            for axis in reversed(axes):  # its letter changes fastest
+                pairs = [parts[i : i + 2] for i in range(0, len(parts), 2)]
+                parts = [_merged(pair, axis, filters, basis["mode"], shapes[level - 1][axis]) for pair in pairs]
+            signal = parts[0]
+        return signal
+
+    def _dct(self, coefficients: Numbers, axes: Sequence[int]) -> Numbers:
+        """The inverse of the orthonormal DCT-II, by a Fourier transform of twice the length."""
+        for axis in axes if coefficients.size else ():
+            rows, k = np.moveaxis(coefficients, axis, -1), np.arange(coefficients.shape[axis])
+            turned = rows * np.sqrt(np.where(k == 0, 1, 2) / len(k)) * np.exp(0.5j * np.pi / len(k) * k)
+            coefficients = np.moveaxis(2 * len(k) * np.fft.ifft(turned, 2 * len(k)).real[..., : len(k)], -1, axis)
+        return coefficients
+
+    def coded(self, symbols: Numbers, stream: _Bytes) -> Numbers:
+        values, basis = self.spec
+        _check(abs(symbols).max(initial=0) <= LARGEST, f"tensor {self.name} has a symbol that is too large")
+        if "steps" in values:
+            steps = np.broadcast_to(np.array(values["steps"], float), len(self.bands))
+            coefficients = symbols * np.repeat(steps, [math.prod(shape) for _, _, shape in self.bands])
+        elif "codebook" in values:
+            n, p = values["codebook"]
+            table = np.concatenate([stream.numbers("float16", n)[::-1], [0.0], stream.numbers("float16", p)])
+            inside = -n <= symbols.min(initial=0) and symbols.max(initial=0) <= p
+            _check(inside, f"tensor {self.name} has a symbol outside its codebook")
+            coefficients = table[symbols + n]
+        else:
+            coefficients = np.zeros(symbols.size)
+            coefficients[symbols != 0] = stream.numbers(values["each"], int(np.count_nonzero(symbols)))
+        if basis["kind"] == "wavelet":
+            signal = self._wavelet(coefficients, basis)
+        else:
+            signal = self._dct(coefficients.reshape(self.view), basis.get("axes", []))
+        return signal.reshape(self.shape).astype(np.float32)
+
+    def raw(self, stream: _Bytes) -> Numbers:
+        stored, dtype = self.spec
+        numbers = stream.numbers("uint8" if stored == "bool" else stored, self.size).reshape(self.shape)
+        if dtype != "bfloat16":
+            return numbers.astype(dtype)
+        single = numbers.astype(np.float32)
+        bits = single.view(np.uint32)  # of which the upper half remains, rounded to even
+        rounded = (bits + 0x7FFF + (bits >> 16 & 1) & np.uint32(0xFFFF0000)).view(np.float32)
+        return np.where(np.isnan(single), single, rounded)
 
 
 def _sizes(value: Any, name: str) -> tuple[int, ...]:
@@ -209,25 +261,6 @@ def _bands(view: tuple[int, ...], name: str, basis: dict[str, Any]) -> tuple[Ban
     return ((max(levels), "", tuple(shape)), *reversed(bands))
 
 
-def _header(packed: bytes, limit: int) -> tuple[str, list[_Tensor]]:
-    """The coder and the tensors that a compressed header declares, of at most `limit` numbers in all."""
-    inflate = zlib.decompressobj(-15, zdict=DICTIONARY)
-    text = inflate.decompress(packed, HEADER_BYTES + 1)
-    _check(inflate.eof and not inflate.unused_data and len(text) <= HEADER_BYTES, "its header has a wrong size")
-    coder, entries, *_ = json.loads(text)
-    _check(coder in ("range", "huffman", "none"), "its coder is unknown")
-    tensors: dict[str, _Tensor] = {}
-    for entry in entries:
-        tensor = _tensor(*entry)
-        _check(tensor.name not in tensors, f"two tensors have the name {tensor.name}")
-        _check(tensor.kind != "same" or tensor.spec in tensors, f"tensor {tensor.name} is the same as none before it")
-        # an axis of length 0 must not hide others that are huge
-        limit -= max(tensor.size, *(math.prod(max(n, 1) for n in sizes) for sizes in (tensor.shape, tensor.view)))
-        _check(limit >= 0, "it declares too many numbers; if you trust it, allow more")
-        tensors[tensor.name] = tensor
-    return coder, list(tensors.values())
-
-
 HALF, MASK = 2**21, 2**56 - 1
 _K = [min(max(round(65536 / (1 + math.exp(-x / 256))), 1), 65535) for x in range(-3072, 3073, 64)]
 SQUASH = [(_K[x // 64] * (64 - x % 64) + _K[x // 64 + 1] * (x % 64) + 32) // 64 for x in range(6144)]  # at x + 3072
@@ -282,10 +315,7 @@ class _Coder:
         span = high - low
         middle = low + (span >> 16) * p + ((span & 65535) * p >> 16)
         bit = 1 if value <= middle else 0
-        if bit:
-            high = middle
-        else:
-            low = middle + 1
+        low, high = (low, middle) if bit else (middle + 1, high)
         while low ^ high < 281474976710656:  # 2**48: the highest of their seven bytes are equal
             low, high = low << 8 & MASK, high << 8 & MASK | 255
             value = value << 8 & MASK | self.padded[self.at]
@@ -415,26 +445,22 @@ class _BandDecoder:
                     column_chances[c] = chance + ((target - chance) * column_rate >> 16)
                     if bit:
                         above = -1 if self.above is None else abs(int(self.above[row, c]))
-                        line[c] = self._nonzero(line, before, codes, codes_below, c, above)
+                        line[c] = self._nonzero((line, before, codes, codes_below), c, above)
                 weights[:] = w0, w1, w2, w3, w4, w5, w6, w7
             self.row_chances[row], self.symbols[row] = row_chance, line[:columns]
         self.chance, self.count = band, band_n
 
-    def _nonzero(
-        self, line: list[int], before: list[int], codes: list[int], below: list[int], c: int, above: int
-    ) -> int:
+    def _nonzero(self, rows: Sequence[list[int]], c: int, above: int) -> int:
         """A symbol that is not zero: its sign, then its magnitude; `above` is that of its parent, or -1."""
-        coder, grid, area, width = self.coder, self.grid, self.area, self.width
+        coder, grid, area, width, (line, before, codes, below) = self.coder, self.grid, self.area, self.width, rows
         place, across, previous, parts = c % area, c % width, before[c], PARTS[codes[c]]
         if grid:
-            north, has_left, has_other = line[c - width] * (place >= width), across > 0, across < width - 1
-            left, channel = line[c - 1] * has_left, line[c - area]
-            corner, other = (
-                line[c - width + far] * has * (place >= width) for far, has in ((-1, has_left), (1, has_other))
-            )
+            has_north, has_left, has_other = place >= width, across > 0, place >= width and across < width - 1
+            left, channel, north = line[c - 1] * has_left, line[c - area], line[c - width] * has_north
+            corner, other = line[c - width - 1] * (has_north and has_left), line[c - width + 1] * has_other
             near = 5 * (_sign(left) + _sign(north) + 2) + _sign(corner) + _sign(other) + 2
             h = min(max(sum(map(_sign, line[c - place : c])), -3), 3) + 3
-            nearby = (abs(left) + abs(north) + abs(channel)) * 3 // max(has_left + (place >= width) + (c >= area), 1)
+            nearby = (abs(left) + abs(north) + abs(channel)) * 3 // max(has_left + has_north + (c >= area), 1)
         else:
             left, north = line[c - 1], line[c - 2]
             near, h = 3 * (_sign(left) + 1) + _sign(previous) + 1, 7
@@ -490,7 +516,7 @@ def _sign(symbol: int) -> int:
     return (symbol > 0) - (symbol < 0)
 
 
-def _range_symbols(content: bytes, tensors: Sequence[_Tensor]) -> list[Numbers]:
+def _range_symbols(stream: _Bytes, tensors: Sequence[_Tensor]) -> list[Numbers]:
     groups, left = list[list[_Tensor]](), 0
     for tensor in tensors:
         if left <= 0:
@@ -498,14 +524,11 @@ def _range_symbols(content: bytes, tensors: Sequence[_Tensor]) -> list[Numbers]:
             left = 2**20
         groups[-1].append(tensor)
         left -= tensor.size
-    stream = _Bytes(content, "stream 0")
-    sizes = [stream.size() for _ in groups[1:]]
-    found = []
+    sizes, found = [stream.size() for _ in groups[1:]], list[Numbers]()
     for number, group in enumerate(groups):
-        coder = _Coder(stream.take(sizes[number] if number < len(sizes) else len(content) - stream.at))
+        coder = _Coder(stream.take(sizes[number] if number < len(sizes) else len(stream.content) - stream.at))
         found += [coder.tensor(tensor.bands) for tensor in group]
         coder.end()
-    stream.end()
     return found
 
 
@@ -525,9 +548,9 @@ def _filters(name: str) -> tuple[list[float], list[float]]:
     return pywt.Wavelet(name).rec_lo, pywt.Wavelet(name).rec_hi
 
 
-def _merged(bands: Sequence[Numbers], filters: Sequence[list[float]], mode: str, length: int) -> Numbers:
-    """One level of synthesis along the last axis, cut to `length`."""
-    taps, count = len(filters[0]), bands[0].shape[-1]
+def _merged(pair: Sequence[Numbers], axis: int, filters: Sequence[list[float]], mode: str, length: int) -> Numbers:
+    """One level of synthesis along an axis, cut to `length`."""
+    bands, taps = [np.moveaxis(band, axis, -1) for band in pair], len(filters[0])
     shift = taps // 2 - 1 if mode == "periodization" else taps - 2
     out = np.zeros((*bands[0].shape[:-1], length))
     for phase in (0, 1):
@@ -535,69 +558,9 @@ def _merged(bands: Sequence[Numbers], filters: Sequence[list[float]], mode: str,
         for band, weights in zip(bands, filters, strict=True):
             for tap in range((phase + shift) % 2, taps, 2):
                 if weights[tap]:
-                    rows = (np.arange(target.shape[-1]) + (phase + shift - tap) // 2) % count
+                    rows = (np.arange(target.shape[-1]) + (phase + shift - tap) // 2) % band.shape[-1]
                     target += band[..., rows] * weights[tap]
-    return out
-
-
-def _wavelet(coefficients: Numbers, tensor: _Tensor, basis: dict[str, Any]) -> Numbers:
-    pieces = np.split(coefficients, np.cumsum([math.prod(shape) for _, _, shape in tensor.bands])[:-1])
-    details = [piece.reshape(shape) for piece, (_, _, shape) in zip(pieces, tensor.bands, strict=True)]
-    shapes = {level: shape for level, _, shape in tensor.bands} | {0: tensor.view}
-    signal, filters = details.pop(0), _filters(basis["wavelet"])
-    for level in range(tensor.bands[0][0], 0, -1):
-        axes = [axis for axis, most in zip(basis["axes"], basis["levels"], strict=True) if most >= level]
-        parts = [signal, *details[: 2 ** len(axes) - 1]]
-        details = details[len(parts) - 1 :]
-        for axis in reversed(axes):  # its letter changes fastest
-            ends = [np.moveaxis(part, axis, -1) for part in parts]
-            pairs = [ends[i : i + 2] for i in range(0, len(ends), 2)]
-            merged = [_merged(pair, filters, basis["mode"], shapes[level - 1][axis]) for pair in pairs]
-            parts = [np.moveaxis(part, -1, axis) for part in merged]
-        signal = parts[0]
-    return signal
-
-
-def _dct(coefficients: Numbers, axes: Sequence[int]) -> Numbers:
-    """The inverse of the orthonormal DCT-II, by a Fourier transform of twice the length."""
-    for axis in axes if coefficients.size else ():
-        rows, k = np.moveaxis(coefficients, axis, -1), np.arange(coefficients.shape[axis])
-        turned = rows * np.sqrt(np.where(k == 0, 1, 2) / len(k)) * np.exp(0.5j * np.pi / len(k) * k)
-        coefficients = np.moveaxis(2 * len(k) * np.fft.ifft(turned, 2 * len(k)).real[..., : len(k)], -1, axis)
-    return coefficients
-
-
-def _coded(tensor: _Tensor, symbols: Numbers, stream: _Bytes) -> Numbers:
-    values, basis = tensor.spec
-    _check(abs(symbols).max(initial=0) <= LARGEST, f"tensor {tensor.name} has a symbol that is too large")
-    if "steps" in values:
-        steps = np.broadcast_to(np.array(values["steps"], float), len(tensor.bands))
-        coefficients = symbols * np.repeat(steps, [math.prod(shape) for _, _, shape in tensor.bands])
-    elif "codebook" in values:
-        n, p = values["codebook"]
-        table = np.concatenate([stream.numbers("float16", n)[::-1], [0.0], stream.numbers("float16", p)])
-        inside = -n <= symbols.min(initial=0) and symbols.max(initial=0) <= p
-        _check(inside, f"tensor {tensor.name} has a symbol outside its codebook")
-        coefficients = table[symbols + n]
-    else:
-        coefficients = np.zeros(symbols.size)
-        coefficients[symbols != 0] = stream.numbers(values["each"], int(np.count_nonzero(symbols)))
-    if basis["kind"] == "wavelet":
-        signal = _wavelet(coefficients, tensor, basis)
-    else:
-        signal = _dct(coefficients.reshape(tensor.view), basis.get("axes", []))
-    return signal.reshape(tensor.shape).astype(np.float32)
-
-
-def _raw(tensor: _Tensor, stream: _Bytes) -> Numbers:
-    stored, dtype = tensor.spec
-    numbers = stream.numbers("uint8" if stored == "bool" else stored, tensor.size).reshape(tensor.shape)
-    if dtype != "bfloat16":
-        return numbers.astype(dtype)
-    single = numbers.astype(np.float32)
-    bits = single.view(np.uint32)  # of which the upper half remains, rounded to even
-    rounded = (bits + 0x7FFF + (bits >> 16 & 1) & np.uint32(0xFFFF0000)).view(np.float32)
-    return np.where(np.isnan(single), single, rounded)
+    return np.moveaxis(out, -1, axis)
 
 
 def decode(content: bytes, numbers: int | None = None) -> dict[str, Numbers]:
@@ -619,29 +582,38 @@ def decode(content: bytes, numbers: int | None = None) -> dict[str, Numbers]:
 
 def _decoded(content: bytes, limit: int) -> dict[str, Numbers]:
     file = _Bytes(content, "the file")
-    _check(file.take(4) == b"\x89WSZ", "its first bytes differ")
-    version = file.integer(2)
-    _check(version == 3, f"its version is {version}; this decoder reads 3")
+    _check(file.take(6) == b"\x89WSZ\x03\0", "it does not begin as one of version 3")
     _check(file.integer(4) == zlib.crc32(content[10:]), "its checksum is wrong: it is damaged or cut off")
-    sizes = [file.size() for _ in range(3)]
-    _check(sizes[0] <= HEADER_BYTES, "its header is too large")
-    header, coefficients, raw = [file.take(size) for size in sizes]
+    packed, coefficients, raw = [file.take(size) for size in [file.size() for _ in range(3)]]
     file.end()
-    coder, tensors = _header(header, limit)
-    coded = [tensor for tensor in tensors if tensor.kind == "coded"]
+    inflate = zlib.decompressobj(-15, zdict=DICTIONARY)
+    text = inflate.decompress(packed, HEADER_BYTES + 1)
+    _check(inflate.eof and not inflate.unused_data and len(text) <= HEADER_BYTES, "its header has a wrong size")
+    coder, entries, *_ = json.loads(text)
+    _check(coder in ("range", "huffman", "none"), "its coder is unknown")
+    tensors: dict[str, _Tensor] = {}
+    for entry in entries:
+        tensor = _tensor(*entry)
+        known = tensor.name not in tensors and (tensor.kind != "same" or tensor.spec in tensors)
+        _check(known, f"tensor {tensor.name} comes twice, or is the same as none before it")
+        # An axis of length 0 must not hide others that are huge.
+        limit -= max(tensor.size, *(math.prod(max(n, 1) for n in sizes) for sizes in (tensor.shape, tensor.view)))
+        _check(limit >= 0, "it declares too many numbers; if you trust it, allow more")
+        tensors[tensor.name] = tensor
+    coded = [tensor for tensor in tensors.values() if tensor.kind == "coded"]
+    stream, numbers = _Bytes(coefficients, "stream 0"), _Bytes(raw, "stream 1")
     if coder == "range":
-        symbols = _range_symbols(coefficients, coded)
+        symbols = _range_symbols(stream, coded)
     else:
-        stream = _Bytes(coefficients, "stream 0")
         symbols = [(stream.packed_symbols if coder == "none" else stream.huffman_symbols)(one.size) for one in coded]
-        stream.end()
-    stream, of_coded, found = _Bytes(raw, "stream 1"), iter(symbols), dict[str, Numbers]()
-    for tensor in tensors:
-        if tensor.kind == "coded":
-            found[tensor.name] = _coded(tensor, next(of_coded), stream)
-        else:
-            found[tensor.name] = found[tensor.spec] if tensor.kind == "same" else _raw(tensor, stream)
     stream.end()
+    of_coded, found = iter(symbols), dict[str, Numbers]()
+    for tensor in tensors.values():
+        if tensor.kind == "same":
+            found[tensor.name] = found[tensor.spec]
+        else:
+            found[tensor.name] = tensor.raw(numbers) if tensor.kind == "raw" else tensor.coded(next(of_coded), numbers)
+    numbers.end()
     return found
 
 
@@ -650,12 +622,9 @@ if __name__ == "__main__":
         sys.exit("usage: python decoder.py FILE [OUT.npz]")
     try:
         tensors = decode(Path(sys.argv[1]).read_bytes())
-        for out in sys.argv[2:]:
-            with zipfile.ZipFile(out, "w") as archive:  # numpy.savez refuses a tensor of the name `file`
-                for name, tensor in tensors.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, tensor, allow_pickle=False)
-    except (DecodeError, OSError) as error:
+        if len(sys.argv) == 3:
+            np.savez(sys.argv[2], **tensors)  # type: ignore[arg-type]
+    except (DecodeError, OSError, TypeError) as error:  # the last one if a tensor is named as an argument of savez
         sys.exit(f"{sys.argv[1]}: {error}")
     for name, tensor in tensors.items() if len(sys.argv) == 2 else ():
         print(f"{name}  {tensor.dtype}  {'x'.join(map(str, tensor.shape)) or 1}")

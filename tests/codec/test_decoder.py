@@ -197,7 +197,7 @@ def test_filters_of_its_own_are_those_of_pywavelets(monkeypatch):
 
 def test_the_command_line(tmp_path, monkeypatch, capsys):
     path, out = tmp_path / "net.wsz", tmp_path / "net.npz"
-    tensors = [tensor("file", (6, 9)), RawTensor("a.b", np.ones((), np.float32), "bfloat16"), SameTensor("c", "file")]
+    tensors = [tensor("w", (6, 9)), RawTensor("a.b", np.ones((), np.float32), "bfloat16"), SameTensor("c", "w")]
     path.write_bytes(pack(tensors, "range"))
 
     def run(*arguments):
@@ -209,7 +209,7 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
         return None
 
     assert run(path) is None
-    assert capsys.readouterr().out.splitlines() == ["file  float32  6x9", "a.b  float32  1", "c  float32  6x9"]
+    assert capsys.readouterr().out.splitlines() == ["w  float32  6x9", "a.b  float32  1", "c  float32  6x9"]
     assert run(path, out) is None
     with np.load(out) as saved:
         expected = reference(path.read_bytes())
