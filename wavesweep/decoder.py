@@ -13,6 +13,7 @@ import math
 import sys
 import zlib
 from collections.abc import Callable, Sequence
+from operator import mul
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +46,7 @@ Numbers = NDArray[Any]
 Band = tuple[int, str, tuple[int, ...]]  # level, orientation, shape
 
 
-class DecodeError(ValueError):
+class DecodeError(Exception):
     """A file that this decoder refuses; one line says why."""
 
 
@@ -54,9 +55,7 @@ def _check(holds: object, why: str) -> None:
         raise DecodeError(f"not a valid .wsz file: {why}")
 
 
-class _Bytes:
-    """Bytes that are taken from the front; `what` names them in errors."""
-
+class _Bytes:  # bytes that are taken from the front; `what` names them in errors
     def __init__(self, content: bytes, what: str) -> None:
         self.content, self.at, self.what = content, 0, what
 
@@ -69,14 +68,13 @@ class _Bytes:
         return int.from_bytes(self.take(count), "little", signed=signed)
 
     def size(self) -> int:
-        value = shift = 0
-        while True:
+        value, shift, byte = 0, 0, 128
+        while byte & 128:
+            _check(shift < 63, "a size takes more than 9 bytes")
             byte = self.integer(1)
             value |= (byte & 127) << shift
-            if byte < 128:
-                return value
             shift += 7
-            _check(shift < 63, "a size takes more than 9 bytes")
+        return value
 
     def bits(self, count: int, width: int) -> Numbers:
         """`count` integers of `width` bits, the most significant first."""
@@ -94,8 +92,7 @@ class _Bytes:
         _check(self.at == len(self.content), f"{self.what} has {len(self.content) - self.at} bytes too many")
 
     def packed_symbols(self, count: int) -> Numbers:
-        mode, lowest, width = self.integer(1), self.integer(4, signed=True), self.integer(1)
-        nonzero = self.integer(8)
+        mode, lowest, width, nonzero = self.integer(1), self.integer(4, True), self.integer(1), self.integer(8)
         _check(mode < 2 and width <= 32 and nonzero <= count, "packed symbols have an unknown form")
         if mode == 0:
             return self.bits(count, width) + lowest
@@ -107,7 +104,7 @@ class _Bytes:
 
     def _huffman_numbers(self, count: int) -> Numbers:
         """`count` numbers that canonical codes of at most 16 bits stand for."""
-        lowest, entries = self.integer(4, signed=True), self.integer(4)
+        lowest, entries = self.integer(4, True), self.integer(4)
         table, codes = self.take(self.integer(4)), self.take(self.integer(4))
         _check(entries <= 2**21 and count <= 8 * len(codes), "a Huffman table is too large, or has too few codes")
         inflate = zlib.decompressobj()
@@ -162,10 +159,11 @@ class _Tensor(NamedTuple):
             signal = parts[0]
         return signal
 
-    def _dct(self, coefficients: Numbers, axes: Sequence[int]) -> Numbers:
-        """The inverse of the orthonormal DCT-II, by a Fourier transform of twice the length."""
-        for axis in axes if coefficients.size else ():
-            rows, k = np.moveaxis(coefficients, axis, -1), np.arange(coefficients.shape[axis])
+    def _dct(self, coefficients: Numbers, basis: dict[str, Any]) -> Numbers:
+        """The inverse of the orthonormal DCT-II, by a Fourier transform of twice the length; or of the identity."""
+        coefficients = coefficients.reshape(self.view)
+        for axis in basis.get("axes", []) if coefficients.size else ():
+            rows, k = np.moveaxis(coefficients, axis, -1), np.arange(self.view[axis])
             turned = rows * np.sqrt(np.where(k == 0, 1, 2) / len(k)) * np.exp(0.5j * np.pi / len(k) * k)
             coefficients = np.moveaxis(2 * len(k) * np.fft.ifft(turned, 2 * len(k)).real[..., : len(k)], -1, axis)
         return coefficients
@@ -179,16 +177,13 @@ class _Tensor(NamedTuple):
         elif "codebook" in values:
             n, p = values["codebook"]
             table = np.concatenate([stream.numbers("float16", n)[::-1], [0.0], stream.numbers("float16", p)])
-            inside = -n <= symbols.min(initial=0) and symbols.max(initial=0) <= p
+            inside = symbols.min(initial=0) >= -n and symbols.max(initial=0) <= p
             _check(inside, f"tensor {self.name} has a symbol outside its codebook")
             coefficients = table[symbols + n]
         else:
             coefficients = np.zeros(symbols.size)
             coefficients[symbols != 0] = stream.numbers(values["each"], int(np.count_nonzero(symbols)))
-        if basis["kind"] == "wavelet":
-            signal = self._wavelet(coefficients, basis)
-        else:
-            signal = self._dct(coefficients.reshape(self.view), basis.get("axes", []))
+        signal = (self._wavelet if basis["kind"] == "wavelet" else self._dct)(coefficients, basis)
         return signal.reshape(self.shape).astype(np.float32)
 
     def raw(self, stream: _Bytes) -> Numbers:
@@ -232,8 +227,7 @@ def _tensor(name: str, second: Any, *rest: Any) -> _Tensor:
         case _:
             sound = values["each"] in ("float16", "float32")
     _check(sound and len(values) == 1, f"tensor {name} does not say what its symbols stand for")
-    count = sum(math.prod(shape) for _, _, shape in bands)
-    return _Tensor(name, "coded", (values, basis), shape, view, bands, count)
+    return _Tensor(name, "coded", (values, basis), shape, view, bands, sum(math.prod(band[2]) for band in bands))
 
 
 def _bands(view: tuple[int, ...], name: str, basis: dict[str, Any]) -> tuple[Band, ...]:
@@ -272,11 +266,9 @@ CLUSTERS = [4 * min(parts + (i % 4 + 1) // 2, 6) for i, parts in enumerate(PARTS
 
 
 class _Contexts(NamedTuple):
-    """Chances of the next bit being 1, in 2**22ths, and what each has seen, which grows to `most`."""
-
-    chances: list[int]
-    counts: list[int]
-    most: int = 250
+    chances: list[int]  # of the next bit being 1, in 2**22ths
+    counts: list[int]  # of what each has seen
+    most: int = 250  # to which counts grow
 
     def learn(self, i: int, bit: int) -> None:
         self.chances[i] += ((bit << 22) - self.chances[i]) * RATES[self.counts[i]] >> 16
@@ -287,9 +279,7 @@ def _contexts(size: int, first: Callable[[int], int] = lambda i: 2**15, count: i
     return _Contexts([first(i) << 6 for i in range(size)], [count] * size, most)
 
 
-class _Coder:
-    """The binary arithmetic decoder of one stream, and what is learned over the stream."""
-
+class _Coder:  # the binary arithmetic decoder of one stream, and what is learned over the stream
     def __init__(self, data: bytes) -> None:
         self.data, self.padded = data, data + bytes(7)  # beyond them, more was shifted out than there is
         self.low, self.high, self.at, self.value = 0, MASK, 7, int.from_bytes(self.padded[:7], "big")
@@ -326,8 +316,7 @@ class _Coder:
     def mixed(self, weights: list[int], contexts: Sequence[tuple[_Contexts, int]], rate: int, *others: int) -> int:
         """The next bit by the mix of contexts and of other log-odds."""
         inputs = [STRETCH[context.chances[i] >> 6] for context, i in contexts] + [*others]
-        m = sum(w * x for w, x in zip(weights, inputs, strict=True)) >> 16
-        p = SQUASH[min(max(m, -3071), 3071) + 3072]
+        p = SQUASH[min(max(sum(map(mul, weights, inputs)) >> 16, -3071), 3071) + 3072]
         bit = self.bit(p)
         error = ((bit << 16) - p) * rate
         weights[:] = [w + (x * error + 131072 >> 18) for w, x in zip(weights, inputs, strict=True)]
@@ -357,9 +346,7 @@ class _Coder:
         _check(self.data[self.at - 7 :] == tail, "a range stream does not end with its tensors")
 
 
-class _BandDecoder:
-    """One band while it is decoded, and what the bands below take from it."""
-
+class _BandDecoder:  # one band while it is decoded, and what the bands below take from it
     def __init__(self, coder: _Coder, shape: tuple[int, ...], units: list[int], parent: "_BandDecoder | None") -> None:
         self.coder, self.shape, area = coder, shape, math.prod(shape[2:])
         self.area, self.width = (area, shape[-1]) if len(shape) > 2 and 0 < area <= 64 else (1, 1)
@@ -371,9 +358,8 @@ class _BandDecoder:
         self.symbols = np.zeros((self.rows, self.columns), np.int32)
         units = units or [0] * self.columns
         self.places = [8 * min(c % self.area, 31) + units[c] for c in range(self.columns)]
-        self.chance, self.count = HALF, 0
         self.row_chances, self.column_chances = [-1] * self.rows, [-1] * self.columns  # -1: as the band's, when reached
-        self.size, self.size_count, self.row_size, self.row_count = 16, 0, 16, 1
+        self.chance, self.count, self.size, self.size_count, self.row_size, self.row_count = HALF, 0, 16, 0, 16, 1
         self.column_sizes, self.column_counts = [0] * self.columns, [0] * self.columns
         self.column_signs = _contexts(self.columns, count=3, most=253)
         self.above: Numbers | None = None
@@ -397,8 +383,7 @@ class _BandDecoder:
         (odds, odds_n, _), (cluster, cluster_n, _) = coder.odds[self.grid], coder.cluster
         refined, refined_n, _ = coder.refined
         band, band_n = self.chance, self.count
-        # Symbols of a row, and 4 * near + corners of each; what lies beyond them is 0, or never read.
-        room = columns + self.area + 2
+        room = columns + self.area + 2  # symbols of a row, and 4 * near + corners of each; beyond them zeros, or unread
         parents, line, codes_below = [0] * columns, [0] * room, [0] * room
         for row in range(self.rows):
             before, line, codes, codes_below = line, [0] * room, codes_below, [0] * room
@@ -408,12 +393,9 @@ class _BandDecoder:
             self.row_size, self.row_count, self.row_sign = self.size, 1, _contexts(1, count=3, most=253)
             column_rate = rates[1 + min(row, 250)]
             for u, (start, stop) in enumerate(((0, 4), (4, 24), (24, columns))):
-                weights = coder.flag_weights[3 * u + (row >= 3) + (row >= 16)]
-                w0, w1, w2, w3, w4, w5, w6, w7 = weights
+                w0, w1, w2, w3, w4, w5, w6, w7 = weights = coder.flag_weights[3 * u + (row >= 3) + (row >= 16)]
                 for c in range(start, min(stop, columns)):
-                    chance = column_chances[c]
-                    if chance < 0:
-                        chance = band
+                    chance = column_chances[c] if column_chances[c] >= 0 else band
                     x1, x2 = stretch[row_chance >> 6], stretch[chance >> 6]
                     x3 = x1 + x2 - stretch[band >> 6]
                     x3 = 3071 if x3 > 3071 else -3071 if x3 < -3071 else x3
@@ -436,9 +418,8 @@ class _BandDecoder:
                     i8 += f >= 256
                     contexts = (near, near_n, i4), (place, place_n, i5), (odds, odds_n, i6), (cluster, cluster_n, i7)
                     for chances, counts, i in (*contexts, (refined, refined_n, i8)):
-                        n = counts[i]
-                        chances[i] += (target - chances[i]) * rates[n] >> 16
-                        counts[i] = n + (n < 250)
+                        chances[i] += (target - chances[i]) * rates[counts[i]] >> 16
+                        counts[i] += counts[i] < 250
                     band += (target - band) * rates[band_n] >> 16
                     band_n += band_n < 1000
                     row_chance += (target - row_chance) * rates[4 + c if c < 250 else 254] >> 16
@@ -574,8 +555,6 @@ def decode(content: bytes, numbers: int | None = None) -> dict[str, Numbers]:
     try:
         with np.errstate(all="ignore"):  # a hostile step may make infinities
             return _decoded(content, min(2**26, 2**22 + 2**12 * len(content)) if numbers is None else numbers)
-    except DecodeError:
-        raise
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, zlib.error) as error:
         raise DecodeError(f"not a valid .wsz file: it is damaged ({type(error).__name__})") from error
 
