@@ -76,8 +76,7 @@ class _Bytes:  # bytes that are taken from the front; `what` names them in error
             shift += 7
         return value
 
-    def bits(self, count: int, width: int) -> Numbers:
-        """`count` integers of `width` bits, the most significant first."""
+    def bits(self, count: int, width: int) -> Numbers:  # `count` integers of `width` bits, the most significant first
         bits = np.unpackbits(np.frombuffer(self.take((count * width + 7) // 8), np.uint8), count=count * width)
         values = np.zeros(count, np.int64)
         for column in range(width):
@@ -102,8 +101,7 @@ class _Bytes:  # bytes that are taken from the front; `what` names them in error
         symbols[mask] = self.bits(nonzero, width) + lowest
         return symbols
 
-    def _huffman_numbers(self, count: int) -> Numbers:
-        """`count` numbers that canonical codes of at most 16 bits stand for."""
+    def _huffman_numbers(self, count: int) -> Numbers:  # so many, of which each has a canonical code
         lowest, entries = self.integer(4, True), self.integer(4)
         table, codes = self.take(self.integer(4)), self.take(self.integer(4))
         _check(entries <= 2**21 and count <= 8 * len(codes), "a Huffman table is too large, or has too few codes")
@@ -203,8 +201,7 @@ def _sizes(value: Any, name: str) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _tensor(name: str, second: Any, *rest: Any) -> _Tensor:
-    """A tensor from its short form in the header."""
+def _tensor(name: str, second: Any, *rest: Any) -> _Tensor:  # a tensor from its short form in the header
     _check(len(name) <= 500 and name.isprintable(), "a tensor has no proper name")
     if isinstance(second, str):
         return _Tensor(name, "same", second)
@@ -221,7 +218,7 @@ def _tensor(name: str, second: Any, *rest: Any) -> _Tensor:
     values = values if isinstance(values, dict) else {"steps": values if isinstance(values, list) else [values]}
     match values:
         case {"steps": [*steps]}:
-            sound = len(steps) in (1, len(bands)) and all(type(x) in (int, float) and 0 < x < 2.0**1023 for x in steps)
+            sound = len(steps) in (1, len(bands)) and all(type(x) in (int, float) and 0 < x < math.inf for x in steps)
         case {"codebook": [*book]}:
             sound = len(book) == 2 and all(type(n) is int and 0 <= n <= 2**20 for n in book)
         case _:
@@ -230,10 +227,10 @@ def _tensor(name: str, second: Any, *rest: Any) -> _Tensor:
     return _Tensor(name, "coded", (values, basis), shape, view, bands, sum(math.prod(band[2]) for band in bands))
 
 
-def _bands(view: tuple[int, ...], name: str, basis: dict[str, Any]) -> tuple[Band, ...]:
-    """The subbands of a basis, in the order of their coefficients."""
+def _bands(view: tuple[int, ...], name: str, basis: dict[str, Any]) -> tuple[Band, ...]:  # in the file's order
     if basis["kind"] not in ("identity", "dct", "wavelet"):
-        raise DecodeError(f"tensor {name}: the basis {basis['kind']} is not supported; use wavesweep.load")
+        raise DecodeError(f"tensor {name}: the basis {basis['kind']!r:.40} is not supported; use wavesweep.load")
+    _check(basis["kind"] != "identity" or len(basis) == 1, f"tensor {name} has an identity with parameters")
     axes = _sizes(basis.get("axes", []), name)
     _check(len(set(axes)) == len(axes) and max(axes, default=-1) < len(view), f"tensor {name} lacks axes of its basis")
     if basis["kind"] != "wavelet":
@@ -299,8 +296,7 @@ class _Coder:  # the binary arithmetic decoder of one stream, and what is learne
         self.flag_weights, self.sign_weights, self.size_weights = weights[:9], weights[9:11], weights[11:]
         self.activities: list[int] = []  # of the rows of a tensor before
 
-    def bit(self, p: int) -> int:
-        """The next bit, whose chance of being 1 is `p` 65,536ths."""
+    def bit(self, p: int) -> int:  # the next bit, whose chance of being 1 is `p` 65,536ths
         low, high, value = self.low, self.high, self.value
         span = high - low
         middle = low + (span >> 16) * p + ((span & 65535) * p >> 16)
@@ -339,8 +335,7 @@ class _Coder:  # the binary arithmetic decoder of one stream, and what is learne
             self.activities = [min(7, 1 + 3 * some * rows // sum(nonzero)) if some else 0 for some in nonzero]
         return symbols
 
-    def end(self) -> None:
-        """Refuses a stream that does not end with the fewest bytes that an encoder can write."""
+    def end(self) -> None:  # refuses a stream that does not end as an encoder ends it
         shift = next(shift for shift in range(56, -1, -8) if -(-self.low >> shift) << shift <= self.high)
         tail = (-(-self.low >> shift)).to_bytes(7 - shift // 8, "big")
         _check(self.data[self.at - 7 :] == tail, "a range stream does not end with its tensors")
@@ -500,11 +495,9 @@ def _sign(symbol: int) -> int:
 def _range_symbols(stream: _Bytes, tensors: Sequence[_Tensor]) -> list[Numbers]:
     groups, left = list[list[_Tensor]](), 0
     for tensor in tensors:
-        if left <= 0:
-            groups.append([])
-            left = 2**20
+        groups += [] if left > 0 else [[]]
         groups[-1].append(tensor)
-        left -= tensor.size
+        left = (left if left > 0 else 2**20) - tensor.size
     sizes, found = [stream.size() for _ in groups[1:]], list[Numbers]()
     for number, group in enumerate(groups):
         coder = _Coder(stream.take(sizes[number] if number < len(sizes) else len(stream.content) - stream.at))
@@ -513,10 +506,8 @@ def _range_symbols(stream: _Bytes, tensors: Sequence[_Tensor]) -> list[Numbers]:
     return found
 
 
-def _filters(name: str) -> tuple[list[float], list[float]]:
-    """The low-pass and the high-pass filter of synthesis of a wavelet."""
-    known = FILTERS.get(name.replace("rbio", "bior"))
-    if known:
+def _filters(name: str) -> tuple[list[float], list[float]]:  # low-pass and high-pass, of synthesis
+    if known := FILTERS.get(name.replace("rbio", "bior")):
         synthesis, analysis = known if len(known) == 2 else (known[0], known[0][::-1])
         if name.startswith("rbio"):
             synthesis, analysis = analysis[::-1], synthesis[::-1]
