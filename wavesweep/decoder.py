@@ -95,8 +95,7 @@ class _Bytes:  # bytes that are taken from the front; `what` names them in error
         _check(mode < 2 and width <= 32 and nonzero <= count, "packed symbols have an unknown form")
         if mode == 0:
             return self.bits(count, width) + lowest
-        symbols = np.zeros(count, np.int64)
-        mask = self.bits(count, 1) == 1
+        symbols, mask = np.zeros(count, np.int64), self.bits(count, 1) == 1
         _check(np.count_nonzero(mask) == nonzero, "a mask does not fit the number of its symbols")
         symbols[mask] = self.bits(nonzero, width) + lowest
         return symbols
@@ -228,9 +227,10 @@ def _tensor(name: str, second: Any, *rest: Any) -> _Tensor:  # a tensor from its
 
 
 def _bands(view: tuple[int, ...], name: str, basis: dict[str, Any]) -> tuple[Band, ...]:  # in the file's order
-    if basis["kind"] not in ("identity", "dct", "wavelet"):
+    keys = {"identity": ["kind"], "dct": ["kind", "axes"], "wavelet": ["kind", "axes", "levels", "wavelet", "mode"]}
+    if basis["kind"] not in keys:
         raise DecodeError(f"tensor {name}: the basis {basis['kind']!r:.40} is not supported; use wavesweep.load")
-    _check(basis["kind"] != "identity" or len(basis) == 1, f"tensor {name} has an identity with parameters")
+    _check(set(basis) <= set(keys[basis["kind"]]), f"tensor {name} has a basis with unknown parameters")
     axes = _sizes(basis.get("axes", []), name)
     _check(len(set(axes)) == len(axes) and max(axes, default=-1) < len(view), f"tensor {name} lacks axes of its basis")
     if basis["kind"] != "wavelet":
@@ -559,8 +559,8 @@ def _decoded(content: bytes, limit: int) -> dict[str, Numbers]:
     inflate = zlib.decompressobj(-15, zdict=DICTIONARY)
     text = inflate.decompress(packed, HEADER_BYTES + 1)
     _check(inflate.eof and not inflate.unused_data and len(text) <= HEADER_BYTES, "its header has a wrong size")
-    coder, entries, *_ = json.loads(text)
-    _check(coder in ("range", "huffman", "none"), "its coder is unknown")
+    coder, entries, *more = json.loads(text)
+    _check(coder in ("range", "huffman", "none") and set(*more) <= {"full_shapes", "made_by"}, "its header is unknown")
     tensors: dict[str, _Tensor] = {}
     for entry in entries:
         tensor = _tensor(*entry)
