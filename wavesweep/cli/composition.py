@@ -143,9 +143,12 @@ class Composer:
         plain = [o for o in overrides if self._is_plain_value(o) and not any(_overlap(o.key_or_group, k) for k in keys)]
         others = tuple(str(o.input_line) for o in overrides if o not in plain)
         has_mapping = any(isinstance(override.value(), dict) for override in plain)
-        config, common = (None if has_mapping else self._joined(others)) or self._common(others)
         names = [str(override.key_or_group) for override in plain]
-        if common is None or any(_overlap(one, other) for one, other in combinations(names, 2)):
+        has_overlap = any(_overlap(one, other) for one, other in combinations(names, 2))
+        # What is joined has a configuration without the options, which only single values may be read from.
+        joined = None if has_mapping or has_overlap else self._joined(others)
+        config, common = joined or self._common(others)
+        if common is None or has_overlap:
             for override in plain:
                 config = _updated(config, override)
             return settings_from(config)
