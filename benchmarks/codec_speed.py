@@ -1,9 +1,10 @@
 """Encoding and decoding rates of the coders, beside gzip and xz on the same symbols.
 
 The symbols are those of a network of ResNet-18's shapes whose coefficients are Laplacian with log-normal scales per
-row and column, quantised so that about 90 % are zero: made up, but with the structure that real ones have. One thread.
+row and column, quantised so that about 84 % are zero: made up, but with the structure that real ones have.
 
     python benchmarks/codec_speed.py
+    taskset -c 0 python benchmarks/codec_speed.py    # on one core
 """
 
 import gzip
@@ -60,14 +61,14 @@ def main() -> None:
     assert np.array_equal(np.frombuffer(plain, np.int8), flat)
     coders: dict[str, tuple[Callable[[], bytes], Callable[[bytes], object]]] = {
         name: (
-            partial(row.load().encode, tensors, [None] * len(tensors)),
+            partial(row.load().encode, tensors),
             partial(lambda decode, stream: decode(stream, planes), row.load().decode),
         )
         for name, row in rows(Codec).items()
     }
     coders["gzip -9"] = (lambda: gzip.compress(plain, 9), gzip.decompress)
     coders["xz -6"] = (lambda: lzma.compress(plain), lzma.decompress)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, one thread used")
+    print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, of which range alone uses more than one")
     print(f"{flat.size:,} coefficients in {len(symbols)} tensors, {np.mean(flat == 0):.1%} zero; gzip and xz get int8")
     print(f"{'coder':10}{'bytes':>12}{'bits each':>11}{'encode M/s':>12}{'decode M/s':>12}")
     for name, (encode, decode) in coders.items():
