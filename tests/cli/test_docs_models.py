@@ -91,7 +91,7 @@ def test_the_example_in_python_runs_as_it_is_written(capsys):
 
 
 def test_the_same_from_the_command_line_compresses_the_checkpoint(own, forked, tmp_path):
-    (line,) = re.findall(r"    python -m wavesweep (model=custom model.target=mynet.* model.checkpoint=.*)", DOCS.read_text())
+    (line,) = re.findall(r"    python -m wavesweep (model=custom model.target=mynet.*checkpoint=.*)", DOCS.read_text())
     outcome = forked.run(tmp_path, *line.split(), "wavelet=haar", "level=1", "compare=[]")
     assert outcome.status == 0, outcome.stderr
     (record,) = records(tmp_path).values()
