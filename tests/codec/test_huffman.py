@@ -157,7 +157,7 @@ def test_too_many_different_symbols_are_refused_in_one_line():
         assert "\n" not in str(caught.value)
 
 
-def numbers_part(lowest=0, entries=None, table=b"\1\1", codes=b"\x55" * 40):
+def numbers_part(lowest=0, entries=None, table=b"\1\1", codes=b"\x55" * 2):
     packed = zlib.compress(table)
     head = struct.pack("<iII", lowest, len(table) if entries is None else entries, len(packed))
     return head + packed + struct.pack("<I", len(codes)) + codes
@@ -191,7 +191,8 @@ HOSTILE = {
     "a code that is not there": stream(values=numbers_part(table=b"\2\2", codes=b"\xff" * 40)),
     "no zlib": struct.pack("<BI", 5, 10) + struct.pack("<iII", 0, 2, 4) + b"abcd" + struct.pack("<I", 0),
     "trailing": stream() + b"\0",
-    "size beyond the end": stream()[:-41] + struct.pack("<I", 2**32 - 1),
+    "more codes than pairs": stream(values=numbers_part(lowest=1, codes=b"\x55" * 3)),
+    "size beyond the end": stream()[:-6] + struct.pack("<I", 2**32 - 1),
 }
 
 

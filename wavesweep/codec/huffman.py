@@ -128,8 +128,11 @@ def _decode_numbers(reader: Reader, number: int) -> Ints:
         found.append(entry_of[window[starts]])
         total += len(starts)
         at += int(starts[-1]) + int(length_of[window[starts[-1]]])
-    numbers: Ints = np.concatenate(found)[:number] + lowest
-    return numbers
+    numbers: Ints = np.concatenate(found)[:number]
+    if len(packed) != (int(lengths[numbers].sum(dtype=np.int64)) + 7) // 8:
+        raise FileFormatError("Huffman codes are followed by more")
+    values: Ints = numbers + lowest
+    return values
 
 
 def _follow(lengths: Ints) -> Ints:
